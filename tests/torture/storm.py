@@ -54,7 +54,7 @@ LARGE = 20_000  # rows that make a file of their own
 
 
 #: Calls that put something into what all writers share.
-SHARED = ("log", "kept", "text", "values")
+SHARED = ("log", "kept", "text", "values", "map")
 
 
 class Notes:
@@ -95,6 +95,9 @@ class Expected:
         if what == "do":
             self.leave_open()
             self.number, self.open = number, rest
+            return
+        if what == "refused":
+            self.leave_open()
             return
         call = self.open
         assert call is not None
@@ -180,6 +183,11 @@ def own_rows(vault: tv.Vault, name: str) -> dict[str, int]:
     return rows
 
 
+def doubled(row: Any) -> dict[str, int]:
+    """What is mapped over rows."""
+    return {"writer": row.writer, "number": row.number, "twice": 2 * row.number}
+
+
 class Writer:
     """One life of a writer: it takes over where the notes of its place end, and goes on until it is killed."""
 
@@ -249,7 +257,7 @@ class Writer:
             # An erase looks through all versions of the list.
             kinds += ["erase"] if len(self.expected.states) < 40 else []
         if self.session:
-            kinds += ["claim"] * 10 + ["values"] * 10
+            kinds += ["claim"] * 10 + ["values"] * 10 + ["map"]
         kind = draw.choice(kinds)
         fresh = {str(1000 * number + extra): number for extra in range(draw.randrange(1, 4))}
         if kind == "log":
@@ -262,6 +270,8 @@ class Writer:
             return [kind], lambda: self.write_text(number)
         if kind == "claim":
             return [kind], self.claim
+        if kind == "map":
+            return [kind], lambda: self.map(number)
         if kind == "values":
             return [kind], lambda: self.log(number)
         if kind == "save":
@@ -301,6 +311,10 @@ class Writer:
         if len(mine):
             done = pd.DataFrame({"job": mine["job"].to_numpy(), "writer": self.place})
             self.vault.append("results", done, inputs=tv.rows(mine), finish=True)
+
+    def map(self, number: int) -> None:
+        self.vault.append("sources", {"writer": self.place, "number": number})
+        self.vault.map("mapped", doubled, "sources", version="1")
 
     def log(self, number: int) -> None:
         tv.log({f"loss{self.place}": number}, step=number)
@@ -539,7 +553,7 @@ class Storm:
 
     def compare(self) -> None:
         counts: Counter[str] = Counter()
-        with self.connect(session=False) as vault:
+        with self.connect(session="judge") as vault:
             assert_sound(vault.check(fix=True))
             left = vault.check()
             assert_sound(left)
@@ -555,13 +569,16 @@ class Storm:
                 self.compare_shared(expected, "log", numbers)
                 assert numbers == sorted(numbers), f"calls of writer {place} are out of order"
                 self.compare_own(vault, place, expected)
-                for kind, name in (("kept", "kept"), ("text", "texts")):
+                for kind, name in (("kept", "kept"), ("text", "texts"), ("map", "sources")):
                     if name in vault:
                         rows = vault.read(name, columns=["writer", "number"])
                         self.compare_shared(expected, kind, rows["number"][rows["writer"] == place].tolist())
                 values = vault.store.measures(metrics=[f"loss{place}"])["value"].to_pylist()
                 self.compare_shared(expected, "values", [int(value) for value in values])
             self.compare_kept(vault)
+            self.compare_mapped(vault)
+            states = vault.sessions().query("name != 'judge'")["state"]
+            assert set(states) <= {"finished", "lost"}, f"sessions of processes that are dead: {set(states)}"
             if "texts" in vault:
                 assert check_search(vault) == len(vault.read("texts"))
             self.compare_jobs(vault)
@@ -602,6 +619,19 @@ class Storm:
             with vault.open_file(sha256) as file:
                 contents.add(file.read().decode())
         assert contents >= {f"{row.writer} {row.number}" for row in kept.itertuples()}
+
+    def compare_mapped(self, vault: tv.Vault) -> None:
+        """Each row has one result, once the last call has come to its end."""
+        if "sources" not in vault:
+            return
+        sources = vault.read("sources")
+        mapped = vault.map("mapped", doubled, "sources", version="1").read()
+        assert (mapped["twice"] == 2 * mapped["number"]).all()
+        pairs = [
+            sorted(frame[["writer", "number"]].itertuples(index=False, name=None))
+            for frame in (sources, mapped)
+        ]
+        assert pairs[0] == pairs[1], "rows without a result, or with two"
 
     def compare_jobs(self, vault: tv.Vault) -> None:
         """A job that is done has one result, and the other way round."""
