@@ -47,7 +47,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
     class Moment(dates.datetime, metaclass=IsMoment):
         @classmethod
-        def now(cls, tz: dates.tzinfo | None = None) -> dates.datetime:
+        def now(cls, tz: dates.tzinfo | None = None) -> dates.datetime:  # type: ignore[override]  # a plain one
             return dates.datetime.fromtimestamp(found.time(), tz)
 
     for name, module in list(sys.modules.items()):
@@ -82,7 +82,7 @@ def test_order_and_cleaning_follow_the_versions(vault: tv.Vault, clock: Clock) -
 
 
 def _wait(end: object) -> None:
-    end.wait()  # type: ignore[attr-defined]
+    end.wait()
 
 
 @pytest.mark.skipif(not liveness.start_of_process(), reason="the system does not tell when a process began")
