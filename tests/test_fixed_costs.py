@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from contextlib import contextmanager
+from importlib import metadata
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +17,8 @@ import tablevault_pd as tv
 from tablevault_pd import frames
 from tablevault_pd.capture import environment
 from tablevault_pd.saving.commit import new_token
+from tablevault_pd.session import environment as session_environment
+from tablevault_pd.session.environment import EnvironmentCapture
 from tablevault_pd.store import Batch
 from tablevault_pd.store.embedded import fsio
 from tablevault_pd.store.embedded.lockfile import LockFile
@@ -373,3 +377,31 @@ def test_damage_in_one_of_many_small_lists_is_told_by_its_name(vault: tv.Vault) 
         found = vault.search(filters="a >= 2")
     assert found["list"].tolist() == ["list 2", "list 4"]
     assert vault.read("list 2")["a"].tolist() == [2]
+
+
+# -- the packages of a session
+
+
+def test_the_modules_of_every_installed_distribution_are_those_that_its_record_names() -> None:
+    line = re.compile(r"(?m)^\"?([^/,\"\n]+?)(?:/|\.py,|\.[^/,\n]*(?:so|pyd),)")
+    for distribution in metadata.distributions():
+        stated = set((distribution.read_text("top_level.txt") or "").split())
+        expected = stated or set(line.findall(distribution.read_text("RECORD") or ""))
+        assert environment._modules_of(distribution) == expected
+
+
+def test_others_run_between_packages_unless_somebody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "_versions_by_modules", {})
+    calls: list[int] = []
+    versions = environment.package_versions(lambda: calls.append(1))
+    assert len(calls) == len(list(metadata.distributions()))
+    assert environment.package_versions(lambda: calls.append(1)) == versions  # kept
+    assert len(calls) == len(list(metadata.distributions()))
+    capture = EnvironmentCapture()
+    pauses: list[float] = []
+    monkeypatch.setattr(session_environment.time, "sleep", pauses.append)
+    capture._let_others_run()
+    assert pauses == [session_environment.PAUSE_S]
+    capture.take(at_once=True)
+    capture._let_others_run()
+    assert pauses == [session_environment.PAUSE_S]

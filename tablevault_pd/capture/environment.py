@@ -9,19 +9,18 @@ import re
 import socket
 import subprocess
 import sys
-from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 GIT_TIMEOUT_S = 5.0
 PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg", ".git")  # where one is, a project begins
 _FIELD = r"(?mi)^{}:[ \t]*(\S+)"
 #: Top-level modules in the first column of RECORD.
-_TOP_LEVEL = re.compile(r"(?m)^\"?([^/,\"\n]+?)(?:/|\.py,|\.[^/,\n]*(?:so|pyd),)")
+_TOP_LEVEL = re.compile(r"\"?([^/,\"\n]+?)(?:/|\.py,|\.[^/,\n]*(?:so|pyd),)")
 
 
 def user_name() -> str:
@@ -53,14 +52,25 @@ def arguments() -> list[str]:
     return list(getattr(sys, "argv", []))
 
 
-def package_versions() -> dict[str, str]:
-    """Return the versions of the distributions whose modules are loaded, by their names in pip."""
-    loaded = {name.partition(".")[0] for name in tuple(sys.modules) if not name.startswith("_")}
-    return dict(_versions_of(frozenset(loaded - set(sys.stdlib_module_names))))
+def package_versions(between: Callable[[], object] = bool) -> dict[str, str]:
+    """Return the versions of the distributions whose modules are loaded, by their names in pip.
+
+    There may be hundreds: `between` is called after each, in which a background thread lets others run.
+    """
+    top_level = {name.partition(".")[0] for name in tuple(sys.modules) if not name.startswith("_")}
+    loaded = frozenset(top_level - set(sys.stdlib_module_names))
+    known = _versions_by_modules.get(loaded)
+    if known is None:
+        known = _versions_of(loaded, between)
+        _versions_by_modules.clear()
+        _versions_by_modules[loaded] = known
+    return dict(known)
 
 
-@lru_cache(maxsize=1)
-def _versions_of(loaded: frozenset[str]) -> dict[str, str]:
+_versions_by_modules: dict[frozenset[str], dict[str, str]] = {}  # of the modules that were loaded last
+
+
+def _versions_of(loaded: frozenset[str], between: Callable[[], object]) -> dict[str, str]:
     versions: dict[str, str] = {}
     for distribution in metadata.distributions():
         try:
@@ -72,6 +82,8 @@ def _versions_of(loaded: frozenset[str]) -> dict[str, str]:
                 versions[name] = version
         except (ValueError, OSError):
             continue  # half removed by pip, or unreadable
+        finally:
+            between()
     return dict(sorted(versions.items()))
 
 
@@ -87,8 +99,13 @@ def _name_and_version(distribution: metadata.Distribution) -> tuple[str, str]:
 
 def _modules_of(distribution: metadata.Distribution) -> set[str]:
     """Return the names of the modules of a distribution."""
-    stated = distribution.read_text("top_level.txt")
-    return set((stated or "").split()) or set(_TOP_LEVEL.findall(distribution.read_text("RECORD") or ""))
+    stated = set((distribution.read_text("top_level.txt") or "").split())
+    if stated:
+        return stated
+    lines = (distribution.read_text("RECORD") or "").splitlines()
+    # Thousands of lines begin with the same folder.
+    starts = {start + slash for start, slash, _ in (line.partition("/") for line in lines)}
+    return {module[1] for module in map(_TOP_LEVEL.match, starts) if module is not None}
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:

@@ -1,6 +1,7 @@
 """The environment of a session: packages and git commit, read once.
 
-That takes a while, so a thread of its own does it after the first heartbeat; heartbeats go on meanwhile.
+That takes a while, so a thread of its own does it after the first heartbeat; heartbeats go on meanwhile. The program goes on,
+too: the thread stops for a moment after each package, since a thread that asks for the interpreter waits 5 ms for a busy one.
 """
 
 from __future__ import annotations
@@ -16,17 +17,22 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+PAUSE_S = 0.0005  # after each package, while nobody waits
+
+
 class EnvironmentCapture:
     """Reads the environment of one session."""
 
     def __init__(self) -> None:
         self.was_taken = False  #: whether take() has returned it
         self._result: Mapping[str, Any] | Exception | None = None
+        self._is_awaited = False
         self._background = Background(self._read, "environment")
 
     def wait(self, timeout_s: float) -> bool:
         """Have it read, and wait until it is, at most so many seconds. Return whether it is."""
         deadline = time.monotonic() + timeout_s
+        self._is_awaited = True
         self._ask()
         while self._result is None and time.monotonic() < deadline:
             time.sleep(0.001)
@@ -40,6 +46,7 @@ class EnvironmentCapture:
         if self.was_taken:
             return None
         if at_once:
+            self._is_awaited = True
             self._background.join()
             self._read()
         self._ask()
@@ -60,7 +67,11 @@ class EnvironmentCapture:
         try:
             file = script.main_file()
             git = environment.git_state(file.parent if file is not None else Path.cwd())
-            packages = {"packages": environment.package_versions()}
+            packages = {"packages": environment.package_versions(self._let_others_run)}
             self._result = packages | ({} if git is None else {"git": git})
         except Exception as error:  # noqa: BLE001  # raised where the result is used
             self._result = error
+
+    def _let_others_run(self) -> None:
+        if not self._is_awaited:
+            time.sleep(PAUSE_S)
