@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from contextlib import contextmanager
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +28,6 @@ from tablevault_pd.store.embedded.lockfile import LockFile
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -405,3 +406,37 @@ def test_others_run_between_packages_unless_somebody_waits(monkeypatch: pytest.M
     capture.take(at_once=True)
     capture._let_others_run()
     assert pauses == [session_environment.PAUSE_S]
+
+
+# -- memory
+
+ONE_COLUMN = """
+import re, sys
+from pathlib import Path
+import tablevault_pd as tv
+
+def own_kilobytes():
+    return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+
+with tv.connect(sys.argv[1], mode="r") as vault:
+    vault.read("small")  # modules, buffers and connections are there
+    before = own_kilobytes()
+    column = vault.read("wide", columns=["c3"])
+    assert column["c3"].sum() == 3 * len(column)
+    few = vault.read("wide", filters="c5 == 5", columns=["c0"], stop=10)
+    print(own_kilobytes() - before)
+"""
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="Linux says how much memory is a process's own"
+)
+def test_reading_one_column_takes_the_memory_of_that_column(vault: tv.Vault, tmp_path: Path) -> None:
+    rows, columns = 1 << 20, 8
+    wide = pd.DataFrame({f"c{number}": np.full(rows, float(number)) for number in range(columns)})
+    vault.save("wide", wide, inputs=False)
+    vault.save("small", pd.DataFrame({"a": [1.0]}), inputs=False)
+    command = [sys.executable, "-c", ONE_COLUMN, str(tmp_path / "vault")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    column_kb = rows * 8 >> 10
+    assert int(done.stdout) < 2.5 * column_kb  # all of it are eight
