@@ -120,7 +120,7 @@ def with_versions(vault: tv.Vault, versions: int) -> None:
     """Fill a vault with a list of so many versions."""
     vault.append("long", {"step": 0, "loss": 0.5})
     vault.append("other", {"step": 0, "loss": 0.5})
-    vault.store.catalog.write(lengthen, "long", versions)  # type: ignore[attr-defined]  # of a folder
+    vault.store.catalog.write(lengthen, "long", versions)
 
 
 def measured(

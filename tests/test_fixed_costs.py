@@ -46,7 +46,7 @@ def statements(vault: tv.Vault) -> Iterator[list[str]]:
         if not statement.startswith("--"):  # of FTS5, within a statement
             seen.append(" ".join(statement.split()[:2]))
 
-    catalog = vault.store.catalog  # type: ignore[attr-defined]  # of a folder
+    catalog = vault.store.catalog
     with catalog.reading() as connection:
         connection.set_trace_callback(note)
     try:
@@ -65,7 +65,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         def counted(*args: object, _name: str = name, _original: object = original, **more: object) -> object:
             calls.append(_name)
-            return _original(*args, **more)  # type: ignore[operator]  # a function
+            return _original(*args, **more)
 
         monkeypatch.setattr(module, name, counted)
     return calls
@@ -304,7 +304,7 @@ def test_many_small_commits_are_read_at_once_and_as_they_are(vault: tv.Vault) ->
 
 def damage_one_of_many(vault: tv.Vault, appended: pd.DataFrame) -> None:
     """Damage in one of many small commits is noticed, and what comes before it stays readable."""
-    catalog = vault.store.catalog  # type: ignore[attr-defined]  # of a folder
+    catalog = vault.store.catalog
     with catalog.reading() as db:
         start, data = db.execute("SELECT start, data FROM segments ORDER BY id LIMIT 1 OFFSET 150").fetchone()
 
@@ -372,7 +372,7 @@ def test_a_search_by_value_is_one_statement_for_many_lists(vault: tv.Vault) -> N
 def test_damage_in_one_of_many_small_lists_is_told_by_its_name(vault: tv.Vault) -> None:
     for number in range(5):
         vault.save(f"list {number}", {"a": number}, inputs=False)
-    catalog = vault.store.catalog  # type: ignore[attr-defined]  # of a folder
+    catalog = vault.store.catalog
     catalog.write(lambda db: db.execute("UPDATE segments SET data = x'00' WHERE id = 4"))
     with pytest.warns(UserWarning, match="rows of list 3@1 are damaged"):
         found = vault.search(filters="a >= 2")
