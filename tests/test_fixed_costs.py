@@ -6,9 +6,11 @@ import os
 import re
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -400,7 +402,8 @@ def test_others_run_between_packages_unless_somebody_waits(monkeypatch: pytest.M
     assert len(calls) == len(list(metadata.distributions()))
     capture = EnvironmentCapture()
     pauses: list[float] = []
-    monkeypatch.setattr(session_environment.time, "sleep", pauses.append)
+    clock = SimpleNamespace(sleep=pauses.append, monotonic=time.monotonic)
+    monkeypatch.setattr(session_environment, "time", clock)
     capture._let_others_run()
     assert pauses == [session_environment.PAUSE_S]
     capture.take(at_once=True)

@@ -105,7 +105,7 @@ class Reader:
         """Yield rows of several versions, one after the other."""
         for first in range(0, len(requests), LISTS_AT_ONCE):
             some = requests[first : first + LISTS_AT_ONCE]
-            small = read_small_lists(self, self._catalog, some)
+            small = read_small_lists(self._catalog, self.unpack_batches, some)
             for number, rows in enumerate(some):
                 chunks: Iterable[Chunk] = (
                     [small.pop(number)]

@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING, Any
 from tablevault_pd.store import Chunk
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    import pyarrow as pa
 
     from tablevault_pd.store import ScanRequest, Version
     from tablevault_pd.store.embedded.catalog import SqliteCatalog
-    from tablevault_pd.store.embedded.reader import Reader
+
+    #: Makes a table of the columns of several segments of one schema; each has a name for errors.
+    Unpack = Callable[[Sequence[tuple[Any, ...]], Sequence[str] | None, Sequence[str]], pa.Table]
 
 LISTS_AT_ONCE = 128
 SMALL_ROWS = 4096  # a list of more rows is read by itself
@@ -31,7 +35,7 @@ LIMIT 257
 
 
 def read_small_lists(
-    reader: Reader, catalog: SqliteCatalog, requests: Sequence[ScanRequest]
+    catalog: SqliteCatalog, unpack: Unpack, requests: Sequence[ScanRequest]
 ) -> dict[int, Chunk]:
     """Return the rows of those requests that ask for a whole small list, by number. Raises VaultCorrupt."""
     wanted = [number for number, request in enumerate(requests) if _is_small(request)]
@@ -51,7 +55,7 @@ def read_small_lists(
     found = {}
     for (_, columns), numbers in groups.items():
         parts = [(row, _name(requests[number].version)) for number in numbers for row in segments[number]]
-        table = reader.unpack_batches([row for row, _ in parts], columns, [name for _, name in parts])
+        table = unpack([row for row, _ in parts], columns, [name for _, name in parts])
         start = 0
         for number in numbers:
             total = requests[number].version.total
