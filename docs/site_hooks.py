@@ -28,7 +28,7 @@ OUTSIDE = {
     "benchmarks.md": "benchmarks/README.md",
 }
 #: Files that pages link to, which come along as they are.
-FILES = ["LICENSE", "docker-compose.yml", "examples/*", "benchmarks/*.py"]
+FILES = ["LICENSE", "docker-compose.yml", "examples/*", "benchmarks/*.py", "benchmarks/*.svg"]
 #: What a page loads from elsewhere: nothing may. Links (`<a href=`) are followed by people, and may lead anywhere.
 LOADED = re.compile(
     r"<(?:script|img|iframe|source)\b[^>]*\bsrc=\"?https?:[^\s>]*|<link\b(?![^>]*canonical)[^>]*\bhref=\"?https?:[^\s>]*"

@@ -59,12 +59,12 @@ def package_versions(between: Callable[[], object] = bool) -> dict[str, str]:
     """
     top_level = {name.partition(".")[0] for name in tuple(sys.modules) if not name.startswith("_")}
     loaded = frozenset(top_level - set(sys.stdlib_module_names))
-    known = _versions_by_modules.get(loaded)
-    if known is None:
-        known = _versions_of(loaded, between)
+    versions = _versions_by_modules.get(loaded)
+    if versions is None:
+        versions = _versions_of(loaded, between)
         _versions_by_modules.clear()
-        _versions_by_modules[loaded] = known
-    return dict(known)
+        _versions_by_modules[loaded] = versions
+    return dict(versions)
 
 
 _versions_by_modules: dict[frozenset[str], dict[str, str]] = {}  # of the modules that were loaded last
@@ -115,10 +115,10 @@ def git_state(folder: Path) -> dict[str, Any] | None:
     head = _git(folder, "rev-parse", "HEAD", "--abbrev-ref", "HEAD")
     # Beside it: a short session waits for both. Without external diff programs of the user.
     diff = _git(folder, "diff", "--numstat", "--no-ext-diff", "--no-textconv", "HEAD")
-    told, counted = _answer(head), _answer(diff)
-    if told is None:
+    printed, counted = _answer(head), _answer(diff)
+    if printed is None:
         return None
-    commit, _, branch = told.partition("\n")
+    commit, _, branch = printed.partition("\n")
     return {
         "commit": commit,
         "branch": branch,

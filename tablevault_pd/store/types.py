@@ -125,8 +125,8 @@ class ListSummary:
     @classmethod
     def of(cls, heads: Iterable[Version], shown: int) -> ListSummary:
         """The summary of lists with these newest versions, in order of name."""
-        kept = [head for head in heads if not head.deleted]
-        return cls(len(kept), sum(head.shown for head in kept), kept[:shown])
+        left = [head for head in heads if not head.deleted]
+        return cls(len(left), sum(head.shown for head in left), left[:shown])
 
 
 @dataclass(frozen=True, slots=True)

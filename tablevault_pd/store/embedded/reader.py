@@ -239,7 +239,7 @@ class _Read:
     def _small_ones(self, generation: int, low: int, high: int) -> list[tuple[Any, ...]]:
         """Segments in the catalogue, one after the other from the row `low` on, that are read as a whole and at once."""
         first = self._segment(generation, low)
-        page, found, left = self._pages[generation], [], AT_ONCE_BYTES
+        page, segments, left = self._pages[generation], [], AT_ONCE_BYTES
         for row in islice(page, max(bisect_right(page, low, key=_start) - 1, 0), None):
             start, rows, schema_id, codec, file, size, *_, erased, zones = row
             left -= size
@@ -247,9 +247,9 @@ class _Read:
                 break
             if codec != "batch" or file is not None or erased is not None or zones is not None:
                 break
-            found.append(row)
+            segments.append(row)
             low = start + rows
-        return found
+        return segments
 
     def _ranges(self, row: tuple[Any, ...], low: int, stop: int) -> list[tuple[int, int]]:
         """Which of these rows of a segment are to be read; of one with categories at least none of them."""

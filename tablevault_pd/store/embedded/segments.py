@@ -198,8 +198,8 @@ class Stage:
         if table.num_rows == 0 and (self._pending or self._writer):
             return  # an empty table only matters alone, for its types
         self._pending.append(table)
-        most = table.get_total_buffer_size()  # what a slice shares with others included, and quickly told
-        self._pending_bytes += most if most < SMALL_BYTES else table.nbytes
+        at_most = table.get_total_buffer_size()  # what a slice shares with others included, and quickly told
+        self._pending_bytes += at_most if at_most < SMALL_BYTES else table.nbytes
         if self._writer is not None or self._pending_bytes > INLINE_BYTES:
             with io.naming("writing rows"):
                 self._flush()

@@ -38,21 +38,21 @@ def read_small_lists(
     catalog: SqliteCatalog, unpack: Unpack, requests: Sequence[ScanRequest]
 ) -> dict[int, Chunk]:
     """Return the rows of those requests that ask for a whole small list, by number. Raises VaultCorrupt."""
-    wanted = [number for number, request in enumerate(requests) if _is_small(request)]
-    if len(wanted) < 2:
+    numbers_asked = [number for number, request in enumerate(requests) if _is_small(request)]
+    if len(numbers_asked) < 2:
         return {}
-    places = [_place(requests[number].version) for number in wanted]
+    places = [_place(requests[number].version) for number in numbers_asked]
     segments: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
     with catalog.reading() as db:
         found_rows = db.execute(SEGMENTS_OF_LISTS, (json.dumps(places),)).fetchall()
     for key, *row in found_rows:
-        segments[wanted[key]].append(tuple(row))
+        segments[numbers_asked[key]].append(tuple(row))
     groups: dict[tuple[int, tuple[str, ...]], list[int]] = defaultdict(list)
     for number, rows in segments.items():
         rows.sort()
         if _is_whole(rows, requests[number].version):
             groups[rows[0][2], requests[number].columns].append(number)
-    found = {}
+    chunks = {}
     for (_, columns), numbers in groups.items():
         parts = [(row, _name(requests[number].version)) for number in numbers for row in segments[number]]
         table = unpack([row for row, _ in parts], columns, [name for _, name in parts])
@@ -60,9 +60,9 @@ def read_small_lists(
         for number in numbers:
             total = requests[number].version.total
             # The memory is shared with the other lists.
-            found[number] = Chunk(range(total), table.slice(start, total))
+            chunks[number] = Chunk(range(total), table.slice(start, total))
             start += total
-    return found
+    return chunks
 
 
 def _is_small(request: ScanRequest) -> bool:
