@@ -66,7 +66,7 @@ def erase(
         if dry_run:
             done.append((None, remains))
             return head
-        remains = replace(remains, kept=tuple(also(selections)))
+        remains = replace(remains, notes=tuple(also(selections)))
         content = history.contents[-1]
         left = content.without(erased)
         batch = replace(

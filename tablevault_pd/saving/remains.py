@@ -41,13 +41,13 @@ class Remains:
     versions: tuple[int, ...] = ()  #: that showed them
     texts: tuple[str, ...] = ()  #: cells of theirs
     elsewhere: tuple[AnswerLine, ...] = ()
-    kept: tuple[AnswerLine, ...] = ()  #: what map kept of them
+    notes: tuple[AnswerLine, ...] = ()  #: what map kept of them, and is erased, too
 
     def report(
         self, store: Store, erasure: Erasure | None, kept_texts: Iterable[tuple[str, str]] = ()
     ) -> pd.DataFrame:
         """The answer: what went, or without an erasure what would go, then what remains."""
-        report_lines = [] if self.head is None else [*self._gone(erasure), *self.kept, *self.elsewhere]
+        report_lines = [] if self.head is None else [*self._gone(erasure), *self.notes, *self.elsewhere]
         if report_lines:
             if (
                 erasure is not None

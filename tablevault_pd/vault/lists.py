@@ -337,10 +337,18 @@ class List(ListReference):
         return self._vault.delete_rows(self.name, rows, filters=filters, reason=reason, expect=expect)
 
     def erase(
-        self, rows: Any = None, *, filters: Any = None, reason: str | None = None, expect: int | None = None
+        self,
+        rows: Any = None,
+        *,
+        filters: Any = None,
+        reason: str | None = None,
+        expect: int | None = None,
+        dry_run: bool = False,
     ) -> pd.DataFrame:
         """Forget rows of this list for good. See :meth:`Vault.erase`."""
-        return self._vault.erase(self.name, rows, filters=filters, reason=reason, expect=expect)
+        return self._vault.erase(
+            self.name, rows, filters=filters, reason=reason, expect=expect, dry_run=dry_run
+        )
 
     def history(self, *, key: Any) -> pd.DataFrame:
         """Every state of one row of this list. See :meth:`Vault.history`."""
