@@ -1,7 +1,9 @@
-"""Rows by key: a thousand of a million, and one document of 25 000 chunks with vectors, beside LanceDB's ``merge_insert``."""
+"""Rows by key: a thousand of a million, and one document of 25 000 chunks with vectors, beside LanceDB's ``merge_insert``; and what a
+claim and a row of ``map`` cost, of which nothing else does the work."""
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,12 +21,16 @@ LANCE = "LanceDB merge_insert"
 THOUSAND = "upsert 1,000 of 1,000,000 rows"
 DOCUMENT = "upsert one document of 25,000 chunks, 384-d"
 AGAIN = "append a row that is there, to 1,000,000 rows"
+CLAIM = "claim one of 100,000 rows"
+MAP = "map a row, in batches of 32, by a function that does nothing"
 CHUNKS_PER_DOCUMENT, DIM = 25, 384
 
 
 def measure(folder: Path, scale: float) -> list[Line]:
     with tv.connect(folder / "vault", session=False) as vault:
-        return [*_thousand(vault, folder, scale), *_again(vault), *_document(vault, folder, scale)]
+        lines = [*_thousand(vault, folder, scale), *_again(vault), *_document(vault, folder, scale)]
+    with tv.connect(folder / "work", capture="none") as vault:
+        return [*lines, *_claims(vault, scale), *_map(vault, scale)]
 
 
 def _thousand(vault: tv.Vault, folder: Path, scale: float) -> list[Line]:
@@ -66,6 +72,35 @@ def _document(vault: tv.Vault, folder: Path, scale: float) -> list[Line]:
     return _race(
         DOCUMENT, ours, lambda: _merge_insert(folder / "chunks.lance", chunks, ["doc", "n"], changes)
     )
+
+
+def _claims(vault: tv.Vault, scale: float) -> list[Line]:
+    vault.save("jobs", _texts(int(100_000 * scale)))
+    count = 200
+
+    def claims(_: int) -> float:
+        start = perf_counter()
+        for _ in range(count):
+            vault.claim("jobs")
+        return (perf_counter() - start) / count
+
+    return race(CLAIM, [Contender(OURS, claims)], rounds=5)
+
+
+def _map(vault: tv.Vault, scale: float) -> list[Line]:
+    total = max(int(10_000 * scale), 320)
+    vault.save("texts", _texts(total))
+
+    def mapped(number: int) -> float:
+        start = perf_counter()
+        vault.map(f"results {number}", lambda frame: frame, "texts", batch=32, version="1")
+        return (perf_counter() - start) / total
+
+    return race(MAP, [Contender(OURS, mapped)], rounds=3)
+
+
+def _texts(total: int) -> pd.DataFrame:
+    return pd.DataFrame({"text": [f"text number {number} of some words" for number in range(total)]})
 
 
 def _race(work: str, ours: Contender, other: Callable[[], Contender]) -> list[Line]:
