@@ -955,3 +955,29 @@ def test_a_reader_that_stays_in_the_middle_of_a_list_lets_the_log_stay_small(fol
         sizes.append(log.stat().st_size)
     assert max(sizes) < 8 << 20, "1,000 pages, after which it is begun anew, are 4 MB"
     assert sum(len(chunk) for chunk in chunks) == 990
+
+
+def test_a_thread_that_python_stopped_with_a_lock_does_not_hold_up_the_end_of_the_process(
+    folder_vault, monkeypatch
+):
+    """Python ends daemon threads where they are, and drops what belongs to the main thread afterwards."""
+    folder_vault.lists()  # there is a connection of this thread
+    end = catalog._ThreadEnd(folder_vault.store.catalog)
+    monkeypatch.setattr(catalog.sys, "is_finalizing", lambda: True)
+    stopped, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with catalog.SqliteCatalog._opening:
+            stopped.set()
+            go_on.wait(60)
+
+    holder, ender = threading.Thread(target=hold), threading.Thread(target=end.__del__, daemon=True)
+    holder.start()
+    try:
+        assert stopped.wait(60)
+        ender.start()
+        ender.join(20)
+        assert not ender.is_alive()
+    finally:
+        go_on.set()
+        holder.join()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import sys
 import threading
 import time
 import traceback
@@ -540,5 +541,6 @@ class _ThreadEnd:
 
     def __del__(self) -> None:
         catalog = self._catalog()
-        if catalog is not None:
+        # When Python ends it stops other threads wherever they are: a lock that one of them holds is never released.
+        if catalog is not None and not sys.is_finalizing():
             catalog.close_idle(self._thread)
