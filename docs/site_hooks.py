@@ -43,6 +43,8 @@ OWNERS = {
     "RunInfo": "tablevault_pd.RunInfo",
     "df.vault": "tablevault_pd.accessor.FrameAccessor",
     "series.vault": "tablevault_pd.accessor.SeriesAccessor",
+    "Comparison": "tablevault_pd.Comparison",
+    "FramePlots": "tablevault_pd.analysis.plots.FramePlots",
     "LineageGraph": "tablevault_pd.lineage.graph.LineageGraph",
     "Ref": "tablevault_pd.refs.Ref",
 }

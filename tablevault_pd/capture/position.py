@@ -67,9 +67,10 @@ def _outermost(frame: FrameType | None) -> int | None:
 
 def place_in(code: CodeType, line: int, instruction: int) -> int:
     """Return the place of an instruction that is on a line: that of a frame, or of an entry of a traceback."""
-    if id(code) not in _columns:
+    entry = _columns.get(id(code))
+    if entry is None:
         if len(_columns) >= _KEPT_CODES:
             _columns.clear()
         columns = [ANYWHERE if column is None else column for _, _, column, _ in code.co_positions()]
-        _columns[id(code)] = code, columns
-    return line + COLUMN * min(_columns[id(code)][1][instruction // 2], ANYWHERE)
+        entry = _columns[id(code)] = code, columns
+    return line + COLUMN * min(entry[1][instruction // 2], ANYWHERE)
