@@ -206,7 +206,7 @@ def test_a_training_of_lightning_is_logged_stops_and_goes_on(here, monkeypatch, 
         monkeypatch.delitem(sys.modules, other, raising=False)
     monkeypatch.setitem(sys.modules, name, lightning)
 
-    class Net(lightning.LightningModule):
+    class Net(lightning.LightningModule):  # type: ignore[name-defined]  # imported if it is installed
         def __init__(self, lr=0.1):
             super().__init__()
             self.save_hyperparameters()
@@ -222,7 +222,7 @@ def test_a_training_of_lightning_is_logged_stops_and_goes_on(here, monkeypatch, 
         def configure_optimizers(self):
             return torch.optim.SGD(self.parameters(), lr=self.hparams.lr)
 
-    class StopAfter(lightning.Callback):
+    class StopAfter(lightning.Callback):  # type: ignore[name-defined]  # imported if it is installed
         def __init__(self, steps, stop):
             self.steps, self.stop = steps, stop
 
@@ -277,7 +277,7 @@ def test_a_training_of_transformers_is_logged_stops_and_goes_on(here, stop_soon)
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
     pytest.importorskip("accelerate", reason="accelerate, which its trainer needs, is not installed")
 
-    class Net(torch.nn.Module):
+    class Net(torch.nn.Module):  # type: ignore[name-defined]  # imported if it is installed
         def __init__(self):
             super().__init__()
             self.layer = torch.nn.Linear(2, 1)
@@ -285,7 +285,7 @@ def test_a_training_of_transformers_is_logged_stops_and_goes_on(here, stop_soon)
         def forward(self, x):
             return {"loss": self.layer(x).square().mean()}
 
-    class StopAfter(transformers.TrainerCallback):
+    class StopAfter(transformers.TrainerCallback):  # type: ignore[name-defined]  # imported if it is installed
         def __init__(self, steps, stop):
             self.steps, self.stop = steps, stop
 
