@@ -106,7 +106,7 @@ class Program:
     ) -> tuple[Namespace, str, str] | None:
         """(module, name in it, rest) of a dotted name that leads into a captured module, through whatever imports it again."""
         visited: set[tuple[str | None, str]] = set()
-        found: tuple[Namespace, str, str] | None = None
+        origin: tuple[Namespace, str, str] | None = None
         while (namespace.module, path) not in visited:
             visited.add((namespace.module, path))
             inner = self._imported_path(namespace, path, current)
@@ -115,8 +115,8 @@ class Program:
             namespace, path = inner
             current = namespace.bindings
             name, _, rest = path.partition(".")
-            found = namespace, name, rest
-        return found
+            origin = namespace, name, rest
+        return origin
 
     def _imported_path(
         self, namespace: Namespace, path: str, current: Mapping[str, int]
