@@ -7,6 +7,7 @@ column 0 stands for the end of the line.
 
 from __future__ import annotations
 
+import linecache
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
@@ -67,6 +68,9 @@ def _outermost(frame: FrameType | None) -> int | None:
 
 def place_in(code: CodeType, line: int, instruction: int) -> int:
     """Return the place of an instruction that is on a line: that of a frame, or of an entry of a traceback."""
+    text = linecache.getline(code.co_filename, line)
+    if text and ";" not in text:
+        return line  # no statement begins in the middle of it, and columns of a long script take milliseconds
     entry = _columns.get(id(code))
     if entry is None:
         if len(_columns) >= _KEPT_CODES:
