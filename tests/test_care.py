@@ -127,8 +127,8 @@ def test_content_removed_and_kept_anew_during_a_check_is_sound(folder_vault, not
     checker = EmbeddedStore(folder_vault.place)
     real, looks = io.require_regular, []
 
-    def look(path: Path) -> os.stat_result:
-        if path.name != digest(note.read_bytes()) or looks:
+    def look(path: str | Path) -> os.stat_result:
+        if Path(path).name != digest(note.read_bytes()) or looks:
             return real(path)
         looks.append(path)
         folder_vault.vacuum(deleted=True, dry_run=False)

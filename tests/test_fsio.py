@@ -32,8 +32,8 @@ EXCEPTIONS = {
     ("embedded/logs.py", "FileIO"),  # only asks the system who has locked SQLite's index
     ("engine/fork_guard.py", "os.open"),  # the null device
     ("engine/hashing.py", ".open"),  # reads files of the user, and kept ones to compare them
-    ("arango/kept.py", ".open"),  # reads a file of the user
-    ("arango/kept.py", "tempfile.SpooledTemporaryFile"),  # what was read from the server, without a name
+    ("arango/blobs.py", ".open"),  # reads a file of the user
+    ("arango/blobs.py", "tempfile.SpooledTemporaryFile"),  # what was read from the server, without a name
 }
 
 

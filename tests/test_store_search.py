@@ -332,8 +332,9 @@ def test_few_requests(tmp_path: Path, sent: list[str]) -> None:
         def code() -> None:
             assert len(store.search_code(parse_text("fit", code=True))) == 30
 
-        assert counted(text) == 1
-        assert counted(negated) == 2
+        assert counted(text) == 3  # what the index is to hold, what it holds, and hits
+        assert counted(text) == 2  # what it held stays there
+        assert counted(negated) <= 3
         assert counted(nearest) <= 4  # batches, parts, the best, and more of them, as many are alike
         assert counted(vectors) <= 3
         assert counted(vectors) <= 1

@@ -56,13 +56,13 @@ class KeyedRows(VaultPart):
             The list's name.
         obj : object
             The rows, as for :meth:`save`. A row is replaced whole: a column of the list that `obj` lacks is missing in it.
-        inputs, description, message, documents, embeddings, files, copy, tags, schema, kind, language : optional
+        inputs, description, message, documents, embeddings, files, copy, tags, schema, kind : optional
             As for :meth:`append`. `inputs` says where the rows come from that change or are new.
         key : name or list of names, optional
             Columns, or levels of the index, that name a row. It is kept with the list, and needed once: without it the key of
             the list counts, else the named index of `obj`. Another one than the list has becomes its key, if it tells all its
             rows apart.
-        expect, finish : optional
+        language, expect, finish : optional
             As for :meth:`append`.
         drop_missing : bool, or name or list of names
             Which rows of the list go because `obj` does not have their key: with True all; with the name of a column those
