@@ -76,9 +76,7 @@ class Work:
     """What is kept of the work on one list."""
 
     list_id: int
-    generation: (
-        int  #: the one that was compared with those before last; claims are taken of its versions alone
-    )
+    generation: int  #: the last one that was compared with the version before it; claims are taken of its versions alone
     frontier: int  #: no row before this position of it is still as it was at first: each is held, done or given back
     #: For each generation that was compared: int64, shape (n, 4), the runs (first row, end, generation, first row there) of
     #: those of its rows that are the same rows as older ones, in order.

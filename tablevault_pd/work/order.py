@@ -1,16 +1,18 @@
 """The rows of a version in order of position, each named by its oldest address.
 
 A row is the same row through versions as :func:`tablevault_pd.lineage.same.same_rows` says. The rows of a generation are
-compared once, with those of the generation that was worked on before; what comes out is kept in the vault.
+compared once, with those of the version before it; what comes out is kept in the vault.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tablevault_pd.lineage.same import same_rows
+from tablevault_pd.store import VersionLookup
 from tablevault_pd.store.work import Addresses
 
 if TYPE_CHECKING:
@@ -114,25 +116,55 @@ def _oldest(
 
 
 def _compared(store: Store, head: Version, work: Work) -> dict[int, np.ndarray]:
-    """For each new generation that `head` shows: which of its rows are older ones, as :attr:`Work.same` has it."""
-    grown = store.newest_of_generations(
-        [(head.list_id, work.generation)]
-    )  # not one that a restore began, and nothing else
-    before = grown[0] if grown else store.version(head.list, work.generation)
-    same: dict[int, np.ndarray] = {}
-    position = 0
-    for generation, first, stop in pieces_of(store, head):
-        positions = np.arange(position, position + stop - first)
-        position += stop - first
-        if generation in work.same:
-            continue
-        there = np.full(len(positions), -1) if before is None else same_rows(store, head, before, positions)
-        same_at = np.flatnonzero(there >= 0)
-        runs = _NOTHING
-        if before is not None and len(same_at):
-            runs = _runs(first + same_at, order_of(store, before, work).addresses(there[same_at]))
-        same[generation] = np.concatenate([same.get(generation, _NOTHING), runs])
-    return {generation: runs[np.argsort(runs[:, 0])] for generation, runs in same.items()}
+    """As :attr:`Work.same` has it: which rows of the generations since :attr:`Work.generation` are older ones.
+
+    Each is compared, as it began, with the version before it, whether or not rows were claimed of that. So the answer does not
+    depend on when somebody claims, and a row that was gone in between is a new one.
+    """
+    numbers = range(work.generation, head.generation + 1)
+    versions = store.find_versions([VersionLookup(head.list, number) for number in numbers])
+    same = dict(work.same)
+    for before, began in pairwise(versions):
+        if began is not None and began.generation == began.version and not began.deleted:
+            same |= _same_as_before(store, began, before, same)
+    return {generation: runs for generation, runs in same.items() if generation not in work.same}
+
+
+def _same_as_before(
+    store: Store, began: Version, before: Version | None, same: Mapping[int, np.ndarray]
+) -> dict[int, np.ndarray]:
+    """For each new generation that `began` shows: which of its rows are rows of the version before it."""
+    shown = store.pieces([began])[0]
+    bounds = np.append(0, np.cumsum([stop - first for _, first, stop in shown]))
+    new = [number for number, (generation, _, _) in enumerate(shown) if generation not in same]
+    if not new:
+        return {}
+    positions = np.concatenate([np.arange(bounds[number], bounds[number + 1]) for number in new])
+    generation, row = shown.addresses(positions)
+    found = {int(number): _NOTHING for number in np.unique(generation)}
+    if before is None or before.deleted:
+        return found
+    there = same_rows(store, began, before, positions)
+    for number in found:
+        at = np.flatnonzero((generation == number) & (there >= 0))
+        at = at[np.argsort(row[at])]
+        if len(at):
+            older = _oldest_addresses(Addresses(*store.pieces([before])[0].addresses(there[at])), same)
+            found[number] = _runs(row[at], older)
+    return found
+
+
+def _oldest_addresses(rows: Addresses, same: Mapping[int, np.ndarray]) -> Addresses:
+    generation, row = rows.generation.copy(), rows.row.copy()
+    for number in np.unique(rows.generation).tolist():
+        runs = same.get(number, _NOTHING)
+        if len(runs):
+            at = np.flatnonzero(rows.generation == number)
+            run = runs[np.maximum(np.searchsorted(runs[:, 0], row[at], side="right") - 1, 0)]
+            inside = (row[at] >= run[:, 0]) & (row[at] < run[:, 1])
+            at, run = at[inside], run[inside]
+            generation[at], row[at] = run[:, 2], run[:, 3] + row[at] - run[:, 0]
+    return Addresses(generation, row)
 
 
 def _runs(rows: np.ndarray, older: Addresses) -> np.ndarray:
