@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     import numpy as np
     import pandas as pd
-    from calls import Size
+    from call_sizes import Size
 
 #: Work, and by how much its time is scaled up: 2 for one that does half of it.
 Work = tuple["Callable[[], object]", float]

@@ -14,7 +14,6 @@ import sqlite3
 import sys
 import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,7 @@ import numpy as np
 import pandas as pd
 from appends import lengthen
 from call_peers import Peers
+from call_sizes import SIZES, Size
 from search import WIDTH, K
 from sessions import insert_sessions
 from timing import OURS, Contender, Line, compare
@@ -38,31 +38,6 @@ if TYPE_CHECKING:
 LIMIT = "the design's limit"
 WORD = "w50"
 SEARCH_OVER_ENGINE_S = 1.5e-3
-
-
-@dataclass(frozen=True)
-class Size:
-    """How much is in a vault."""
-
-    name: str
-    rows: int  #: of its largest list
-    versions: int  #: of its longest list
-    lists: int
-    sessions: int
-    texts: int
-    vectors: int
-
-    def scaled(self, scale: float) -> Size:
-        """A vault with a part of that."""
-        numbers = (self.rows, self.versions, self.lists, self.sessions, self.texts, self.vectors)
-        return Size(self.name, *(max(int(number * scale), 20) for number in numbers))
-
-
-SIZES = {
-    "small": Size("small", 1_000, 20, 20, 20, 1_000, 1_000),
-    "middle": Size("middle", 100_000, 1_000, 1_000, 10_000, 200_000, 100_000),
-    "large": Size("large", 10_000_000, 100_000, 1_000, 10_000, 20_000, 10_000),
-}
 
 
 class Calls:

@@ -8,7 +8,7 @@ from tablevault_pd.cli.lists import columns_of
 from tablevault_pd.cli.output import Output, size_text
 from tablevault_pd.display import counted
 from tablevault_pd.errors import InvalidInput
-from tablevault_pd.reading.reports import KEPT_BY_NAME
+from tablevault_pd.reading.maintenance_reports import KEPT_BY_NAME
 
 FORMATS = ("parquet", "arrow", "csv", "jsonl")
 

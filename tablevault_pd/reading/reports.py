@@ -20,11 +20,7 @@ from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.chunks import aligned, living
 from tablevault_pd.reading.nested import flat
 from tablevault_pd.store import (
-    Compacted,
-    Freed,
-    IndexInfo,
     Overview,
-    Problem,
     ScanRequest,
     Session,
     Store,
@@ -134,11 +130,6 @@ CELLS = (
 SOURCES = ("session", "path", "sha256", "text")
 DESCRIPTIONS = ("list", "label", "text", "session", "time")
 FILES = ("list", "position", "path", "size_bytes", "modified", "sha256", "stored")
-CHECK = ("severity", "what", "list", "version", "path", "detail", "fixed")
-COMPACT = ("list", "parts_before", "parts_after", "bytes", "damaged")
-KEPT_BY_NAME = "kept by name"
-INDEXES = ("kind", "list", "column", "metric", "rows", "total", "bytes", "state", "where")
-VACUUM = ("what", "list", "versions", "rows", "bytes", "path", "removed")
 
 
 def answer(columns: Sequence[str], rows: Iterable[Sequence[Any]], **dtypes: str) -> pd.DataFrame:
@@ -430,76 +421,6 @@ def file_cells(
         for position, state in zip(chunk.positions, cells, strict=True):
             if state is not None:
                 yield number, position, state
-
-
-def checked(problems: Sequence[Problem]) -> pd.DataFrame:
-    """Return the problems that a check found."""
-    return answer(
-        CHECK,
-        [
-            (
-                problem.severity,
-                problem.what,
-                problem.list,
-                problem.version,
-                problem.path,
-                problem.detail,
-                problem.fixed,
-            )
-            for problem in problems
-        ],
-    )
-
-
-def indexed(indexes: Sequence[IndexInfo]) -> pd.DataFrame:
-    """Return the indexes of a vault, with how many rows they cover."""
-    return answer(
-        INDEXES,
-        [
-            (
-                index.kind,
-                index.list,
-                index.column,
-                index.metric,
-                index.covered,
-                index.total,
-                index.size_bytes,
-                index.state,
-                index.where,
-            )
-            for index in indexes
-        ],
-    )
-
-
-def compacted(results: Sequence[Compacted]) -> pd.DataFrame:
-    """Return the lists that were compacted, with their parts before and after."""
-    return answer(
-        COMPACT,
-        [
-            (result.list, result.parts_before, result.parts_after, result.size_bytes, result.damaged)
-            for result in results
-        ],
-    )
-
-
-def vacuumed(freed: Sequence[Freed], *, removed: bool) -> pd.DataFrame:
-    """Return what a vacuum removed, or would remove."""
-    return answer(
-        VACUUM,
-        [
-            (
-                entry.what,
-                entry.list,
-                list(entry.versions),
-                entry.rows,
-                entry.size_bytes,
-                entry.path,
-                removed and entry.what != KEPT_BY_NAME,
-            )
-            for entry in freed
-        ],
-    )
 
 
 def labels_of(store: Store, ids: Iterable[int | None]) -> dict[int | None, str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from tablevault_pd import frames
 from tablevault_pd.errors import VaultCorrupt, VaultError, short_repr
 from tablevault_pd.progress import Bar
-from tablevault_pd.reading import reports
+from tablevault_pd.reading import maintenance_reports, reports
 from tablevault_pd.saving import file_columns
 from tablevault_pd.store import Problem, Severity, Store, Version
 
@@ -22,7 +22,7 @@ def check(store: Store, *, fix: bool) -> pd.DataFrame:
         for state in store.lists():
             if not state.head.deleted and not state.head.gone:
                 problems += _changed_files(store, state.head)
-    return reports.checked(problems)
+    return maintenance_reports.checked(problems)
 
 
 def _changed_files(store: Store, version: Version) -> list[Problem]:

@@ -9,7 +9,7 @@ from tablevault_pd import validate
 from tablevault_pd.errors import InvalidInput
 from tablevault_pd.names import check_name
 from tablevault_pd.progress import Bar
-from tablevault_pd.reading import reports
+from tablevault_pd.reading import maintenance_reports
 from tablevault_pd.reading.read import list_not_found
 from tablevault_pd.vault import kept_files
 from tablevault_pd.vault.base import VaultPart
@@ -92,7 +92,7 @@ class Maintenance(VaultPart):
         if name is not None and self.store.head(check_name(name)) is None:
             raise list_not_found(self.store, name)
         with Bar("compacting", unit="lists") as bar:
-            return reports.compacted(self.store.compact(name, progress=bar))
+            return maintenance_reports.compacted(self.store.compact(name, progress=bar))
 
     def vacuum(self, *, keep: int = 1, deleted: bool = False, dry_run: bool = True) -> pd.DataFrame:
         """Free the space of rows that only old versions show.
@@ -133,7 +133,7 @@ class Maintenance(VaultPart):
         if not validate.flag(dry_run, "dry_run"):
             self._check_writable()
             align_all(self.store)
-        return reports.vacuumed(
+        return maintenance_reports.vacuumed(
             self.store.vacuum(keep=keep, deleted=deleted, dry_run=dry_run), removed=not dry_run
         )
 
@@ -178,7 +178,7 @@ class Maintenance(VaultPart):
         if self._view is not None:
             raise InvalidInput("A backup shows the vault as it is now. Connect without at= to make one.")
         self._flush(info=True)
-        return reports.checked(backup(store, folder))
+        return maintenance_reports.checked(backup(store, folder))
 
     def export(
         self, path: str | os.PathLike[str], *, format: Literal["parquet", "arrow", "csv", "jsonl"] = "parquet"

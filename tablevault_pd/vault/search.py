@@ -165,6 +165,6 @@ class Search(VaultPart):
            kind  list  rows  total     state
         0  text  news     1      1  complete
         """
-        from tablevault_pd.reading import reports
+        from tablevault_pd.reading import maintenance_reports
 
-        return reports.indexed(self.store.indexes())
+        return maintenance_reports.indexed(self.store.indexes())
