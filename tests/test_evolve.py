@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import decimal
+import itertools
 from typing import Any
 
 import numpy as np
@@ -457,6 +458,25 @@ def test_floats_without_a_value_take_the_dtype_of_the_first_others(vault, values
     assert len(vault.read("rows", versions="all")) == 2 + 4 + 6
     assert vault.history("rows", key=1)["version"].tolist() == [1]
     assert vault.history("rows", key=3)["x"].notna().tolist() == [True]
+
+
+@pytest.mark.parametrize("write", ["save", "append", "upsert"])
+def test_chunks_of_floats_without_a_value_take_the_dtype_of_those_that_come_after(vault, write):
+    """Whatever stands between them, and whether or not the column is in all of them."""
+    nan, none, words = [np.nan, np.nan], [None], ["a", "b"]
+    cells = [nan, none, nan, words, nan]
+    columns = [{"x": pd.Series(part, dtype=object) if part is none else part} for part in cells]
+    columns = [columns[0], {"y": [1.5]}, *columns[1:]]
+    ids = itertools.count()
+    chunks = [pd.DataFrame({"id": [next(ids) for _ in next(iter(part.values()))]} | part) for part in columns]
+    getattr(vault, write)("rows", iter(chunks), key="id")
+    read = vault.read("rows")
+    assert read["x"].dropna().tolist() == words
+    assert read["x"].isna().tolist() == [True] * 6 + [False] * 2 + [True] * 2
+    assert read["y"].dropna().tolist() == [1.5]
+    with pytest.raises(SchemaMismatch, match="'x'"):  # a chunk of floats among those of NaN
+        vault.save("others", [pd.DataFrame({"x": part}) for part in (nan, [np.nan, 0.5], nan, words)])
+    assert "others" not in vault
 
 
 def test_floats_with_a_value_do_not(vault):

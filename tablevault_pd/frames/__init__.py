@@ -29,6 +29,7 @@ from tablevault_pd.frames.documents import (
 from tablevault_pd.frames.encode import encode, encode_row
 from tablevault_pd.frames.equal import equal_rows, same
 from tablevault_pd.frames.levels import placed, reset_index
+from tablevault_pd.frames.promotion import fields_with_values
 from tablevault_pd.frames.schema_evolution import (
     Merge,
     ValueCheck,
@@ -86,6 +87,7 @@ __all__ = [
     "field_for",
     "field_labels",
     "fields_beside",
+    "fields_with_values",
     "fit_index",
     "index_fields",
     "index_names",

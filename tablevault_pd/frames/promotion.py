@@ -77,6 +77,25 @@ def is_floats(field: pa.Field) -> bool:
     return bool(spec["codec"] == "numpy" and np.dtype(spec["dtype"]).kind == "f")
 
 
+def may_be_missing(field: pa.Field, rows: pa.Table | None) -> bool:
+    """Whether a column is of floats that are all NaN, as far as is known."""
+    return is_floats(field) and (
+        rows is None or bool(pa.compute.all(pa.compute.is_nan(rows.column(field.name)), min_count=0).as_py())
+    )
+
+
+def fields_with_values(table: pa.Table) -> set[str]:
+    """The fields, by what :func:`contents` calls them, that hold more than missing cells: all but those of NaN or None alone."""
+    fields = schemas.contents(table.schema)
+    return {name for name, field in fields.items() if not _holds_nothing(table, table.schema.field(field))}
+
+
+def _holds_nothing(table: pa.Table, field: pa.Field) -> bool:
+    if pa.types.is_floating(field.type):
+        return may_be_missing(field, table)
+    return bool(pa.types.is_null(field.type))
+
+
 def is_number(field: pa.Field) -> bool:
     """Whether the dtype holds numbers, to which floats are converted as such."""
     spec = schemas.spec_of(field)

@@ -19,6 +19,7 @@ from tablevault_pd.frames.promotion import (
     common,
     is_floats,
     is_number,
+    may_be_missing,
     storage_spec,
     with_missing,
     without_values,
@@ -56,7 +57,7 @@ def merge(
     *,
     mode: str = "evolve",
     rows: pa.Table | None = None,
-    fill: Collection[str] = ("old", "new"),
+    fill: Collection[str] | None = None,
 ) -> Merge:
     """Return the list's schema `old`, widened so that it holds rows of `new`.
 
@@ -68,8 +69,9 @@ def merge(
         Strict: the same columns, in any order, with the same dtypes.
     rows : Table, optional
         The rows of `new`, so that a message can name the first that does not fit; otherwise they are not read.
-    fill : collection of {"old", "new"}
-        On which sides floats may be taken for missing values. They are checked by whoever merges, as :attr:`Merge.checks` says.
+    fill : collection of str, optional
+        Fields of `old` whose floats may be taken for missing values. Default: any; they are checked by whoever merges, as
+        :attr:`Merge.checks` says.
 
     Raises
     ------
@@ -148,7 +150,7 @@ def _message(problems: list[str]) -> str:
 class _Problems:
     """What stands in the way of a merge, line by line."""
 
-    def __init__(self, rows: pa.Table | None, fill: Collection[str]) -> None:
+    def __init__(self, rows: pa.Table | None, fill: Collection[str] | None) -> None:
         self.rows, self.fill = rows, fill
         self.lines: list[str] = []
         self.widths: list[bool] = []  #: whether the line is about the width of vectors
@@ -176,19 +178,13 @@ def _join(old: pa.Field, new: pa.Field | None, problems: _Problems) -> pa.Field:
     try:
         return common(old, new)
     except (DimensionMismatch, NoCommonType) as error:
-        if isinstance(error, NoCommonType) and "new" in problems.fill and _may_be_missing(new, problems.rows):
+        if isinstance(error, NoCommonType) and may_be_missing(new, problems.rows):
             return common(old, without_values(new))
-        if isinstance(error, NoCommonType) and "old" in problems.fill and is_floats(old):
+        fills = problems.fill is None or old.name in problems.fill
+        if isinstance(error, NoCommonType) and fills and is_floats(old):
             return common(without_values(old), new)
         problems.note(old, new, error)
     return old
-
-
-def _may_be_missing(field: pa.Field, rows: pa.Table | None) -> bool:
-    """Whether a column is of floats that are all NaN, as far as is known."""
-    return is_floats(field) and (
-        rows is None or bool(pa.compute.all(pa.compute.is_nan(rows.column(field.name)), min_count=0).as_py())
-    )
 
 
 def _describe_type(field: pa.Field) -> str:

@@ -49,6 +49,7 @@ class Fitter:
         self._drops_numbers = by_key and (present is None or not frames.index_fields(present))
         self._passed: set[str] = set()  # checks that passed for the stored values
         self._rows = 0
+        self._valued: set[str] = set()  # columns of the chunks so far that are not NaN alone
         self.schema: pa.Schema = None
 
     def fit(self, chunk: IngestedChunk) -> IngestedChunk:
@@ -60,9 +61,12 @@ class Fitter:
         if self.schema is None:
             self.schema = table.schema
         else:
-            merged = self._merged(self.schema, table, fill=("new",))  # chunks before are not looked at again
+            columns = frames.contents(self.schema)
+            missing = [field for column, field in columns.items() if column not in self._valued]
+            merged = self._merged(self.schema, table, fill=missing)  # chunks before are not looked at again
             self._check(merged, table)
             self.schema = merged.schema
+        self._valued |= frames.fields_with_values(table)
         self._rows += table.num_rows
         return chunk if table is chunk.table else replace(chunk, table=table)
 
@@ -76,7 +80,7 @@ class Fitter:
         return table
 
     def _merged(
-        self, schema: pa.Schema, table: pa.Table, fill: Collection[str] = ("old", "new")
+        self, schema: pa.Schema, table: pa.Table, fill: Collection[str] | None = None
     ) -> frames.Merge:
         return frames.merge(schema, table.schema, mode=self._schema_mode, rows=table, fill=fill)
 
