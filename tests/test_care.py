@@ -209,6 +209,14 @@ def test_vacuum_frees_kept_files_that_no_version_uses(folder_vault, tmp_path):
     assert "kept file" not in vault.vacuum()["what"].tolist()
 
 
+def test_a_folder_in_the_place_of_a_file_is_called_one(folder_vault, tmp_path):
+    frame = pd.DataFrame({"path": [str(tmp_path)]})
+    with pytest.raises(
+        tv.FileMissing, match=r"1 path without a file there \(row 0: .*, a folder\)\. Nothing"
+    ):
+        folder_vault.save("files", frame, files="path")
+
+
 def test_a_save_that_fails_keeps_no_file(folder_vault, note):
     vault = folder_vault
     fail_to_save_file(vault, note)

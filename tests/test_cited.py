@@ -138,6 +138,7 @@ WRONG = [
     (lambda: tv.chars(1, 10**20), "is no span"),
     (lambda: tv.chars([(1.5, 2)]), "is no span"),
     (lambda: tv.chars([5]), "is no span"),
+    (lambda: tv.chars((3, 9)), r"One span is \[\(3, 9\)\] for one row, or tv.chars\(3, 9\) for every row"),
     (lambda: tv.chars([True], [5]), "is no span"),
     (lambda: tv.chars([1, 2], [5]), "2 starts and 1 stops"),
     (lambda: tv.chars("start", "stop"), "give start and stop"),

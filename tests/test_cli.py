@@ -431,8 +431,43 @@ def test_arguments_that_make_no_sense_exit_with_2(run, arguments):
 
 def test_a_word_too_many_says_how_a_vault_is_named(run, capsys):
     with pytest.raises(SystemExit):
-        run("lists", "exp.vault")
+        run("indexes", "exp.vault")
     assert "unrecognized arguments: exp.vault. A vault is named by --vault PLACE." in capsys.readouterr().err
+
+
+def test_an_option_that_is_not_there_leads_to_the_help_of_its_command(run, capsys):
+    with pytest.raises(SystemExit):
+        run("lineage", "words", "--positions", "0")
+    printed = capsys.readouterr().err
+    assert "arguments: --positions 0. tablevault-pd lineage --help tells what it takes." in printed
+    assert "--vault PLACE." not in printed
+
+
+@pytest.mark.parametrize(
+    ("command", "columns"),
+    [
+        ("search", ["step,loss"]),
+        ("search", ["step", "-c", "loss"]),
+        ("sessions", ["run,session"]),
+        ("sessions", ["run", "session"]),
+    ],
+)
+def test_columns_are_separated_by_commas_or_said_one_by_one(run, command, columns):
+    only = ["--lists", "losses", "-k", "1"] if command == "search" else []
+    row = objects(run(command, *only, "--json", "-c", *columns)[1])[0]
+    assert set(",".join(columns).replace("-c,", "").split(",")) <= set(row)
+
+
+def test_a_column_with_a_comma_in_its_name_is_one_column(run, place):
+    with tv.connect(place, session=False) as vault:
+        vault.save("odd", {"a,b": 7, "a": 1})
+    assert objects(run("search", "--lists", "odd", "--json", "-c", "a,b")[1])[0]["a,b"] == 7
+
+
+def test_all_lists_are_not_written_under_the_name_of_a_file(run, tmp_path):
+    code, _, err = run("export", "all.CSV")
+    assert (code, (tmp_path / "all.CSV").exists()) == (2, False)
+    assert "all lists are written to a folder. --list NAME writes one list to a file." in err
 
 
 def test_options_may_stand_before_or_after_the_command(run, place, monkeypatch):

@@ -74,6 +74,13 @@ def test_index_levels_are_columns_and_told_as_such(folder_vault, tmp_path):
     assert (tmp_path / "x.csv").read_text().splitlines()[0] == "k,when,x.y"
 
 
+def test_a_folder_that_is_not_there_is_named(folder_vault, tmp_path):
+    with pytest.raises(
+        tv.StorageError, match=r"writing .*a\.csv: \[Errno 2\] There is no such folder: '.*nowhere'$"
+    ):
+        folder_vault.save("a", FRAME).export(tmp_path / "nowhere" / "a.csv")
+
+
 def test_some_rows_columns_and_versions_are_exported(vault, tmp_path):
     vault.save("a", pd.DataFrame({"n": range(10), "m": range(10)}))
     vault.append("a", pd.DataFrame({"n": range(10, 20), "m": range(10)}))

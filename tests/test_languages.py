@@ -107,6 +107,12 @@ def test_words_of_many_scripts_are_found_by_other_forms(vault, language, text, q
     assert "[" in vault.search(question, snippet=True)["snippet"].item()
 
 
+@pytest.mark.parametrize("code", ["de", "de-DE", "germn"])
+def test_a_code_or_a_slip_names_the_language_that_is_meant(folder_vault, code):
+    with pytest.raises(tv.InvalidInput, match=f"not '{code}'. Did you mean 'german'"):
+        folder_vault.save("t", ["Haus"], language=code)
+
+
 def test_stems_are_told_apart_by_their_language_and_text_keeps_its_places():
     german, french = (languages.stems("häuser, katzen_1 x", each) for each in ("german", "french"))
     assert german == "haus\ue00b, katz\ue00b_1\ue00b x\ue00b"

@@ -469,3 +469,12 @@ def test_a_query_larger_than_memory_spills_to_a_folder_that_ends_with_the_proces
     assert here == "['v']"
     assert folders == "1"
     assert list((tmp_path / "temp").iterdir()) == []
+
+
+def test_a_name_with_a_slash_is_told_to_be_quoted(folder_vault):
+    folder_vault.save("raw/storms", {"n": 1})
+    with pytest.raises(
+        tv.InvalidQuery, match=r'at or near "/"\. A name that is no word stands in double quotes'
+    ):
+        folder_vault.sql("SELECT * FROM raw/storms")
+    assert folder_vault.sql('SELECT * FROM "raw/storms"')["n"].tolist() == [1]

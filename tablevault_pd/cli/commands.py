@@ -72,7 +72,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     top = parser()
     arguments, left = top.parse_known_args(argv)
     if left:
-        top.error(f"unrecognized arguments: {' '.join(left)}. A vault is named by --vault PLACE.")
+        option = next((word for word in left if word.startswith("-")), None)
+        hint = (
+            "A vault is named by --vault PLACE."
+            if option is None
+            else f"{PROGRAM} {arguments.command.name} --help tells what it takes."
+        )
+        top.error(f"unrecognized arguments: {' '.join(left)}. {hint}")
     # A terminal of a narrow encoding shows escapes in place of what it cannot show.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

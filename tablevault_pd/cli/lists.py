@@ -12,7 +12,7 @@ from tablevault_pd.names import parse_address
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Callable, Collection, Hashable, Sequence
 
     from tablevault_pd.vault.lists import List
     from tablevault_pd.vault.vault import Vault
@@ -92,13 +92,19 @@ def columns_of(handle: List, words: Sequence[str] | None) -> list[Hashable] | No
     if words is None:
         return None
     by_text: dict[str, Hashable] = {str(label): label for label in handle.columns}
-    named = [part for word in words for part in ([word] if word in by_text else word.split(","))]
+    named = split_columns(words, lambda: by_text)
     unknown = [name for name in named if name not in by_text]
     if unknown:
         raise InvalidInput(
             f"{handle.name!r} has no column {', '.join(map(short_repr, unknown))}. Columns: {', '.join(by_text)}"
         )
     return [by_text[name] for name in named]
+
+
+def split_columns(words: Sequence[str], there: Callable[[], Collection[str]]) -> list[str]:
+    """Split words at commas, except for those that are names of columns."""
+    names = there() if any("," in word for word in words) else ()
+    return [part for word in words for part in ([word] if word in names else word.split(","))]
 
 
 def add_versions_arguments(parser: ArgumentParser) -> None:

@@ -115,9 +115,15 @@ def add_export_arguments(parser: ArgumentParser) -> None:
 
 def export(vault: Vault, arguments: Namespace) -> Output:
     """Write all lists into a folder, or one to a file."""
+    from tablevault_pd.transfer.formats import SUFFIXES
+
     if arguments.list is None:
         if arguments.columns or arguments.where or arguments.overwrite:
             raise InvalidInput("--columns, --where and --overwrite are for one list. Name it with --list.")
+        if arguments.path.lower().endswith(tuple(SUFFIXES)):
+            raise InvalidInput(
+                f"{arguments.path} is the name of a file, and all lists are written to a folder. --list NAME writes one list to a file."
+            )
         frame = vault.export(arguments.path, format=arguments.format or "parquet")
         return Output(frame, note=f"{counted(len(frame), 'list')} written to {arguments.path}.")
     if arguments.format is not None:

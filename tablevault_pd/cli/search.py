@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from tablevault_pd.cli.lists import split_columns
 from tablevault_pd.errors import InvalidInput, short_repr
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     import pandas as pd
 
@@ -38,7 +40,11 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--since", metavar="TIME", help="rows committed at that time (UTC) or later")
     parser.add_argument("--until", metavar="TIME", help="rows committed before that time (UTC)")
     parser.add_argument(
-        "--columns", action="append", metavar="COLUMN", help="a column of the rows to show; may be repeated"
+        "-c",
+        "--columns",
+        action="append",
+        metavar="COLUMN",
+        help="columns of the rows to show: doc,text; may be repeated",
     )
     parser.add_argument(
         "--match",
@@ -64,13 +70,18 @@ def search_command(vault: Vault, args: argparse.Namespace) -> pd.DataFrame:
         session=args.session,
         since=args.since,
         until=args.until,
-        columns=args.columns,
+        columns=_columns(vault, args.columns),
         k=args.k or None,
         offset=args.offset,
         match=args.match,
         min_score=args.min_score,
         snippet=args.text is not None,
     )
+
+
+def _columns(vault: Vault, words: Sequence[str] | None) -> list[str] | None:
+    """Return the columns that words name: each word a column, or several separated by commas."""
+    return None if words is None else split_columns(words, lambda: set(vault.lists()["columns"].explode()))
 
 
 def _vector(text: str) -> object:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tablevault_pd.cli.analysis import show_of
+from tablevault_pd.cli.lists import split_columns
 from tablevault_pd.session.lookup import STATES
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def sessions(vault: Vault, arguments: Namespace) -> pd.DataFrame:
         parent_code=arguments.parent_code,
         description=arguments.description,
         info=arguments.info,
-        columns=arguments.columns,
+        columns=arguments.columns and split_columns(arguments.columns, lambda: vault.sessions().columns),
         show=show_of(arguments.show),
         only_changed=arguments.only_changed,
     )
@@ -75,7 +76,7 @@ def add_sessions_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--info", action="store_true", help="with command line, packages and git state")
     parser.add_argument(
-        "--columns", nargs="+", metavar="COLUMN", help="only these columns: session metrics.loss"
+        "-c", "--columns", nargs="+", metavar="COLUMN", help="only these columns: session metrics.loss"
     )
     parser.add_argument(
         "--show",

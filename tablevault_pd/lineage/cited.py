@@ -104,6 +104,11 @@ def _cells(start: Any, stop: Any) -> list[Any]:
             f"{given}: give start and stop, as two numbers or two columns, or a list of (start, stop), one for each row."
         )
     columns = [list(side) for side in sides]
+    if stop is None and len(columns[0]) == 2 and all(isinstance(bound, _NUMBERS) for bound in columns[0]):
+        raise InvalidInput(
+            f"{given}: a list has a cell for each row. One span is [({columns[0][0]}, {columns[0][1]})] for one row, or "
+            f"tv.chars({columns[0][0]}, {columns[0][1]}) for every row."
+        )
     if stop is None:
         return columns[0]
     if len(columns[0]) != len(columns[1]):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from tablevault_pd.display import counted
 from tablevault_pd.errors import FileMissing, UnsupportedColumn, VaultError, short_repr
 from tablevault_pd.frames.objects import FILE_TYPE, is_address
 from tablevault_pd.progress import Bar
@@ -64,9 +65,12 @@ def file_column(cells: pd.Series, label: Hashable, *, stored: bool) -> tuple[pa.
         if path is not None and not is_address(path) and not Path(path).is_file()
     ]
     if gone:
-        names = ", ".join(f"row {row}: {short_repr(os.fspath(path))}" for row, path in gone[:5])
+        names = ", ".join(
+            f"row {row}: {short_repr(os.fspath(path))}{', a folder' if Path(path).is_dir() else ''}"
+            for row, path in gone[:5]
+        )
         raise FileMissing(
-            f"Column {label!r} names {len(gone)} files that are not there ({names}). Nothing was saved."
+            f"Column {label!r} names {counted(len(gone), 'path')} without a file there ({names}). Nothing was saved."
         )
     states: list[FileState | None] = []
     with Bar("hashing files", total=len(paths), unit="files") as bar:

@@ -71,7 +71,12 @@ def _refused(tree: dict[str, Any]) -> InvalidQuery:
         return InvalidQuery(
             "sql() answers one SELECT statement and changes nothing. Save its answer: vault.sql(…).vault.save(…)."
         )
-    return InvalidQuery(f"The SQL cannot be read: {tree.get('error_message', 'it is empty')}")
+    hint = (
+        ' A name that is no word stands in double quotes: FROM "runs/2026".'
+        if "error_message" in tree
+        else ""
+    )
+    return InvalidQuery(f"The SQL cannot be read: {tree.get('error_message', 'it is empty')}.{hint}")
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:

@@ -28,6 +28,8 @@ def new_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
         with naming(f"writing {path}"):
+            if not path.parent.is_dir():
+                raise FileNotFoundError(errno.ENOENT, "There is no such folder", str(path.parent))
             yield temporary
             os.replace(temporary, path)
     finally:

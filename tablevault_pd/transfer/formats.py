@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 FORMATS = ("parquet", "arrow", "csv", "jsonl")
-_SUFFIXES = {".parquet": "parquet", ".pq": "parquet", ".arrow": "arrow", ".feather": "arrow", ".csv": "csv",
+SUFFIXES = {".parquet": "parquet", ".pq": "parquet", ".arrow": "arrow", ".feather": "arrow", ".csv": "csv",
              ".jsonl": "jsonl", ".ndjson": "jsonl"}  # fmt: skip
 MEDIA_TYPES = {"parquet": "application/vnd.apache.parquet", "arrow": "application/vnd.apache.arrow.file", "csv": "text/csv",
                "jsonl": "application/jsonl", "json": "application/json"}  # fmt: skip
@@ -30,9 +30,9 @@ _IN_JSON = frozenset(["numpy", "masked", "string"])
 
 def format_of(path: Path) -> str:
     """Return the format that the end of a file's name stands for. Raises InvalidInput."""
-    kind = _SUFFIXES.get(path.suffix.lower())
+    kind = SUFFIXES.get(path.suffix.lower())
     if kind is None:
-        suffixes = ", ".join(_SUFFIXES)
+        suffixes = ", ".join(SUFFIXES)
         raise InvalidInput(
             f"{short_repr(path.name)} does not say in which format to write. It may end in {suffixes}."
         )

@@ -24,6 +24,12 @@ LANGUAGES = (
     "hindi", "hungarian", "indonesian", "irish", "italian", "lithuanian", "nepali", "norwegian", "portuguese", "romanian",
     "russian", "serbian", "spanish", "swedish", "tamil", "turkish", "yiddish", "czech", "persian", "polish", "sesotho",
 )  # fmt: skip
+#: Codes of ISO 639-1, as people write them by mistake.
+_CODES = {
+    "ar": "arabic", "cs": "czech", "da": "danish", "de": "german", "el": "greek", "en": "english", "es": "spanish", "fa": "persian",
+    "fi": "finnish", "fr": "french", "hi": "hindi", "hu": "hungarian", "id": "indonesian", "it": "italian", "nl": "dutch",
+    "no": "norwegian", "pl": "polish", "pt": "portuguese", "ro": "romanian", "ru": "russian", "sv": "swedish", "tr": "turkish",
+}  # fmt: skip
 _MARKS = {
     language: chr(0xE001 + number) for number, language in enumerate(LANGUAGES)
 }  # of private use, as letters
@@ -37,12 +43,18 @@ def check_language(value: Any) -> str | None:
     if value is None or (isinstance(value, str) and value == ENGLISH):
         return None
     if not isinstance(value, str) or value not in LANGUAGES:
-        hint = did_you_mean(value, LANGUAGES) if isinstance(value, str) else ""
+        hint = _meant(value) if isinstance(value, str) else ""
         raise InvalidInput(
             f"language= is one of {', '.join(sorted([ENGLISH, *LANGUAGES]))}, not {short_repr(value)}. {hint}".rstrip()
         )
     _stemmer(value)
     return value
+
+
+def _meant(value: str) -> str:
+    """Return a sentence with the languages that a code (``de``, ``de-DE``) or a slip may stand for."""
+    code, _, _ = value.lower().replace("_", "-").partition("-")
+    return did_you_mean(_CODES.get(code, value), (ENGLISH, *LANGUAGES))
 
 
 def stems(text: str, language: str) -> str:
