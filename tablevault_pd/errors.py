@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from tablevault_pd.progress import say
 
+#: What Python and its libraries raise on values that they did not expect, among them errors of ours.
+NOT_OURS = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError, MemoryError)
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 

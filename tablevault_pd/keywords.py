@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tablevault_pd.errors import InvalidType, did_you_mean, short_repr
+from tablevault_pd.errors import NOT_OURS, InvalidType, VaultError, did_you_mean, short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -78,6 +78,10 @@ def note_done(thing: Any) -> None:
     _done.get().append(thing)
 
 
+#: Calls of a notebook and of len() and the like, which fail as those by name do.
+SHOWN = {"__repr__", "_repr_html_", "__len__", "__contains__"}
+
+
 def public(label: str) -> Callable[[C], C]:
     """Have every public method of a class refuse options that it does not have.
 
@@ -90,7 +94,11 @@ def public(label: str) -> Callable[[C], C]:
     def check_methods(owner: C) -> C:
         for name in dir(owner):
             method = getattr(owner, name)
-            if not name.startswith("_") and inspect.isfunction(method) and _is_ours(method):
+            if (
+                (not name.startswith("_") or name in SHOWN)
+                and inspect.isfunction(method)
+                and _is_ours(method)
+            ):
                 setattr(owner, name, public_call(f"{label}.{name}")(method))
         return owner
 
@@ -122,7 +130,11 @@ def public_call(label: str) -> Callable[[F], F]:
         @wraps(function)
         def call(*arguments: Any, **options: Any) -> Any:
             refuse_unknown(options)
-            return function(*arguments, **options)
+            try:
+                return function(*arguments, **options)
+            except NOT_OURS as error:
+                _raise_damage_behind(error, arguments)
+                raise
 
         @wraps(function)
         def call_or_undo(*arguments: Any, **options: Any) -> Any:
@@ -131,13 +143,23 @@ def public_call(label: str) -> Callable[[F], F]:
             _done.set(done)
             try:
                 return function(*arguments, **options)
-            except BaseException:
+            except BaseException as error:
                 undo(done)  # type: ignore[misc]  # where it is None this is not used
+                if isinstance(error, NOT_OURS):
+                    _raise_damage_behind(error, arguments)
                 raise
 
         return call if undo is None else call_or_undo  # type: ignore[return-value]  # of the same signature
 
     return check
+
+
+def _raise_damage_behind(error: Exception, arguments: tuple[Any, ...]) -> None:
+    """Raise VaultCorrupt if the call failed on records that no release has written. Others pass: they are of a user's function."""
+    damage_behind = getattr(arguments[0], "_damage_behind", None) if arguments else None
+    damage = None if damage_behind is None or isinstance(error, VaultError) else damage_behind()
+    if damage is not None:
+        raise damage from error
 
 
 def _unknown(label: str, names: list[str], allowed: frozenset[str]) -> InvalidType:

@@ -23,6 +23,9 @@ class MaintenanceStore(Protocol):
         guessing. What a writer is about to commit is no stray. Raises VaultReadOnly for `fix` on a read-only store.
         """
 
+    def records_unread(self) -> list[str]:
+        """What stands in records and no release has written: asked for by a call that failed on what it had read."""
+
     def compact(self, name: str | None = None, *, progress: Progress | None = None) -> list[Compacted]:
         """Merge small parts of one list, or of all. Positions, versions and who wrote what stay as they are."""
 

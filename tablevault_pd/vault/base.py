@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from tablevault_pd.errors import VaultClosed, VaultReadOnly
+from tablevault_pd.errors import VaultClosed, VaultCorrupt, VaultReadOnly
 from tablevault_pd.session import Recorder, Settings
 from tablevault_pd.session.executed import place_of_read
 from tablevault_pd.session.heartbeat import HEARTBEAT
@@ -47,6 +47,18 @@ class VaultPart:
     def place(self) -> str:
         """Where the vault is."""
         return self._context.store.place
+
+    def _damage_behind(self) -> VaultCorrupt | None:
+        """Return the error for records that no release has written, if there are any."""
+        unread = [] if self.closed else self._context.store.records_unread()
+        more = f", and {len(unread) - 1} more" if len(unread) > 1 else ""
+        return (
+            VaultCorrupt(
+                f"The catalogue of {self.place} is damaged: {unread[0]}{more}. vault.check() lists all damage. Restore it from a backup."
+            )
+            if unread
+            else None
+        )
 
     def _current_run(self) -> Recorder | None:
         """Return the innermost ``with vault.session(…)``, else the session that ``connect()`` opened."""

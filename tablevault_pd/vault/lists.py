@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tablevault_pd import frames, validate
 from tablevault_pd.display import counted
-from tablevault_pd.errors import InvalidInput
+from tablevault_pd.errors import InvalidInput, VaultCorrupt
 from tablevault_pd.keywords import public, takes
 from tablevault_pd.names import parse_address
 from tablevault_pd.reading import documents
@@ -52,6 +52,9 @@ class List(ListReference):
         self._given = address
         #: The version that the call made (with ``.start`` and ``.rows``), or found unchanged; None for ``vault["news"]``.
         self.committed = committed
+
+    def _damage_behind(self) -> VaultCorrupt | None:
+        return self._vault._damage_behind()
 
     def _version(self) -> Version:
         """Look the version up again: its rows may have been vacuumed or erased since it was committed, its list renamed."""

@@ -272,6 +272,7 @@ class ArangoStore:
 
     # -- maintenance
     check = Delegate("_maintenance", MaintenanceTasks.check)
+    records_unread = Delegate("_maintenance", MaintenanceTasks.records_unread)
     compact = Delegate("_maintenance", MaintenanceTasks.compact)
     vacuum = Delegate("_maintenance", MaintenanceTasks.vacuum)
     back_up = Delegate("_maintenance", MaintenanceTasks.back_up)

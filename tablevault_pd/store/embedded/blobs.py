@@ -13,7 +13,14 @@ import uuid
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
-from tablevault_pd.errors import FileMissing, StorageError, VaultCorrupt, VaultError, VaultReadOnly
+from tablevault_pd.errors import (
+    FileMissing,
+    StorageError,
+    VaultCorrupt,
+    VaultError,
+    VaultReadOnly,
+    short_repr,
+)
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.lockfile import locked
 from tablevault_pd.store.engine.hashing import sha256_of, sha256_of_file
@@ -137,7 +144,11 @@ def insert_files(db: Connection, version: Version, files: Iterable[tuple[str, in
 
 
 def kept_path(files: Path, sha256: str) -> Path:
-    """Where content of that hash lies."""
+    """Where content of that hash lies. Raises VaultCorrupt for what is none: it could lead out of the vault."""
+    if not (len(sha256) == 64 and sha256.isalnum()):
+        raise VaultCorrupt(
+            f"{short_repr(sha256)} in the catalogue of {files.parent} is no SHA-256. Restore a backup."
+        )
     return files / sha256[:2] / sha256
 
 

@@ -271,7 +271,12 @@ class SqliteCatalog:
             if error.errno == errno.ENOENT or not self._is_whole():
                 self._wait_for_removal()
             raise io.disk_error(error, f"using {self.path}") from error
-        except (ValueError, TypeError, OverflowError) as error:  # a damaged page can hold anything
+        except (
+            ValueError,
+            TypeError,
+            OverflowError,
+            RecursionError,
+        ) as error:  # a damaged page can hold anything
             if isinstance(error, UnicodeEncodeError) or "SQLite INTEGER" in str(
                 error
             ):  # what was asked for, no answer

@@ -20,11 +20,16 @@ from tablevault_pd.errors import StorageError, VaultCorrupt, VaultError
 from tablevault_pd.store import Problem, Progress, Version
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.blobs import LOCK_NAME, kept_path
-from tablevault_pd.store.embedded.check_records import damaged_copies, missing_versions, unreadable_records
+from tablevault_pd.store.embedded.check_records import (
+    WRONG_TYPE,
+    damaged_copies,
+    missing_versions,
+    unreadable_records,
+)
 from tablevault_pd.store.embedded.claims import check_claims
 from tablevault_pd.store.embedded.edges import damaged_edges
 from tablevault_pd.store.embedded.lockfile import LockFile
-from tablevault_pd.store.embedded.segments import SUFFIX, Payload, unpack
+from tablevault_pd.store.embedded.segments import SUFFIX, Payload, segment_path, unpack
 from tablevault_pd.store.embedded.strays import Stray, strays
 from tablevault_pd.store.embedded.versions import ALL_VERSIONS, version_of
 from tablevault_pd.store.engine.hashing import sha256_of_file
@@ -57,18 +62,23 @@ FROM files f LEFT JOIN file_uses u ON u.sha256 = f.sha256 WHERE f.sha256 = ? LIM
 def check(vault: VaultParts, *, fix: bool, progress: Progress | None) -> list[Problem]:
     """Everything that is damaged, stray or could not be examined, in that order."""
     problems = list(_catalogue(vault))
-    problems += _lost(vault, fix=fix)
-    problems += _segments(vault, progress, fix=fix)
-    problems += _coverage(vault)
-    problems += missing_versions(vault, fix=fix)
     problems += unreadable_records(vault)
-    problems += damaged_edges(vault.catalog)
-    problems += _kept(vault)
-    problems += check_claims(vault.catalog, fix=fix)
-    problems += _text_index(vault, fix=fix)
-    problems += damaged_copies(vault, fix=fix)
-    problems += map(_stray, strays(vault, remove=fix))
+    if not any(problem.what == WRONG_TYPE for problem in problems):  # which nothing could be compared with
+        problems += _all_else(vault, progress, fix=fix)
     return sorted(problems, key=lambda problem: problem.severity)
+
+
+def _all_else(vault: VaultParts, progress: Progress | None, *, fix: bool) -> Iterator[Problem]:
+    yield from _lost(vault, fix=fix)
+    yield from _segments(vault, progress, fix=fix)
+    yield from _coverage(vault)
+    yield from missing_versions(vault, fix=fix)
+    yield from damaged_edges(vault.catalog)
+    yield from _kept(vault)
+    yield from check_claims(vault.catalog, fix=fix)
+    yield from _text_index(vault, fix=fix)
+    yield from damaged_copies(vault, fix=fix)
+    yield from map(_stray, strays(vault, remove=fix))
 
 
 def _catalogue(vault: VaultParts) -> Iterator[Problem]:
@@ -102,7 +112,7 @@ def _lost(vault: VaultParts, *, fix: bool) -> Iterator[Problem]:
         )  # fmt: skip
     for entry in lost.entries:
         for file in entry.files:
-            path = kept_path(vault.files, file) if len(file) == 64 else vault.segments / (file + SUFFIX)
+            path = kept_path(vault.files, file) if len(file) == 64 else segment_path(vault.segments, file)
             if path.exists():
                 detail = "it stays where it is; pyarrow.ipc.open_file reads the rows of a segment"
                 shown = path.relative_to(vault.folder).as_posix()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tablevault_pd.store import Problem
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded import journal
+from tablevault_pd.store.embedded.column_types import wrong_types
 from tablevault_pd.store.embedded.control import POINT
 from tablevault_pd.store.embedded.copies import INDEXES, KEYS
 from tablevault_pd.store.embedded.strays import scan
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
     from pathlib import Path
     from sqlite3 import Connection
 
+    from tablevault_pd.store.embedded.catalog import SqliteCatalog
     from tablevault_pd.store.embedded.parts import VaultParts
 
+WRONG_TYPE = "wrong type"
 LISTS = "SELECT id, name FROM lists"
 # The versions before a gap: the next one that is there is not the next number.
 GAPS = """
@@ -31,12 +34,24 @@ SELECT name, before + 1, version - 1 FROM (
 """
 UNREADABLE = """
 SELECT 'session', name || '#' || run FROM sessions
-WHERE NOT (json_valid(tags) AND json_valid(params) AND json_valid(timeline) AND json_valid(info))
+WHERE CASE WHEN json_valid(tags) AND json_valid(params) AND json_valid(timeline) AND json_valid(info)
+      THEN json_type(tags) <> 'array' OR json_type(params) <> 'object' OR json_type(timeline) <> 'object'
+        OR json_type(info) <> 'object' ELSE 1 END
 UNION ALL SELECT 'logged values', s.name || '#' || s.run || ', ' || m.metric
 FROM measures m LEFT JOIN sessions s ON s.id = m.session WHERE length(m.points) % ? <> 0
 UNION ALL SELECT 'version', l.name || '@' || b.version
-FROM batches b JOIN lists l ON l.id = b.list WHERE NOT json_valid(b.tags)
-UNION ALL SELECT 'lost commit', list || '@' || version FROM lost WHERE NOT json_valid(files)
+FROM batches b JOIN lists l ON l.id = b.list
+WHERE CASE WHEN json_valid(b.tags) THEN json_type(b.tags) <> 'array' ELSE 1 END
+UNION ALL SELECT 'name of a segment', substr(file, 1, 80) FROM segments
+WHERE file IS NOT NULL AND (length(file) <> 32 OR file GLOB '*[^0-9a-f]*')
+UNION ALL SELECT 'hash of a file', substr(sha256, 1, 80) FROM files WHERE length(sha256) <> 64 OR sha256 GLOB '*[^0-9a-f]*'
+UNION ALL SELECT 'lost commit', list || '@' || version FROM lost
+WHERE CASE WHEN json_valid(files) THEN json_type(files) <> 'array' ELSE 1 END
+"""
+# Versions of more rows than are stored: reported by what they lack, unless a call fails on the number.
+LARGER = """
+SELECT l.name, b.version, b.total FROM batches b JOIN lists l ON l.id = b.list
+WHERE NOT b.gone AND b.total > (SELECT coalesce(sum(rows), 0) FROM segments WHERE list = b.list)
 """
 
 
@@ -53,7 +68,7 @@ def missing_versions(vault: VaultParts, *, fix: bool) -> Iterator[Problem]:
     missing = [
         (name, number)
         for name, first, last in gaps
-        for number in range(first, last + 1)
+        for number in range(first, min(last + 1, first + journal.MOST_MISSING))
         if (name, number) not in lost
     ]
     if fix and missing:
@@ -71,9 +86,25 @@ def _settle(db: Connection, missing: list[tuple[str, int]]) -> None:
 def unreadable_records(vault: VaultParts) -> Iterator[Problem]:
     """Sessions, logged values and versions with a field that cannot be decoded."""
     with vault.catalog.reading() as db:
-        rows = db.execute(UNREADABLE, (POINT.itemsize,)).fetchall()
-    for what, name in rows:
-        yield Problem("damage", "unreadable record", path="catalog.db", detail=f"{what} {name}")
+        found = _unread(db)
+    for what, detail in found:
+        yield Problem("damage", what, path="catalog.db", detail=detail)
+
+
+def records_unread(catalog: SqliteCatalog) -> list[str]:
+    """What no release has written, if it is there: values of other types than their columns', fields that cannot be decoded."""
+    with catalog.reading() as db:
+        larger = [
+            f"{name}@{version} is said to have {total} rows" for name, version, total in db.execute(LARGER)
+        ]
+        return [*(detail for _, detail in _unread(db)), *larger]
+
+
+def _unread(db: Connection) -> list[tuple[str, str]]:
+    rows = db.execute(UNREADABLE, (POINT.itemsize,)).fetchall()
+    return [(WRONG_TYPE, column) for column in wrong_types(db)] + [
+        ("unreadable record", f"{what} {name}") for what, name in rows
+    ]
 
 
 def damaged_copies(vault: VaultParts, *, fix: bool) -> Iterator[Problem]:

@@ -13,7 +13,7 @@ from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.store import Compacted, Progress
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.lockfile import LockFile, close_all
-from tablevault_pd.store.embedded.segments import SUFFIX, Payload, SegmentWriter, unpack
+from tablevault_pd.store.embedded.segments import Payload, SegmentWriter, segment_path, unpack
 from tablevault_pd.store.embedded.strays import hold, is_segment, unlink
 from tablevault_pd.store.engine import int_codec
 from tablevault_pd.store.engine.payloads import has_dictionary
@@ -245,4 +245,4 @@ class Overtaken(Exception):
 
 def paths_of(vault: VaultParts, rows: Sequence[Row]) -> list[Path]:
     """Return the files of these parts."""
-    return [vault.segments / (row[5] + SUFFIX) for row in rows if row[5] is not None]
+    return [segment_path(vault.segments, row[5]) for row in rows if row[5] is not None]

@@ -23,7 +23,7 @@ from tablevault_pd.store.embedded import text
 from tablevault_pd.store.embedded.blobs import kept_path
 from tablevault_pd.store.embedded.compact import DELETE_SEGMENT, INSERT_MERGED, Overtaken, Row, verified
 from tablevault_pd.store.embedded.copies import INDEXES, KEYS
-from tablevault_pd.store.embedded.segments import SUFFIX, Payload, SegmentWriter, pack
+from tablevault_pd.store.embedded.segments import Payload, SegmentWriter, pack, segment_path
 from tablevault_pd.store.embedded.strays import is_segment, scan, strays
 from tablevault_pd.store.embedded.versions import VERSIONS_OF, content_of, erased_rows, version_of
 from tablevault_pd.store.engine import erasing, int_codec
@@ -226,7 +226,7 @@ class Eraser:
         if row is None:
             return None
         pending = json.loads(row[0])
-        paths = [vault.segments / (name + SUFFIX) for name in pending["segments"]]
+        paths = [segment_path(vault.segments, name) for name in pending["segments"]]
         paths += [kept_path(vault.files, sha256) for sha256 in pending["files"]]
         lists = {str(list_id) for list_id in pending["lists"]}
         for path in (*scan(vault.folder / KEYS), *scan(vault.folder / INDEXES)):

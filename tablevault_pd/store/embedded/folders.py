@@ -16,7 +16,7 @@ from tablevault_pd.store.embedded.copies import INDEXES, KEYS
 if TYPE_CHECKING:
     from pathlib import Path
 
-_OURS = {
+_FILES = {
     "catalog.db",
     "catalog.db-wal",
     "catalog.db-shm",
@@ -25,19 +25,17 @@ _OURS = {
     LOCK_NAME,
     journal.NAME,
     "commits.new",
-    "segments",
-    "files",
-    KEYS,
-    INDEXES,
 }
+_FOLDERS = {"segments", "files", KEYS, INDEXES}
+_OURS = _FILES | _FOLDERS
 
 
 def prepare(folder: Path, *, read_only: bool, timeout_s: float) -> None:
     """Make the folder if it is to be made; refuse one that holds something else."""
     try:
-        content = {entry.name for entry in os.scandir(folder)}
+        entries = list(os.scandir(folder))
     except FileNotFoundError:
-        content = set()
+        entries = []
         if read_only:
             raise VaultNotFound(f"There is no vault at {folder}. mode='rw' makes one.") from None
     except PermissionError as error:
@@ -46,7 +44,9 @@ def prepare(folder: Path, *, read_only: bool, timeout_s: float) -> None:
         ) from error
     except NotADirectoryError:
         raise VaultFormatError(f"{folder} is a file, and a vault is a folder. Choose another name.") from None
+    content = {entry.name for entry in entries}
     if "catalog.db" in content:
+        _require_plain(entries)
         if not read_only and not {"segments", "files"} <= content:
             with io.naming(f"making the folders of {folder} anew"):
                 io.make_folder(folder / "segments")
@@ -71,3 +71,15 @@ def prepare(folder: Path, *, read_only: bool, timeout_s: float) -> None:
             io.make_folder(part, parents=True)
     except OSError as error:
         raise io.disk_error(error, f"making a vault at {folder}") from error
+
+
+def _require_plain(entries: list[os.DirEntry[str]]) -> None:
+    """Refuse a link, which may lead out of the vault, a pipe, or a folder in the place of a file. No system call is needed."""
+    for entry in entries:
+        if (entry.name in _FILES and not entry.is_file(follow_symlinks=False)) or (
+            entry.name in _FOLDERS and not entry.is_dir(follow_symlinks=False)
+        ):
+            what = "file" if entry.name in _FILES else "folder"
+            raise VaultFormatError(
+                f"{entry.path} is not a plain {what}. A vault holds no links, pipes or folders in its place."
+            )

@@ -38,6 +38,8 @@ _fault_name, _, _fault_action = os.environ.get(FAULT_VARIABLE, "").partition("="
 COPY_BYTES = 1 << 20
 MAP_FROM_BYTES = 1 << 20  # below this a copy is cheaper than setting up a map
 _NO_RESERVE = 0x4000 if sys.platform == "linux" else 0  # private pages are counted only once written to
+#: Neither follow a link, which may lead out of the vault, nor wait at a pipe.
+_PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _OPEN_FILES = "Close files that are no longer needed, or raise the limit (ulimit -n), and try again."
@@ -125,7 +127,13 @@ def create(path: Path, *, anew: bool = True) -> BinaryIO:
 def open_to_read(path: Path) -> BufferedReader:
     """A file to read from its beginning."""
     failpoint("read")
-    return path.open("rb")
+    file = os.fdopen(os.open(path, os.O_RDONLY | _PLAIN | getattr(os, "O_BINARY", 0)), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise VaultFormatError(
+            f"{path} is not a plain file. A vault holds no links, pipes or folders in its place."
+        )
+    return file
 
 
 def write(file: BinaryIO | FileIO, data: bytes) -> None:
@@ -216,9 +224,11 @@ def load_private(path: Path, size: int) -> tuple[pa.Buffer, Identity]:
     refuses to set values in frames over read-only memory, so a shared map would not do.
     """
     failpoint("read")
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    descriptor = os.open(path, os.O_RDONLY | _PLAIN)
     try:
         status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise EOFError(f"{path.name} is no plain file")
         identity = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
         if status.st_size != size:  # touching pages past the end would kill the interpreter
             raise EOFError(f"{path.name} has {status.st_size} bytes, and not the {size} that were written")

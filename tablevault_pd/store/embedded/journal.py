@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 NAME = "commits.log"
 REWRITE_BYTES = 4 << 20  # each time it has grown by so much
+READ_BYTES = 1 << 26  # the newest marks; a file that somebody made long takes no more memory
+MOST_MISSING = 1_000_000  # versions of a gap that are told
+_NAME = re.compile("[0-9a-f]{32}|[0-9a-f]{64}")  # of a segment, of a kept file
 TAIL_BYTES = 1 << 16
 
 # A mark has the name that its list had then.
@@ -127,7 +131,8 @@ class Journal:
 
     def _read(self) -> list[Entry]:
         with io.open_to_read(self._path) as file:
-            return _parsed(file.read())
+            file.seek(max(0, os.fstat(file.fileno()).st_size - READ_BYTES))
+            return _parsed(file.read(READ_BYTES))
 
     def seems_whole(self, catalog: SqliteCatalog) -> bool:
         """Whether the newest mark has its commit: a log that was cut, damaged or removed loses the newest ones first."""
@@ -209,10 +214,9 @@ def _unmarked(catalog: SqliteCatalog, lost: Iterable[Entry]) -> list[Entry]:
         for name, numbers in versions.items():
             for version in sorted(numbers):
                 before = db.execute(HEAD, (name, version)).fetchone()[0] or 0
-                entries += [
-                    Entry(name, one, "", 0) for one in range(before + 1, version) if one not in numbers
-                ]
-                numbers.update(range(before + 1, version))
+                between = range(max(before + 1, version - MOST_MISSING), version)
+                entries += [Entry(name, one, "", 0) for one in between if one not in numbers]
+                numbers.update(between)
     return entries
 
 
@@ -233,7 +237,8 @@ def _entry(body: bytes) -> Entry | None:
     except (ValueError, TypeError):
         return None
     whole = isinstance(version, int) and isinstance(rows, int) and isinstance(files, list)
-    if not whole or not all(isinstance(text, str) for text in (name, token, *files)):
+    texts = whole and all(isinstance(text, str) for text in (name, token, *files))
+    if not texts or not all(map(_NAME.fullmatch, files)):
         return None
     return Entry(name, version, token, rows, tuple(files))
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tablevault_pd.store.embedded.backup import back_up
 from tablevault_pd.store.embedded.check import check
+from tablevault_pd.store.embedded.check_records import records_unread
 from tablevault_pd.store.embedded.compact import compact
 from tablevault_pd.store.embedded.vacuum import vacuum
 
@@ -26,6 +27,10 @@ class MaintenanceTasks:
     def check(self, *, fix: bool = False, progress: Progress | None = None) -> list[Problem]:
         """Return what is damaged, stray or could not be examined."""
         return check(self._vault, fix=fix, progress=progress)
+
+    def records_unread(self) -> list[str]:
+        """Return what stands in the catalogue and no release has written."""
+        return records_unread(self._vault.catalog)
 
     def compact(self, name: str | None = None, *, progress: Progress | None = None) -> list[Compacted]:
         """Merge small parts."""

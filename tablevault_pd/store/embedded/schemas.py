@@ -35,7 +35,10 @@ class Schemas:
         if schema_id not in self._schemas:
             data = self._data(schema_id)
             self._seeds[schema_id] = seed_of(data)
-            self._schemas[schema_id] = pa.ipc.read_schema(pa.py_buffer(data))
+            try:
+                self._schemas[schema_id] = pa.ipc.read_schema(pa.py_buffer(data))
+            except (pa.ArrowException, ValueError, OSError) as error:
+                raise self._damaged(schema_id, f": {error}") from error
         return self._schemas[schema_id]
 
     def schemas(self, ids: Iterable[int]) -> dict[int, pa.Schema]:
@@ -56,9 +59,13 @@ class Schemas:
                 f"The catalogue of {folder} lacks the schema {schema_id}. Restore it from a backup."
             )
         data, digest = row
-        if sha256(data).digest() != digest:
-            raise VaultCorrupt(f"The schema {schema_id} in {folder} is damaged. Restore it from a backup.")
-        return bytes(data)
+        if not isinstance(data, bytes) or sha256(data).digest() != digest:
+            raise self._damaged(schema_id)
+        return data
+
+    def _damaged(self, schema_id: int, why: str = "") -> VaultCorrupt:
+        folder = self._catalog.path.parent
+        return VaultCorrupt(f"The schema {schema_id} in {folder} is damaged{why}. Restore it from a backup.")
 
     def insert(self, db: Connection, schema: pa.Schema, new_ids: dict[bytes, int]) -> int:
         """Return the id of a schema, which is inserted if need be, inside an open transaction.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pyarrow as pa
 import xxhash
 
-from tablevault_pd.errors import VaultCorrupt
+from tablevault_pd.errors import VaultCorrupt, VaultError, short_repr
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.lockfile import HAS_LOCKS, LockFile
 from tablevault_pd.store.engine import fork_guard as forks
@@ -45,6 +45,18 @@ INLINE_BYTES = (
 SMALL_BYTES = 1 << 12  # a table of so few is not measured exactly
 FILE_BYTES = 1 << 30  # a stream starts a new file here
 SUFFIX = ".arrow"
+_HEX = frozenset("0123456789abcdef")
+#: What Arrow raises on bytes that are no rows of the schema.
+UNDECODABLE = (pa.ArrowException, OSError, ValueError, TypeError, LookupError, OverflowError, SystemError)
+
+
+def segment_path(folder: Path, name: str) -> Path:
+    """Where a file of rows lies. Raises VaultCorrupt for a name that no release makes: it could lead out of the vault."""
+    if not (len(name) == 32 and _HEX.issuperset(name)):
+        raise VaultCorrupt(
+            f"{short_repr(name)} in the catalogue of {folder.parent} is no name of a file of rows. Restore a backup."
+        )
+    return folder / (name + SUFFIX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +128,7 @@ class SegmentWriter:
         self._zones: list[list[Any]] = []
         while True:
             self.name = uuid.uuid4().hex
-            self.path = folder / (self.name + SUFFIX)
+            self.path = segment_path(folder, self.name)
             self._file = _create(self.path)
             self._file.lock(exclusive=True, wait=True)
             if not HAS_LOCKS or os.fstat(self._file.fileno()).st_nlink:
@@ -269,8 +281,10 @@ def unpack(
                 decode(part.codec, pa.py_buffer(_checked(part, part.data or b"", where)), part.schema),
                 columns,
             ), False
-        return _unpack_file(part, folder / (part.file + SUFFIX), columns, where, again)
-    except (pa.ArrowException, ValueError, OverflowError, SystemError, IndexError) as error:
+        return _unpack_file(part, segment_path(folder, part.file), columns, where, again)
+    except (VaultError, FileNotFoundError):
+        raise
+    except UNDECODABLE as error:
         raise VaultCorrupt(f"The rows of {where} cannot be decoded: {error}") from error
 
 
@@ -282,7 +296,9 @@ def unpack_batches(parts: Sequence[Payload], columns: Sequence[str] | None, wher
     messages = [_checked(part, part.data or b"", name) for part, name in zip(parts, where, strict=True)]
     try:
         return _project(decode_batches(messages, parts[0].schema), columns)
-    except (pa.ArrowException, ValueError, OverflowError, SystemError, IndexError) as error:
+    except (VaultError, FileNotFoundError):
+        raise
+    except UNDECODABLE as error:
         raise VaultCorrupt(f"The rows of {where[0]} cannot be decoded: {error}") from error
 
 
