@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -76,3 +77,37 @@ def test_claims_and_results_of_map_follow_their_rows(vault, key):
     calls.clear()
     names = vault.map("names", name, "jobs", columns=["k"], version="1").read()["name"].tolist()
     assert (sorted(names), calls) == (["bool True", "int 1", "int 3"], [3])
+
+
+def test_numpy_scalars_are_the_keys_that_they_are_equal_to(vault):
+    scalars = [np.int64(1), np.float32(1.0), np.bool_(True), np.str_("1"), -0.0]
+    vault.upsert("rows", mixed(KEYS[:5], [0, 1, 2, 3, 4]), key="k")
+    vault.finish(vault.claim("rows", k=4))
+    vault.upsert("rows", mixed(scalars, [10, 11, 12, 13, 14]))
+    read = vault.read("rows")
+    assert read["n"].tolist() == [10, 11, 12, 13, 14]
+    assert list(map(type, read["k"])) == list(map(type, scalars))  # each is stored as it was given
+    assert vault.history("rows", key=1)["n"].tolist() == [0, 10]
+    assert vault.history("rows", key=np.int8(1))["n"].tolist() == [0, 10]
+    assert vault.claims("rows")["state"].tolist() == ["done"] * 4 + ["open"]
+    with pytest.raises(tv.DuplicateKey, match="rows 0, 1"):
+        vault.save("others", mixed([np.int64(1), 1, "x"], [0, 0, 0]), key="k")
+    date = np.datetime64("2020-01-01T00:00:00.123456789")  # no Python value is equal to it
+    vault.upsert("rows", mixed([date, "x"], [20, 21]))
+    vault.upsert("rows", mixed([date, "x"], [30, 31]))
+    assert vault.read("rows")["n"].tolist() == [10, 11, 12, 13, 14, 30, 31]
+
+
+@pytest.mark.parametrize(
+    "keys", [[3, 1, "x"], [3.0, 1.0, 0.5], ["1", 3, True]], ids=["objects", "floats", "others"]
+)
+def test_claims_follow_a_key_whose_dtype_a_save_widens(vault, keys):
+    vault.save("jobs", pd.DataFrame({"k": [1, 2, 3], "n": 0}), key="k")
+    vault.finish(vault.claim("jobs", k=1))
+    held = vault.claim("jobs", k=2)
+    vault.save("jobs", pd.DataFrame({"k": keys, "n": 1}), key="k")
+    states = {1: "done", 3: "held"}
+    assert vault.claims("jobs")["state"].tolist() == [
+        "open" if isinstance(key, bool | str) else states.get(key, "open") for key in keys
+    ]
+    vault.finish(held.iloc[1:])

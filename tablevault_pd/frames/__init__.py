@@ -28,6 +28,7 @@ from tablevault_pd.frames.documents import (
 )
 from tablevault_pd.frames.encode import encode, encode_row
 from tablevault_pd.frames.equal import equal_rows, same
+from tablevault_pd.frames.key_cells import key_column, key_columns
 from tablevault_pd.frames.levels import placed, reset_index
 from tablevault_pd.frames.promotion import fields_with_values
 from tablevault_pd.frames.schema_evolution import (
@@ -91,6 +92,8 @@ __all__ = [
     "fit_index",
     "index_fields",
     "index_names",
+    "key_column",
+    "key_columns",
     "key_fields",
     "language_of",
     "lengths_of",

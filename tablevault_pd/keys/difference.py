@@ -105,5 +105,5 @@ def _removed(
     if not table.num_rows:
         return _none()
     check_present(table, scope, present.version.list, what="drop_missing= names the column")
-    _, in_scope = present.find(distinct(key_digests([table.column(field) for field in scope])), scope)
+    _, in_scope = present.find(distinct(key_digests(frames.key_columns(table, scope))), scope)
     return np.setdiff1d(in_scope, matched)

@@ -54,7 +54,9 @@ def history(store: Store, name: str, key: Any) -> pd.DataFrame:
     key_types = dict(zip(labels, (field for field, _ in encoded), strict=True))
     contents = _contents(store, versions)
     index = _index(store, versions, contents, key_types)
-    rows, _ = matches(index.digests, key_digests([column for _, column in encoded]))
+    rows, _ = matches(
+        index.digests, key_digests([frames.key_column(column, field) for field, column in encoded])
+    )
     states = list(_states(versions, contents, *index.content.addresses(np.sort(rows))))
     if not states:
         raise InvalidInput(

@@ -77,7 +77,7 @@ def checked_digests(table: pa.Table, fields: Sequence[str], name: str) -> np.nda
     Raises InvalidInput for a missing cell, DuplicateKey for a key that is there twice.
     """
     check_present(table, fields, name)
-    digests = key_digests([table.column(field) for field in fields])
+    digests = key_digests(frames.key_columns(table, fields))
     check_unique(digests, name, "The rows", lambda row: shown_key(table, fields, row))
     return digests
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tablevault_pd.store import Store, Version
 
     #: The list, and the fields with what decides how each is stored.
-    _Key = tuple[int, tuple[tuple[str, str, bool], ...]]
+    _Key = tuple[int, tuple[tuple[str, str, str], ...]]
 
 KEPT_ROWS = 16_000_000  # of all lists of a vault that is open: 256 MB
 _LACKING_ROWS = 20_000  # a copy in the store may lack so many rows, or a fourth of those that it has
@@ -84,7 +84,7 @@ class KeyIndex:
         if version.erased:  # nothing is left of their keys
             positions = np.setdiff1d(positions, store.erased([version])[0])
         table = rows_at(store, version, frames.part_of(schema, fields), positions)
-        digests = key_digests([table.column(field) for field in fields])
+        digests = key_digests(frames.key_columns(table, fields))
         return self._with(shown.at(positions), digests, version)
 
     def noted(self, version: Version, digests: np.ndarray) -> KeyIndex:
@@ -168,6 +168,6 @@ def _indexes_of(
     return _of_stores.setdefault(store, _Indexes()), (version.list_id, stored_as)
 
 
-def _stored_as(field: pa.Field) -> tuple[str, bool]:
+def _stored_as(field: pa.Field) -> tuple[str, str]:
     """What decides which digest a key has."""
-    return str(field.type), frames.spec_of(field)["codec"] == "json"
+    return str(field.type), "key cells" if frames.spec_of(field)["codec"] == "json" else ""

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from tablevault_pd import frames
+from tablevault_pd.errors import SchemaMismatch
 from tablevault_pd.frames import contents, key_fields
 from tablevault_pd.lineage.digests import mixed, row_digests
 from tablevault_pd.reading.chunks import aligned
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tablevault_pd.store import Store, Version
+
+    _Rows = tuple[Version, np.ndarray, np.ndarray]  # runs of rows of a version: where they start and stop
 
 KEPT_BYTES = 128 << 20  # of keys, for each vault that is open
 
@@ -100,17 +104,35 @@ def stored_rows(store: Store, one: Version, other: Version, positions: np.ndarra
     return theirs.positions(*shown.addresses(positions))
 
 
-def _key(older: pa.Schema, newer: pa.Schema) -> tuple[str, ...] | None:
-    """What names the fields of the key of the newer version, if the older one has them."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Fields:
+    """The fields in which rows are the same, by what names them in every version."""
+
+    names: tuple[str, ...]
+    key: pa.Schema | None = None  #: of a key: how both versions are read, if their dtypes have one in common
+
+
+def _key(older: pa.Schema, newer: pa.Schema) -> _Fields | None:
+    """The key of the newer version, if the older one has its fields."""
     key = set(key_fields(newer))
     names = tuple(name for name, field in contents(newer).items() if field in key)
-    return names if names and set(names) <= contents(older).keys() else None
+    if not names or not set(names) <= contents(older).keys():
+        return None
+    try:
+        return _Fields(names, frames.merge(_part(older, names), _part(newer, names)).schema)
+    except SchemaMismatch:
+        return _Fields(names)
 
 
-def _content(older: pa.Schema, newer: pa.Schema) -> tuple[str, ...] | None:
-    """What names the fields of the older version, if the newer one has them all."""
+def _content(older: pa.Schema, newer: pa.Schema) -> _Fields | None:
+    """The fields of the older version, if the newer one has them all."""
     names = contents(older)
-    return tuple(names) if names.keys() <= contents(newer).keys() else None
+    return _Fields(tuple(names)) if names.keys() <= contents(newer).keys() else None
+
+
+def _part(schema: pa.Schema, names: tuple[str, ...]) -> pa.Schema:
+    fields = contents(schema)
+    return frames.part_of(schema, [fields[name] for name in names])
 
 
 def _matched(
@@ -118,7 +140,7 @@ def _matched(
     one: Version,
     other: Version,
     positions: np.ndarray,
-    fields_of: Callable[[pa.Schema, pa.Schema], tuple[str, ...] | None],
+    fields_of: Callable[[pa.Schema, pa.Schema], _Fields | None],
 ) -> np.ndarray:
     """Rows that both versions show, and of the others those that are equal in some fields, which the older and the newer schema say."""
     shown, theirs = store.pieces([one, other])
@@ -131,7 +153,7 @@ def _matched(
     fields = fields_of(*(store.schema(version.schema_id) for version in by_age))
     if fields is not None:
         own_rest = shown.lacking(theirs)
-        own_keys, their_keys = (_keys(store, *part, fields) for part in ((one, *own_rest), (other, *rest)))
+        own_keys, their_keys = _keys_of_both(store, (one, *own_rest), (other, *rest), fields)
         at = np.searchsorted(_positions(*own_rest), positions[moved])
         numbers = their_keys.find(own_keys.keys[at])
         there[moved] = np.where(numbers < 0, -1, _positions(*rest)[numbers])
@@ -152,9 +174,15 @@ def _positions(starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
     return expanded(starts, stops - starts)[1]
 
 
-def _keys(
-    store: Store, version: Version, starts: np.ndarray, stops: np.ndarray, fields: tuple[str, ...]
-) -> _Keys:
+def _keys_of_both(store: Store, one: _Rows, other: _Rows, fields: _Fields) -> tuple[_Keys, _Keys]:
+    try:
+        return _keys(store, *one, fields), _keys(store, *other, fields)
+    except SchemaMismatch:  # a value that the common dtype does not hold
+        fields = _Fields(fields.names)
+        return _keys(store, *one, fields), _keys(store, *other, fields)
+
+
+def _keys(store: Store, version: Version, starts: np.ndarray, stops: np.ndarray, fields: _Fields) -> _Keys:
     cache = _caches.setdefault(store, _Cache())
     key = (
         version.list_id,
@@ -163,7 +191,8 @@ def _keys(
         version.erased,
         starts.tobytes(),
         stops.tobytes(),
-        fields,
+        fields.names,
+        None if fields.key is None else fields.key.serialize().to_pybytes(),
     )
     keys = cache.get(key)
     if keys is None:
@@ -172,17 +201,20 @@ def _keys(
     return keys
 
 
-def _digests(store: Store, version: Version, positions: np.ndarray, fields: tuple[str, ...]) -> np.ndarray:
+def _digests(store: Store, version: Version, positions: np.ndarray, fields: _Fields) -> np.ndarray:
     """A digest of each of these rows; rows between them may be read along."""
     digests = np.zeros(len(positions), np.uint64)
-    if not fields:
+    if not fields.names:
         return digests
-    schema = store.schema(version.schema_id)
-    names = {key: contents(schema)[key] for key in fields}
-    part = pa.schema([schema.field(name) for name in names.values()], metadata=schema.metadata)
-    for _, chunk in store.scan_many([ScanRequest(version, tuple(part.names), positions)]):
+    own = _part(store.schema(version.schema_id), fields.names)
+    part = own if fields.key is None else fields.key
+    names = {name: contents(part)[name] for name in fields.names}
+    for _, chunk in store.scan_many([ScanRequest(version, tuple(own.names), positions)]):
         at = np.searchsorted(positions, chunk.positions)
         hits = np.flatnonzero(positions[np.minimum(at, len(positions) - 1)] == chunk.positions)
         if len(hits):
-            digests[at[hits]] = row_digests(aligned(chunk, part), names)[hits]
+            table = aligned(chunk, part)
+            if fields.key is not None:
+                table = pa.table(frames.key_columns(table, part.names), part.names)
+            digests[at[hits]] = row_digests(table, names)[hits]
     return digests

@@ -107,7 +107,7 @@ def identities(store: Store, version: Version) -> np.ndarray:
     part = frames.part_of(schema, fields or list(frames.contents(schema).values()))
     table = reading.rows_at(store, version, part, np.arange(version.total))
     if fields:
-        halves = key_digests([table.column(field) for field in fields])
+        halves = key_digests(frames.key_columns(table, fields))
     else:
         digests = row_digests(table, frames.contents(schema)) if len(part) else np.zeros(version.total, "u8")
         number = pd.Series(digests).groupby(digests).cumcount().to_numpy(np.uint64)
