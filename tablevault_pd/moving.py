@@ -71,11 +71,13 @@ def copy(source: Place, target: Place, lists: str | Sequence[str] | None = None)
     >>> tv.copy(vault, "copy.vault")["versions"].sum()
     np.int64(0)
     """
-    from tablevault_pd.transfer.copy import COLUMNS, copy_vault
+    from tablevault_pd.transfer.copy import COLUMNS, check_lists, copy_vault
 
     names = None if lists is None else [check_name(name) for name in validate.items(lists)]
-    with _opened(source, read_only=True) as origin, _opened(target, read_only=False) as goal:
-        return _report(COLUMNS, copy_vault(origin.store, goal.store, names))
+    with _opened(source, read_only=True) as origin:
+        check_lists(origin.store, names)  # before a folder is made
+        with _opened(target, read_only=False) as goal:
+            return _report(COLUMNS, copy_vault(origin.store, goal.store, names))
 
 
 @public_call("tablevault_pd.merge")
@@ -118,13 +120,13 @@ def merge(sources: Iterable[Place], into: Place) -> pd.DataFrame:
     rows: list[tuple[Any, ...]] = []
     with ExitStack() as stack:
         origins = [stack.enter_context(_opened(source, read_only=True)) for source in places]
-        goal = stack.enter_context(_opened(into, read_only=False))
         prefixes = [_last_name(origin.place) for origin in origins]
         twice = {prefix for prefix in prefixes if prefixes.count(prefix) > 1}
         if twice:
             raise InvalidInput(
                 f"Several sources are called {', '.join(sorted(map(short_repr, twice)))}. Rename their folders."
             )
+        goal = stack.enter_context(_opened(into, read_only=False))
         for origin, prefix in zip(origins, prefixes, strict=True):
             rows += copy_vault(origin.store, goal.store, None, prefix=prefix)
     return _report(COLUMNS, rows)
@@ -169,8 +171,7 @@ def import_mlflow(uri: str, target: Place) -> pd.DataFrame:
     from tablevault_pd.importers.runs import COLUMNS
 
     address = validate.text(uri, "uri")
-    with _opened(target, read_only=False) as vault:
-        return _imported(COLUMNS, import_runs(address, vault))
+    return _imported(COLUMNS, import_runs(address, _opened(target, read_only=False)))
 
 
 @public_call("tablevault_pd.import_tensorboard")
@@ -210,8 +211,7 @@ def import_tensorboard(folder: str | os.PathLike[str], target: Place) -> pd.Data
     from tablevault_pd.importers.tensorboard import import_folder
 
     place = Path(validate.path(folder, "The folder to import from"))
-    with _opened(target, read_only=False) as vault:
-        return _imported(COLUMNS, import_folder(place, vault))
+    return _imported(COLUMNS, import_folder(place, _opened(target, read_only=False)))
 
 
 @public_call("tablevault_pd.import_trackio")
@@ -252,8 +252,7 @@ def import_trackio(folder: str | os.PathLike[str], target: Place) -> pd.DataFram
     from tablevault_pd.importers.trackio import import_folder
 
     place = Path(validate.path(folder, "The folder to import from"))
-    with _opened(target, read_only=False) as vault:
-        return _imported(COLUMNS, import_folder(place, vault))
+    return _imported(COLUMNS, import_folder(place, _opened(target, read_only=False)))
 
 
 @public_call("tablevault_pd.import_tablevault")
@@ -301,9 +300,8 @@ def import_tablevault(url: str, target: Place) -> pd.DataFrame:
     from tablevault_pd.importers.tablevault import COLUMNS, import_database
 
     address = validate.text(url, "url")
-    with _opened(target, read_only=False) as vault:
-        rows = import_database(address, vault.store)
-        return answer(COLUMNS, rows, source="str", kind="str", imported_as="str", left_out="str")
+    rows = import_database(address, _opened(target, read_only=False))
+    return answer(COLUMNS, rows, source="str", kind="str", imported_as="str", left_out="str")
 
 
 def _imported(columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> pd.DataFrame:

@@ -227,6 +227,25 @@ def test_a_mapped_list_takes_along_what_map_notes_on_it(here):
     assert sorted(calls) == [0, 2, 3, 4]
 
 
+@pytest.mark.parametrize(
+    ("wrong", "move"),
+    [
+        (tv.ListNotFound, lambda target: tv.copy("a/own.vault", target, lists=["yy"])),
+        (tv.VaultNotFound, lambda target: tv.copy("none.vault", target)),
+        (tv.InvalidInput, lambda target: tv.merge(["a/own.vault", "b/own.vault"], target)),
+        (tv.InvalidInput, lambda target: tv.import_trackio("none", target)),
+    ],
+)  # fmt: skip
+def test_a_wrong_source_leaves_no_empty_vault_behind(here, monkeypatch, wrong, move):
+    monkeypatch.chdir(here)
+    for folder in ("a", "b"):
+        with tv.connect(f"{folder}/own.vault", session=False) as vault:
+            vault.save("y", {"n": 1})
+    with pytest.raises(wrong):
+        move("target.vault")
+    assert not (here / "target.vault").exists()
+
+
 def test_some_lists_are_copied_with_the_sessions_that_wrote_them(here):
     with tv.connect(here / "a.vault", session=False) as vault:
         with vault.session("one"):

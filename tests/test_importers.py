@@ -230,3 +230,4 @@ def test_a_tool_that_is_not_there_is_named(here, monkeypatch):
         tv.import_mlflow("sqlite:///none.db", here / "v")
     with pytest.raises(tv.MissingDependency, match="pip install tensorboard"):
         tv.import_tensorboard(here / "logs", here / "v")
+    assert not (here / "v").exists()

@@ -16,6 +16,7 @@ from tablevault_pd.importers.runs import ImportedRun, list_name, put_run, value_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from tablevault_pd.store import Session
     from tablevault_pd.vault.vault import Vault
@@ -25,7 +26,7 @@ OWN_TAGS = "mlflow."  # tags that MLflow writes itself: they become info
 ARTIFACTS = "mlflow/artifacts"
 
 
-def import_runs(uri: str, target: Vault) -> list[tuple[Any, ...]]:
+def import_runs(uri: str, place: AbstractContextManager[Vault]) -> list[tuple[Any, ...]]:
     """Import all runs that are not deleted. Return a row of :data:`~tablevault_pd.importers.runs.COLUMNS` for each."""
     try:
         from mlflow.exceptions import MlflowException
@@ -42,14 +43,15 @@ def import_runs(uri: str, target: Vault) -> list[tuple[Any, ...]]:
     runs.sort(key=lambda run: (run.info.start_time, run.info.run_id))
     sessions: dict[str, int] = {}
     answers = []
-    for run in runs:
-        imported = _run(client, run, experiments[run.info.experiment_id], sessions)
-        session, added = put_run(target.store, imported)
-        sessions[run.info.run_id] = session.id
-        tables, rows = _tables(client, run, session, target)
-        failed = _artifacts(client, run, imported.name, set(tables), target)
-        left_out = failed or ""
-        answers.append((run.info.run_id, session.label, len(imported.params), added, rows, left_out))
+    with place as target:
+        for run in runs:
+            imported = _run(client, run, experiments[run.info.experiment_id], sessions)
+            session, added = put_run(target.store, imported)
+            sessions[run.info.run_id] = session.id
+            tables, rows = _tables(client, run, session, target)
+            failed = _artifacts(client, run, imported.name, set(tables), target)
+            left_out = failed or ""
+            answers.append((run.info.run_id, session.label, len(imported.params), added, rows, left_out))
     return answers
 
 

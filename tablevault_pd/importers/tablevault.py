@@ -17,18 +17,21 @@ from tablevault_pd.store.times import from_time
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from tablevault_pd.importers.tablevault_source import ItemList
     from tablevault_pd.store import Store
+    from tablevault_pd.vault.vault import Vault
 
 #: What an import tells of each process and each list.
 COLUMNS = ("source", "kind", "imported_as", "rows", "left_out")
 HOST = "tablevault"
 
 
-def import_database(url: str, target: Store) -> list[tuple[Any, ...]]:
+def import_database(url: str, place: AbstractContextManager[Vault]) -> list[tuple[Any, ...]]:
     """Import what is new in a database. Return a row of :data:`COLUMNS` for each process and list."""
-    with closing(TableVaultDatabase(url)) as source:
+    with closing(TableVaultDatabase(url)) as source, place as vault:
+        target = vault.store
         before = {
             session.info.get("tablevault_process"): session for session in _imported(target, source.place)
         }

@@ -13,24 +13,33 @@ from tablevault_pd.errors import InvalidInput, MissingDependency
 from tablevault_pd.importers.runs import ImportedRun, put_run, time_of
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from tablevault_pd.vault.vault import Vault
 
 TEXT_COLUMNS = ("run", "tag", "step", "time", "text")
 
 
-def import_folder(folder: Path, target: Vault) -> list[tuple[Any, ...]]:
+def import_folder(folder: Path, place: AbstractContextManager[Vault]) -> list[tuple[Any, ...]]:
     """Import every run below a folder. Return a row of :data:`~tablevault_pd.importers.runs.COLUMNS` for each."""
     try:
-        from tensorboard.backend.event_processing import event_accumulator as events
+        import tensorboard.backend.event_processing.event_accumulator  # noqa: F401
     except ImportError as error:
         raise MissingDependency(
             "The import reads event files by the package tensorboard: pip install tensorboard"
         ) from error
-    places = sorted(
-        Path(place) for place, _, names in os.walk(folder) if any("tfevents" in name for name in names)
+    folders = sorted(
+        Path(path) for path, _, names in os.walk(folder) if any("tfevents" in name for name in names)
     )
-    if not places:
+    if not folders:
         raise InvalidInput(f"There are no event files (…tfevents…) in {folder} or below.")
+    with place as target:
+        return _import_runs(folder, folders, target)
+
+
+def _import_runs(folder: Path, places: list[Path], target: Vault) -> list[tuple[Any, ...]]:
+    from tensorboard.backend.event_processing import event_accumulator as events
+
     answers, texts = [], []
     for place in places:
         reader = events.EventAccumulator(

@@ -17,6 +17,7 @@ from tablevault_pd.store.times import from_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from tablevault_pd.vault.vault import Vault
@@ -32,9 +33,11 @@ COUNTED = {
 NOT_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}  # as JSON has none
 
 
-def import_folder(folder: Path, target: Vault) -> list[tuple[Any, ...]]:
+def import_folder(folder: Path, place: AbstractContextManager[Vault]) -> list[tuple[Any, ...]]:
     """Import the runs of all projects in a folder. Return a row of :data:`~tablevault_pd.importers.runs.COLUMNS` for each."""
-    return [answer for file in _projects(folder) for answer in _import_project(file, target)]
+    files = _projects(folder)
+    with place as target:
+        return [answer for file in files for answer in _import_project(file, target)]
 
 
 def _import_project(file: Path, target: Vault) -> list[tuple[Any, ...]]:

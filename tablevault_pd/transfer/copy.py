@@ -27,6 +27,14 @@ if TYPE_CHECKING:
 COLUMNS = ("source", "list", "copied_to", "versions", "rows", "parents_left_out")
 
 
+def check_lists(source: Store, lists: Sequence[str] | None) -> None:
+    """Raise ListNotFound if the source has no such list."""
+    names = source.names()
+    for name in lists or ():
+        if name not in names:
+            raise ListNotFound.named(name, names)
+
+
 def copy_vault(
     source: Store, target: Store, lists: Sequence[str] | None, *, prefix: str | None = None
 ) -> list[tuple[Any, ...]]:
@@ -86,13 +94,10 @@ class _Ids:
 
 def _versions(source: Store, lists: Sequence[str] | None) -> list[Version]:
     """All versions of some lists, or of all, in order of time; of lists made by map with the notes on them. Raises ListNotFound."""
+    check_lists(source, lists)
     versions = source.versions()
     if lists is None:
         return versions
-    names = source.names()
-    for name in lists:
-        if name not in names:
-            raise ListNotFound.named(name, names)
     notes = {
         version.list
         for version in versions
