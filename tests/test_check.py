@@ -193,7 +193,10 @@ def test_each_kind_of_damage_is_told_and_nothing_else(world: Path, tmp_path: Pat
         assert told(vault.check()) == (set() if kind[3] else first)
 
 
-def test_all_damage_is_told_in_one_report(damaged: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_damage_is_told_in_one_report(
+    damaged: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)  # pytest-xdist sets it: then columns would be cut
     with tv.connect(damaged, session=False) as vault:
         assert told(vault.check()) >= {(*kind[:3], False) for kind in DAMAGES}
     assert main(["--vault", str(damaged), "check"]) == 1
