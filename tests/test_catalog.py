@@ -155,9 +155,17 @@ def test_sessions_are_found_by_the_code_and_the_name_of_their_parent(tmp_path):
     )
     for name, number in [("boss-1", "1"), ("boss-2", "2")]:
         subprocess.run([sys.executable, script, name, number], check=True, cwd=tmp_path, timeout=60)
-    with tv.connect(tmp_path / "v", session="other") as vault:
+    other = tmp_path / "other.py"
+    other.write_text(
+        textwrap.dedent("""
+        import tablevault_pd as tv
+        vault = tv.connect("v", session="other")
         with vault.session("orphan"):
             vault.append("rows", {"n": 3})
+    """)
+    )
+    subprocess.run([sys.executable, other], check=True, cwd=tmp_path, timeout=60)
+    with tv.connect(tmp_path / "v", session=False) as vault:
         assert names(vault.sessions(parent_code="margin_of_error", code_in="session")) == ["child", "child"]
         assert names(vault.sessions(parent_code="margin_of_error", code_in="cell", parent="boss-2*")) == [
             "child"
