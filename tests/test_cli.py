@@ -458,6 +458,29 @@ def test_columns_are_separated_by_commas_or_said_one_by_one(run, command, column
     assert set(",".join(columns).replace("-c,", "").split(",")) <= set(row)
 
 
+def test_lineage_shows_columns_of_the_parents(run, place):
+    with tv.connect(place, session=False) as vault:
+        vault.save("best", {"n": 1}, inputs={"losses": [2]})
+    row = objects(run("lineage", "best", "0", "--json", "-c", "step,loss")[1])[0]
+    assert (row["parent_position"], row["step"], row["loss"]) == (2, 2, 1 / 3)
+
+
+def test_files_names_what_columns_of_files_hold(run, place, tmp_path):
+    assert run("files")[:2] == (0, "No column names files.\n")
+    (tmp_path / "notes.txt").write_text("hello")
+    with tv.connect(place, session=False) as vault:
+        vault.save("inputs", {"path": "notes.txt"}, files="path", copy=True)
+    for name in ([], ["inputs"], ["inputs@1"]):
+        [row] = objects(run("files", *name, "--json")[1])
+        assert (row["list"], row["path"], row["size_bytes"], row["stored"]) == (
+            "inputs",
+            "notes.txt",
+            5,
+            True,
+        )
+    assert run("files", "inptus")[0] == 1
+
+
 def test_a_column_with_a_comma_in_its_name_is_one_column(run, place):
     with tv.connect(place, session=False) as vault:
         vault.save("odd", {"a,b": 7, "a": 1})

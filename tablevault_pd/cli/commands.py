@@ -225,6 +225,12 @@ COMMANDS = (
         list_cli.add_versions_arguments,
     ),
     Command(
+        "files",
+        list_cli.files,
+        "the files that columns name, as they were saved",
+        list_cli.add_files_arguments,
+    ),
+    Command(
         "claims", work_cli.claims, "who holds and who has done which rows", work_cli.add_claims_arguments
     ),
     Command(

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from tablevault_pd.cli.search import columns_of_any
+
 if TYPE_CHECKING:
     import argparse
 
@@ -26,6 +28,9 @@ def add_lineage_arguments(parser: argparse.ArgumentParser) -> None:
         help="the weakest steps to follow: read = also to what a session had read before (default: inferred)",
     )
     parser.add_argument("--read", action="store_true", help="with the relatives' own values")
+    parser.add_argument(
+        "-c", "--columns", nargs="+", metavar="COLUMN", help="with these columns of the relatives: doc,text"
+    )
     parser.add_argument("--graph", action="store_true", help="the graph of lists around this one")
 
 
@@ -40,5 +45,6 @@ def lineage_command(vault: Vault, args: argparse.Namespace) -> pd.DataFrame:
         direction="down" if args.down else "up",
         to=args.to,
         read=args.read,
+        columns=columns_of_any(vault, args.columns),
         basis=args.basis,
     )

@@ -1,4 +1,4 @@
-"""The commands about lists: ``lists``, ``show``, ``versions``, ``delete`` and ``restore``."""
+"""The commands about lists: ``lists``, ``show``, ``versions``, ``files``, ``delete`` and ``restore``."""
 
 from __future__ import annotations
 
@@ -116,6 +116,17 @@ def add_versions_arguments(parser: ArgumentParser) -> None:
 def versions(vault: Vault, arguments: Namespace) -> Output:
     """Show the versions of one list, or of all."""
     return Output(vault.versions(arguments.name, session=arguments.session))
+
+
+def add_files_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of ``files``."""
+    parser.add_argument("name", nargs="?", metavar="NAME[@VERSION]", help="a list (default: every list)")
+
+
+def files(vault: Vault, arguments: Namespace) -> Output:
+    """Show the files that columns name."""
+    frame = vault.files(arguments.name)
+    return Output(frame, note="" if len(frame) else "No column names files.")
 
 
 def add_delete_arguments(parser: ArgumentParser) -> None:

@@ -70,7 +70,7 @@ def search_command(vault: Vault, args: argparse.Namespace) -> pd.DataFrame:
         session=args.session,
         since=args.since,
         until=args.until,
-        columns=_columns(vault, args.columns),
+        columns=columns_of_any(vault, args.columns),
         k=args.k or None,
         offset=args.offset,
         match=args.match,
@@ -79,7 +79,7 @@ def search_command(vault: Vault, args: argparse.Namespace) -> pd.DataFrame:
     )
 
 
-def _columns(vault: Vault, words: Sequence[str] | None) -> list[str] | None:
+def columns_of_any(vault: Vault, words: Sequence[str] | None) -> list[str] | None:
     """Return the columns that words name: each word a column, or several separated by commas."""
     return None if words is None else split_columns(words, lambda: set(vault.lists()["columns"].explode()))
 

@@ -32,7 +32,9 @@ def import_runs(uri: str, place: AbstractContextManager[Vault]) -> list[tuple[An
         from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
     except ImportError as error:
-        raise MissingDependency("The import asks MLflow's own client: pip install mlflow-skinny") from error
+        raise MissingDependency(
+            "The import asks MLflow's own client: pip install mlflow, or for folders and servers mlflow-skinny"
+        ) from error
     try:
         client = MlflowClient(tracking_uri=uri)
         pages = _pages(client.search_experiments)
