@@ -452,6 +452,23 @@ def test_check_finds_claims_that_would_never_fall_back(vault):
     assert vault.check().empty
 
 
+def test_check_knows_the_numbers_of_claims(vault, monkeypatch):
+    """Those of calls have 62 bits, those of rows that are mapped are digests."""
+    monkeypatch.setattr("tablevault_pd.vault.work.secrets.randbits", lambda bits: (1 << bits) - 1)
+    vault.save("jobs", jobs(*range(8)))
+    assert len(vault.claim("jobs", k=2)) == 2
+    assert vault.check().empty
+    found = []
+
+    def look(row: Any) -> dict[str, int]:
+        found.append(vault.check())
+        return {"n": row.n}
+
+    vault.map("mapped", look, "jobs", version="1")
+    assert len(found) == 8
+    assert all(report.empty for report in found)
+
+
 # ---------------------------------------------------------------- a plain oracle
 
 
