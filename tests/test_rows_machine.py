@@ -6,9 +6,10 @@ changed, what was kept, and whose parents each row still has.
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 import uuid
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,11 @@ def frame_of(rows: list[Row]) -> pd.DataFrame:
     )
 
 
+def result_of(row: Any) -> dict[str, Any]:
+    """A row of another list, made of one of these."""
+    return {"doc": row.doc, "n": row.n, "word": repr(None if pd.isna(row.text) else row.text)}
+
+
 def living(rows: list[Row | None]) -> list[Row]:
     """Those that were not erased."""
     return [row for row in rows if row is not None]
@@ -107,7 +113,7 @@ class Made:
 
 
 class Keyed(RuleBasedStateMachine):
-    """One list, saved, appended to, upserted, thinned out, deleted and restored."""
+    """One list, saved, appended to, upserted, thinned out, deleted and restored, claimed from and mapped."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
@@ -117,6 +123,15 @@ class Keyed(RuleBasedStateMachine):
         self.vaults = [self.open(), self.open()]
         self.vaults[0].save("sources", pd.DataFrame({"s": range(SOURCES)}))
         self.versions: list[Made] = []
+        self.worker = tv.connect(self.place.address, session="worker", durability="fast", capture="none")
+        self.working = False
+        self.numbers = itertools.count()
+        self.ids: list[
+            dict[tuple[str, int], int]
+        ] = []  # of each version what tells its rows from others, by their keys
+        self.targets: dict[int, int] = {}  # restored version -> the one that it shows
+        self.state: dict[int, str] = {}  # held or done, by id
+        self.claimed: list[tuple[pd.DataFrame, list[int]]] = []
 
     def open(self) -> tv.Vault:
         store = self.place.open(durability="fast")
@@ -124,8 +139,8 @@ class Keyed(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         with self.stack:
-            for vault in self.vaults:
-                assert vault.check().empty
+            for vault in (*self.vaults, self.worker):
+                assert vault.check()[["what", "list", "detail"]].values.tolist() == []
                 vault.close()
 
     @property
@@ -306,9 +321,62 @@ class Keyed(RuleBasedStateMachine):
         rows = living(self.versions[target - 1].rows)
         made = self.vaults[handle].restore("rows", target)
         if made.version > len(self.versions):
+            self.targets[made.version] = target
             self.note(made, Made("restore", rows))
         else:
             assert [(row.cells, row.source) for row in rows] == [(row.cells, row.source) for row in self.rows]
+
+    # -- work that is shared
+
+    def row_ids(self) -> list[int]:
+        """The rows of the newest version: those of the one before by their keys, or the very rows that were restored."""
+        for number, made in enumerate(self.versions[len(self.ids) :], len(self.ids) + 1):
+            before = self.ids[self.targets.get(number, number - 1) - 1] if number > 1 else {}
+            keys = [row.key for row in living(made.rows or [])]
+            self.ids.append({key: before[key] if key in before else next(self.numbers) for key in keys})
+        return list(self.ids[-1].values())
+
+    @precondition(lambda self: self.working and self.rows is not None)
+    @rule(count=st.integers(1, 3))
+    def claim(self, count: int) -> None:
+        mine = self.worker.claim("rows", k=count)
+        taken = [(at, row) for at, row in enumerate(self.row_ids()) if row not in self.state][:count]
+        assert mine.index.tolist() == [position for position, _ in taken]
+        self.state.update((row, "held") for _, row in taken)
+        self.claimed.append((mine, [row for _, row in taken]))
+
+    @precondition(lambda self: self.claimed)
+    @rule(number=st.integers(0, 99), part=st.sampled_from([slice(None), slice(1), slice(1, None)]))
+    def release(self, number: int, part: slice) -> None:
+        frame, rows = self.claimed[number % len(self.claimed)]
+        held = [row for row in rows[part] if self.state.get(row) == "held"]
+        assert self.worker.release(frame.iloc[part]) == len(held)
+        for row in held:
+            del self.state[row]
+
+    @precondition(lambda self: self.claimed)
+    @rule(number=st.integers(0, 99), part=st.sampled_from([slice(None), slice(1), slice(1, None)]))
+    def finish(self, number: int, part: slice) -> None:
+        frame, rows = self.claimed[number % len(self.claimed)]
+        lost = any(row not in self.state for row in rows[part])
+        with pytest.raises(tv.ClaimLost) if lost else nullcontext():
+            self.worker.finish(frame.iloc[part])
+        if not lost:
+            self.state.update(dict.fromkeys(rows[part], "done"))
+
+    @precondition(lambda self: self.rows)
+    @rule()
+    def map(self) -> None:
+        """Each row has its result, and one that is not the result of a row that was."""
+        made = self.worker.map("mapped", result_of, "rows", version="1", columns=["doc", "n", "text"])
+        expected = [(*row.key, repr(row.text)) for row in self.rows]
+        found = made.read()
+        assert sorted(zip(found["doc"], found["n"], found["word"], strict=True)) == sorted(expected)
+        parents = self.worker.lineage("mapped", depth=1)
+        of = zip(parents["parent_version"], parents["parent_position"], strict=True)
+        inputs = [self.versions[version - 1].rows[position] for version, position in of]
+        assert parents["position"].tolist() == found.index.tolist()
+        assert [row.key for row in inputs] == list(zip(found["doc"], found["n"], strict=True))
 
     @rule(handle=HANDLES)
     def compact(self, handle: int) -> None:
@@ -373,11 +441,16 @@ class Keyed(RuleBasedStateMachine):
 
     @invariant()
     def both_see_it(self) -> None:
+        if self.versions and not self.working:  # claims are told from the first version on
+            self.working = self.worker.claim("rows", filters="n > 9").empty
         for vault in self.vaults:
             if self.rows is None:
                 assert "rows" not in vault
                 continue
             assert cells_of(vault.read("rows")) == expected_cells(self.rows)
+            if self.working:
+                states = [self.state.get(row, "open") for row in self.row_ids()]
+                assert vault.claims("rows")["state"].tolist() == states
             parents = vault.lineage("rows", depth=1)
             assert dict(zip(parents["position"], parents["parent_position"], strict=True)) == {
                 position: row.source for position, row in enumerate(self.rows)
@@ -393,7 +466,7 @@ def test_rows_by_key(kind: str) -> None:
     run_state_machine_as_test(
         lambda: Keyed(kind),
         settings=settings(
-            max_examples=times(12, ordinary=6) if kind == "embedded" else times(6, ordinary=3),
+            max_examples=times(12, ordinary=4) if kind == "embedded" else times(6, ordinary=2),
             stateful_step_count=20,
         ),
     )

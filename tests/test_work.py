@@ -519,6 +519,8 @@ class Workers(RuleBasedStateMachine):
     def begin(self, numbers: list[int]) -> None:
         self.workers[0].save("jobs", jobs(*numbers))
         self.versions.append(self.saved(numbers))
+        # Of versions before the first claim it is not known which of their rows are those of later ones.
+        assert self.workers[0].claim("jobs", filters="n < 0").empty
 
     @rule(numbers=NUMBERS)
     def append(self, numbers: list[int]) -> None:
