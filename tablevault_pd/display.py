@@ -22,6 +22,21 @@ def counted(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
+def printable(text: str) -> str:
+    """Return `text` with escapes for characters that do not print."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
+def printable_lines(text: str) -> str:
+    """Return `text` with its line ends, and escapes for what else does not print: names of others may command a terminal."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def vault_html(
     place: str, said: str = "closed", lists: Sequence[tuple[str, int, int, list[str]]] = (), more: int = 0
 ) -> str:

@@ -103,11 +103,7 @@ class Redactor:
         """Mask everything in `text` that looks like a secret."""
         for value in self._values:
             text = text.replace(value, MASK)
-        for shape in _SHAPES:
-            text = shape.sub(MASK, text)
-        text = _URL.sub(rf"\g<start>{MASK}@", text)
-        text = _QUERY.sub(rf"\g<start>{MASK}", text)
-        text = _BEARER.sub(rf"\g<1>{MASK}", text)
+        text = masked_shapes(text)
         text = _AUTH.sub(rf"\g<start>\g<quote>{MASK}\g<quote>", text)
         return _BARE.sub(_bare, _masked_strings(text))
 
@@ -134,6 +130,15 @@ class NullRedactor:
     def arguments(self, arguments: Sequence[str]) -> list[str]:
         """Return the command line as it is."""
         return list(arguments)
+
+
+def masked_shapes(text: str) -> str:
+    """Mask what looks like a secret wherever it stands: keys of services, passwords in addresses, tokens of headers."""
+    for shape in _SHAPES:
+        text = shape.sub(MASK, text)
+    text = _URL.sub(rf"\g<start>{MASK}@", text)
+    text = _QUERY.sub(rf"\g<start>{MASK}", text)
+    return _BEARER.sub(rf"\g<1>{MASK}", text)
 
 
 def masked_url(address: str) -> str:

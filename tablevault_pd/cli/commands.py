@@ -26,10 +26,11 @@ from tablevault_pd.cli import rows as row_cli
 from tablevault_pd.cli import sessions as session_cli
 from tablevault_pd.cli import work as work_cli
 from tablevault_pd.cli.lineage import add_lineage_arguments, lineage_command
-from tablevault_pd.cli.output import PROGRAM, Output, print_table, printable
+from tablevault_pd.cli.output import PROGRAM, Output, print_table
 from tablevault_pd.cli.search import add_search_arguments, search_command
 from tablevault_pd.cli.sql import add_sql_arguments, sql
 from tablevault_pd.cli.ui import add_ui_arguments, ui
+from tablevault_pd.display import printable
 from tablevault_pd.errors import (
     DimensionMismatch,
     InvalidFilter,
@@ -78,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if option is None
             else f"{PROGRAM} {arguments.command.name} --help tells what it takes."
         )
-        top.error(f"unrecognized arguments: {' '.join(left)}. {hint}")
+        top.error(f"unrecognized arguments: {printable(' '.join(left))}. {hint}")
     # A terminal of a narrow encoding shows escapes in place of what it cannot show.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

@@ -17,6 +17,7 @@ from typing import Any, TextIO
 import numpy as np
 import pandas as pd
 
+from tablevault_pd.display import printable, printable_lines
 from tablevault_pd.reading.machine_output import plain, with_index
 
 PROGRAM = "tablevault-pd"
@@ -51,7 +52,7 @@ def print_table(output: Output, to: TextIO) -> None:
     """Print a table that fits the terminal, and the note under it."""
     if output.text is not None:
         # Code may hold control characters: escape them on a terminal, not in a file.
-        text = output.text if not to.isatty() else "\n".join(map(printable, output.text.split("\n")))
+        text = output.text if not to.isatty() else printable_lines(output.text)
         to.write(text if text.endswith("\n") else text + "\n")
         return
     if output.streams and output.more is not None:
@@ -199,16 +200,6 @@ def _vector(value: np.ndarray) -> str:
         return str(value.tolist())
     numbers = ", ".join(f"{number:.3g}" for number in value[:4])
     return f"[{numbers}]" if len(value) <= 4 else f"[{numbers}, … {len(value)}]"
-
-
-def printable(text: str) -> str:
-    """Return `text` with escapes for characters that do not print."""
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
-        for character in text
-    )
 
 
 def display_width(text: str) -> int:

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from tablevault_pd import validate
+from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.lineage.edges import groups
 from tablevault_pd.lineage.values import joined_values
 from tablevault_pd.lineage.walk import RelatedRows, Relatives, Walk, WholeLists, spans_of_chars
@@ -305,6 +306,10 @@ def _written(
 def _by(writers: Writers, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if _same(writers.session_id) and _same(writers.cell):
         return np.full(len(position), writers.session_id[0]), np.full(len(position), writers.cell[0])
+    if not len(writers.start):
+        raise VaultCorrupt(
+            "Rows have parents that no version wrote. vault.check() lists all damage. Restore the vault from a backup."
+        )
     numbers = np.searchsorted(writers.start, position, side="right") - 1
     return writers.session_id[numbers], writers.cell[numbers]
 

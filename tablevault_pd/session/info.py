@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from tablevault_pd.display import printable_lines
 from tablevault_pd.errors import InvalidInput, short_repr
 from tablevault_pd.keywords import public
 from tablevault_pd.reading import liveness
@@ -243,7 +244,7 @@ class RunInfo:
                 lines.append(f"  {what}: " + ", ".join(f"{name}={_short(values[name])}" for name in values))
         if self.tags:
             lines.append("  tags: " + ", ".join(self.tags))
-        return "\n".join(lines)
+        return printable_lines("\n".join(lines))
 
     def _repr_html_(self) -> str:
         from tablevault_pd.display import session_html

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tablevault_pd.capture.redact import MASK, is_secret_name
+from tablevault_pd.capture.redact import MASK, is_secret_name, masked_shapes
 from tablevault_pd.errors import InvalidInput, InvalidType, short_repr
 
 DEEPEST = 100  # levels of nested parameters
@@ -84,10 +84,14 @@ class Params(MutableMapping[str, Any]):
 
 
 def _masked(name: str, value: Any) -> Any:
-    """Mask texts with the name of a secret, also in nested dicts."""
+    """Mask texts with the name or the shape of a secret, also in nested dicts and lists."""
     if isinstance(value, dict):
         return {key: _masked(key, item) for key, item in value.items()}
-    return MASK if isinstance(value, str) and is_secret_name(name) else value
+    if isinstance(value, list):
+        return [_masked(name, item) for item in value]
+    if not isinstance(value, str):
+        return value
+    return MASK if is_secret_name(name) else masked_shapes(value)
 
 
 def as_mapping(params: Any) -> Mapping[Any, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd import frames, validate
-from tablevault_pd.display import counted
+from tablevault_pd.display import counted, printable_lines
 from tablevault_pd.errors import InvalidInput, VaultCorrupt
 from tablevault_pd.keywords import public, takes
 from tablevault_pd.names import parse_address
@@ -420,7 +420,7 @@ class List(ListReference):
         columns = frames.columns(self._vault.store.schema(version.schema_id))
         width = max((len(str(column.label)) for column in columns), default=0)
         lines += [f"  {column.label!s:<{width}}  {column.dtype}{_kind(column)}" for column in columns]
-        return "\n".join(lines)
+        return printable_lines("\n".join(lines))
 
 
 def _kind(column: frames.Column) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from tablevault_pd import frames, validate
 from tablevault_pd.capture.exits import ExitStatus, ending_of
-from tablevault_pd.display import counted
+from tablevault_pd.display import counted, printable_lines
 from tablevault_pd.errors import InvalidInput, short_repr
 from tablevault_pd.keywords import public, takes
 from tablevault_pd.lineage.record import LineageRecorder
@@ -393,7 +393,7 @@ class Vault(
         lines = [f"<Vault {place}: {said}>"]
         for name, version, rows, labels in lists:
             lines.append(f"  {name}  version {version}, {counted(rows, 'row')}, {', '.join(labels[:8])}")
-        return "\n".join([*lines, f"  … and {more} more: vault.lists()"] if more else lines)
+        return printable_lines("\n".join([*lines, f"  … and {more} more: vault.lists()"] if more else lines))
 
     def _summary(self) -> tuple[str, list[tuple[str, int, int, list[str]]], int]:
         """Return how much there is, name, version, rows and columns of the first lists, and how many lists more there are."""

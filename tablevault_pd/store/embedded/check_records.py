@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING
@@ -34,25 +35,31 @@ SELECT name, before + 1, version - 1 FROM (
 """
 UNREADABLE = """
 SELECT 'session', name || '#' || run FROM sessions
-WHERE CASE WHEN json_valid(tags) AND json_valid(params) AND json_valid(timeline) AND json_valid(info)
-      THEN json_type(tags) <> 'array' OR json_type(params) <> 'object' OR json_type(timeline) <> 'object'
-        OR json_type(info) <> 'object' ELSE 1 END
+WHERE NOT (json_kind(tags) = 'list' AND json_kind(params) = 'dict' AND json_kind(timeline) = 'dict' AND json_kind(info) = 'dict')
 UNION ALL SELECT 'logged values', s.name || '#' || s.run || ', ' || m.metric
 FROM measures m LEFT JOIN sessions s ON s.id = m.session WHERE length(m.points) % ? <> 0
 UNION ALL SELECT 'version', l.name || '@' || b.version
 FROM batches b JOIN lists l ON l.id = b.list
-WHERE CASE WHEN json_valid(b.tags) THEN json_type(b.tags) <> 'array' ELSE 1 END
+WHERE b.tags <> '[]' AND json_kind(b.tags) <> 'list'
 UNION ALL SELECT 'name of a segment', substr(file, 1, 80) FROM segments
 WHERE file IS NOT NULL AND (length(file) <> 32 OR file GLOB '*[^0-9a-f]*')
 UNION ALL SELECT 'hash of a file', substr(sha256, 1, 80) FROM files WHERE length(sha256) <> 64 OR sha256 GLOB '*[^0-9a-f]*'
 UNION ALL SELECT 'lost commit', list || '@' || version FROM lost
-WHERE CASE WHEN json_valid(files) THEN json_type(files) <> 'array' ELSE 1 END
+WHERE json_kind(files) <> 'list'
 """
 # Versions of more rows than are stored: reported by what they lack, unless a call fails on the number.
 LARGER = """
 SELECT l.name, b.version, b.total FROM batches b JOIN lists l ON l.id = b.list
 WHERE NOT b.gone AND b.total > (SELECT coalesce(sum(rows), 0) FROM segments WHERE list = b.list)
 """
+
+
+def _json_kind(text: object) -> str:
+    """What a field is once decoded. SQLite's own JSON has no NaN and no infinity, which parameters may be."""
+    try:
+        return type(json.loads(text)).__name__  # type: ignore[arg-type]  # whatever lies there
+    except (ValueError, TypeError, RecursionError):
+        return "unreadable"
 
 
 def missing_versions(vault: VaultParts, *, fix: bool) -> Iterator[Problem]:
@@ -86,8 +93,8 @@ def _settle(db: Connection, missing: list[tuple[str, int]]) -> None:
 def unreadable_records(vault: VaultParts) -> Iterator[Problem]:
     """Sessions, logged values and versions with a field that cannot be decoded."""
     with vault.catalog.reading() as db:
-        found = _unread(db)
-    for what, detail in found:
+        records = _unread(db)
+    for what, detail in records:
         yield Problem("damage", what, path="catalog.db", detail=detail)
 
 
@@ -97,10 +104,16 @@ def records_unread(catalog: SqliteCatalog) -> list[str]:
         larger = [
             f"{name}@{version} is said to have {total} rows" for name, version, total in db.execute(LARGER)
         ]
-        return [*(detail for _, detail in _unread(db)), *larger]
+        rules = [line for (line,) in db.execute("PRAGMA quick_check(5)").fetchall() if line != "ok"]
+        gone = [
+            f"{table} names what is not in {parent}"
+            for table, _, parent, _ in db.execute("PRAGMA foreign_key_check").fetchall()
+        ]
+        return [*(detail for _, detail in _unread(db)), *larger, *rules, *gone]
 
 
 def _unread(db: Connection) -> list[tuple[str, str]]:
+    db.create_function("json_kind", 1, _json_kind, deterministic=True)
     rows = db.execute(UNREADABLE, (POINT.itemsize,)).fetchall()
     return [(WRONG_TYPE, column) for column in wrong_types(db)] + [
         ("unreadable record", f"{what} {name}") for what, name in rows
