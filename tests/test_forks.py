@@ -384,3 +384,33 @@ def test_a_child_forked_in_a_streamed_save_leaves_the_parents_rows(vault, end):
         "RuntimeError: in the child" if end == "raise" else "VaultClosed: This save was begun by process"
     )
     assert vault.read("large").n.tolist() == [*range(1500)] * 4
+
+
+BUILDING = """
+import os, threading
+import numpy as np
+from tablevault_pd.store.engine import cells
+
+centers = np.random.default_rng(0).random((512, 64), np.float32)
+rows = np.random.default_rng(1).random((4096, 64), np.float32)
+ended = threading.Event()
+
+def build():
+    while not ended.is_set():
+        cells._closeness(centers, rows)
+
+thread = threading.Thread(target=build)
+thread.start()
+for _ in range(25):
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+ended.set()
+thread.join()
+"""
+
+
+def test_a_fork_waits_for_no_product_of_an_index_that_is_being_built():
+    """OpenBLAS ends its threads before a fork, and waits for a product of another thread, which waits for them."""
+    run(BUILDING, timeout_s=60, OPENBLAS_NUM_THREADS="2")

@@ -110,3 +110,14 @@ def test_a_text_without_a_hit_reads_no_row(vault, world, store_calls):
     store_calls.clear()
     assert vault.search("quince", filters="n > 0").empty
     assert store_calls["scan_many"] + store_calls["scan"] == 0
+
+
+def test_columns_of_several_lists_keep_their_values(vault):
+    """pandas would make floats of integers beside floats, and of integers that some lists do not have."""
+    vault.append("halves", pd.DataFrame({"a": [5.5]}))
+    vault.append("wholes", pd.DataFrame({"a": [2**53 + 1], "n": [2**60 + 1], "done": [True]}))
+    answer = vault.search(filters="a > 3", columns=["a", "n", "done"]).set_index("list")
+    assert answer["a"].to_dict() == {"halves": 5.5, "wholes": 2**53 + 1}
+    assert (answer["n"].dtype, answer["done"].dtype) == ("Int64", "boolean")
+    assert answer["n"].dropna().to_dict() == {"wholes": 2**60 + 1}
+    assert answer["done"].dropna().to_dict() == {"wholes": True}

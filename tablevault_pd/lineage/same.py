@@ -105,29 +105,29 @@ def stored_rows(store: Store, one: Version, other: Version, positions: np.ndarra
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Fields:
+class _Identity:
     """The fields in which rows are the same, by what names them in every version."""
 
     names: tuple[str, ...]
     key: pa.Schema | None = None  #: of a key: how both versions are read, if their dtypes have one in common
 
 
-def _key(older: pa.Schema, newer: pa.Schema) -> _Fields | None:
+def _key(older: pa.Schema, newer: pa.Schema) -> _Identity | None:
     """The key of the newer version, if the older one has its fields."""
     key = set(key_fields(newer))
     names = tuple(name for name, field in contents(newer).items() if field in key)
     if not names or not set(names) <= contents(older).keys():
         return None
     try:
-        return _Fields(names, frames.merge(_part(older, names), _part(newer, names)).schema)
+        return _Identity(names, frames.merge(_part(older, names), _part(newer, names)).schema)
     except SchemaMismatch:
-        return _Fields(names)
+        return _Identity(names)
 
 
-def _content(older: pa.Schema, newer: pa.Schema) -> _Fields | None:
+def _content(older: pa.Schema, newer: pa.Schema) -> _Identity | None:
     """The fields of the older version, if the newer one has them all."""
     names = contents(older)
-    return _Fields(tuple(names)) if names.keys() <= contents(newer).keys() else None
+    return _Identity(tuple(names)) if names.keys() <= contents(newer).keys() else None
 
 
 def _part(schema: pa.Schema, names: tuple[str, ...]) -> pa.Schema:
@@ -140,7 +140,7 @@ def _matched(
     one: Version,
     other: Version,
     positions: np.ndarray,
-    fields_of: Callable[[pa.Schema, pa.Schema], _Fields | None],
+    fields_of: Callable[[pa.Schema, pa.Schema], _Identity | None],
 ) -> np.ndarray:
     """Rows that both versions show, and of the others those that are equal in some fields, which the older and the newer schema say."""
     shown, theirs = store.pieces([one, other])
@@ -174,15 +174,15 @@ def _positions(starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
     return expanded(starts, stops - starts)[1]
 
 
-def _keys_of_both(store: Store, one: _Rows, other: _Rows, fields: _Fields) -> tuple[_Keys, _Keys]:
+def _keys_of_both(store: Store, one: _Rows, other: _Rows, fields: _Identity) -> tuple[_Keys, _Keys]:
     try:
         return _keys(store, *one, fields), _keys(store, *other, fields)
     except SchemaMismatch:  # a value that the common dtype does not hold
-        fields = _Fields(fields.names)
+        fields = _Identity(fields.names)
         return _keys(store, *one, fields), _keys(store, *other, fields)
 
 
-def _keys(store: Store, version: Version, starts: np.ndarray, stops: np.ndarray, fields: _Fields) -> _Keys:
+def _keys(store: Store, version: Version, starts: np.ndarray, stops: np.ndarray, fields: _Identity) -> _Keys:
     cache = _caches.setdefault(store, _Cache())
     key = (
         version.list_id,
@@ -201,7 +201,7 @@ def _keys(store: Store, version: Version, starts: np.ndarray, stops: np.ndarray,
     return keys
 
 
-def _digests(store: Store, version: Version, positions: np.ndarray, fields: _Fields) -> np.ndarray:
+def _digests(store: Store, version: Version, positions: np.ndarray, fields: _Identity) -> np.ndarray:
     """A digest of each of these rows; rows between them may be read along."""
     digests = np.zeros(len(positions), np.uint64)
     if not fields.names:

@@ -250,8 +250,25 @@ def _added(
     if not request.columns or not parts:
         return dict.fromkeys(request.columns)
     of_parts = [_added_of(request, part, table) for part, table in zip(parts, tables, strict=True)]
+    if len(parts) > 1:
+        for label in request.columns:
+            _keep_values(of_parts, label)
     together = of_parts[0] if len(parts) == 1 else pd.concat(of_parts).sort_index()
     return {label: together.get(label) for label in request.columns}
+
+
+def _keep_values(of_parts: Sequence[pd.DataFrame], label: Hashable) -> None:
+    """Give one column of several lists a dtype that holds all of its values, where `pandas.concat` would make floats of integers."""
+    having = [part for part in of_parts if label in part.columns]
+    kinds = {part[label].dtype.kind for part in having if isinstance(part[label].dtype, np.dtype)}
+    if len(kinds & set("iuf")) > 1:
+        dtype: str | None = "object"
+    elif len(having) < len(of_parts):
+        dtype = {"i": "Int64", "u": "UInt64", "b": "boolean"}.get("".join(kinds))
+    else:
+        dtype = None
+    for part in having if dtype else ():
+        part[label] = part[label].astype(dtype)
 
 
 def _added_of(request: Request, part: _VersionLines, table: pa.Table | None) -> pd.DataFrame:

@@ -141,17 +141,17 @@ def _same_as_before(
         return {}
     positions = np.concatenate([np.arange(bounds[number], bounds[number + 1]) for number in new])
     generation, row = shown.addresses(positions)
-    found = {int(number): _NOTHING for number in np.unique(generation)}
+    older_of = {int(number): _NOTHING for number in np.unique(generation)}
     if before is None or before.deleted:
-        return found
+        return older_of
     there = same_rows(store, began, before, positions)
-    for number in found:
+    for number in older_of:
         at = np.flatnonzero((generation == number) & (there >= 0))
         at = at[np.argsort(row[at])]
         if len(at):
             older = _oldest_addresses(Addresses(*store.pieces([before])[0].addresses(there[at])), same)
-            found[number] = _runs(row[at], older)
-    return found
+            older_of[number] = _runs(row[at], older)
+    return older_of
 
 
 def _oldest_addresses(rows: Addresses, same: Mapping[int, np.ndarray]) -> Addresses:

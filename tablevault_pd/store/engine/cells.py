@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tablevault_pd.store.engine.fork_guard import no_fork
 from tablevault_pd.store.engine.vector_scores import exact_scores
 
 if TYPE_CHECKING:
@@ -207,7 +208,10 @@ def _pieces(rows: int, some: int, pause: Callable[[], None]) -> Iterator[slice]:
 
 def _closeness(centers: np.ndarray, rows: np.ndarray, metric: Metric = "l2") -> np.ndarray:
     """How close each of `rows` is to each centre, shape (rows, centres): more is closer."""
-    close = rows @ centers.T
+    with (
+        no_fork
+    ):  # where OpenBLAS waits for this product, and the product for threads that OpenBLAS has ended
+        close = rows @ centers.T
     if metric != "dot":
         close -= np.einsum("ij,ij->i", centers, centers) / 2
     return np.asarray(close)
