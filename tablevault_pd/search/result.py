@@ -262,7 +262,7 @@ def _keep_values(of_parts: Sequence[pd.DataFrame], label: Hashable) -> None:
     having = [part for part in of_parts if label in part.columns]
     kinds = {part[label].dtype.kind for part in having if isinstance(part[label].dtype, np.dtype)}
     if len(kinds & set("iuf")) > 1:
-        dtype: str | None = "object"
+        dtype: Any = "object"
     elif len(having) < len(of_parts):
         dtype = {"i": "Int64", "u": "UInt64", "b": "boolean"}.get("".join(kinds))
     else:
