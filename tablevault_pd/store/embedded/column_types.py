@@ -35,14 +35,14 @@ def _statements() -> dict[str, tuple[list[str], str]]:
     with closing(sqlite3.connect(":memory:")) as memory:
         memory.executescript(LAYOUT)
         tables = {name for (name,) in memory.execute(_STORED)} - SHADOW_TABLES - {"sqlite_sequence"}
-        found = {}
+        statements = {}
         for table in sorted(tables):
             columns = {
                 row[1]: _wrong(table, row[1], row[2], required=bool(row[3]))
                 for row in memory.execute(f"PRAGMA table_info({table})")
             }
-            found[table] = list(columns), f"SELECT {', '.join(columns.values())} FROM {table}"  # noqa: S608  # constants
-        return found
+            statements[table] = list(columns), f"SELECT {', '.join(columns.values())} FROM {table}"  # noqa: S608  # constants
+        return statements
 
 
 def _wrong(table: str, column: str, declared: str, *, required: bool) -> str:
