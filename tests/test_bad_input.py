@@ -125,3 +125,11 @@ def test_a_closed_vault_says_so(here):
     ):
         with pytest.raises(tv.VaultClosed, match="closed"):
             call()
+
+
+def test_a_file_to_keep_may_be_a_link(folder_vault, here):
+    (here / "note.txt").write_text("content")
+    (here / "link.txt").symlink_to(here / "note.txt")
+    folder_vault.save("kept", pd.DataFrame({"path": [str(here / "link.txt")]}), files="path", copy=True)
+    (sha256,) = folder_vault.files("kept")["sha256"]
+    assert folder_vault.open_file(sha256).read() == b"content"
