@@ -208,9 +208,7 @@ def _pieces(rows: int, some: int, pause: Callable[[], None]) -> Iterator[slice]:
 
 def _closeness(centers: np.ndarray, rows: np.ndarray, metric: Metric = "l2") -> np.ndarray:
     """How close each of `rows` is to each centre, shape (rows, centres): more is closer."""
-    with (
-        no_fork
-    ):  # where OpenBLAS waits for this product, and the product for threads that OpenBLAS has ended
+    with no_fork:  # before a fork OpenBLAS ends the threads that compute a product, and then waits for it
         close = rows @ centers.T
     if metric != "dot":
         close -= np.einsum("ij,ij->i", centers, centers) / 2

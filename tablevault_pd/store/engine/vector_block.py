@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tablevault_pd.store.engine.fork_guard import no_fork
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -127,9 +129,9 @@ def _in_pieces(rows: np.ndarray, work: Callable[[np.ndarray], np.ndarray]) -> np
 
 
 def _dots(rows: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        if rows.dtype == np.float16:
-            return _in_pieces(rows, lambda piece: _dots(piece, queries))
+    if rows.dtype == np.float16:
+        return _in_pieces(rows, lambda piece: _dots(piece, queries))
+    with no_fork, np.errstate(over="ignore", invalid="ignore", under="ignore"):
         if len(queries) == 1:
             return np.asarray(rows @ queries[0].astype(rows.dtype))[:, None]
         return np.asarray(rows @ queries.T.astype(rows.dtype))
