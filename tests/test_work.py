@@ -310,6 +310,19 @@ def test_claims_are_of_keys_where_the_list_has_one(vault):
     assert states(vault) == "oo"
 
 
+def test_rows_that_came_to_an_empty_list_keep_their_claims_when_they_are_restored(vault):
+    """Equal rows that another version got meanwhile are others."""
+    vault.save("jobs", jobs())
+    vault.claim("jobs")
+    claimed = vault.append("jobs", jobs(1)).version
+    vault.finish(vault.claim("jobs"))
+    vault.save("jobs", jobs())
+    vault.append("jobs", jobs(1))
+    assert states(vault) == "o"
+    vault.restore("jobs", claimed)
+    assert states(vault) == "d"
+
+
 @pytest.mark.parametrize("looks", [False, True])
 @pytest.mark.parametrize("key", ["n", None])
 def test_a_row_that_was_gone_is_a_new_one(vault, key, looks):

@@ -21,7 +21,7 @@ from tablevault_pd.display import printable, printable_lines
 from tablevault_pd.reading.machine_output import plain, with_index
 
 PROGRAM = "tablevault-pd"
-WIDEST_CELL = 60
+WIDEST_CELL = 64
 NARROWEST_CELL = 8
 
 Frames = Iterator[pd.DataFrame]

@@ -79,7 +79,8 @@ def aligned(store: Store, head: Version) -> tuple[Order, Work] | None:
         if work is not None and work.generation > head.generation:
             return None
         if work is None:
-            same = {generation: _NOTHING for generation, _, _ in pieces_of(store, head)}
+            shown = [generation for generation, _, _ in pieces_of(store, head)]
+            same = dict.fromkeys((head.generation, *shown), _NOTHING)
         else:
             same = _compared(store, head, work)
         after = None if work is None else work.generation
@@ -136,12 +137,13 @@ def _same_as_before(
     """For each new generation that `began` shows: which of its rows are rows of the version before it."""
     shown = store.pieces([began])[0]
     bounds = np.append(0, np.cumsum([stop - first for _, first, stop in shown]))
+    older_of = {began.generation: _NOTHING}  # also where it begins without any row: those that it gets are new ones
     new = [number for number, (generation, _, _) in enumerate(shown) if generation not in same]
     if not new:
-        return {}
+        return older_of
     positions = np.concatenate([np.arange(bounds[number], bounds[number + 1]) for number in new])
     generation, row = shown.addresses(positions)
-    older_of = {int(number): _NOTHING for number in np.unique(generation)}
+    older_of |= {int(number): _NOTHING for number in np.unique(generation)}
     if before is None or before.deleted:
         return older_of
     there = same_rows(store, began, before, positions)
