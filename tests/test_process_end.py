@@ -90,3 +90,32 @@ def test_a_process_ends_while_indexes_are_built(tmp_path, way):
     assert [
         line for line in ended.stderr.splitlines() if line and not line.startswith((" ", "Traceback"))
     ] == wanted
+
+
+COLLECTING = """
+import gc, threading
+from tablevault_pd.capture.stacks import innermost_frames
+
+class Holder:
+    pass
+
+def garbage():
+    for _ in range(200):
+        holder = Holder()
+        holder.local, holder.itself = threading.local(), holder
+        holder.local.value = 1
+
+gc.set_threshold(1)
+for _ in range(200):
+    gc.disable()
+    garbage()
+    gc.enable()
+    assert threading.get_ident() in innermost_frames()
+    assert gc.isenabled()
+"""
+
+
+def test_the_stacks_of_threads_are_read_without_a_garbage_collection_in_between():
+    """On Python 3.11 the process would hang where it freed a threading.local."""
+    done = subprocess.run([sys.executable, "-c", COLLECTING], timeout=60, check=False)
+    assert done.returncode == 0

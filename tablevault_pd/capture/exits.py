@@ -38,6 +38,7 @@ from tablevault_pd.capture.returned import (
     running_calls,
     statement_at,
 )
+from tablevault_pd.capture.stacks import innermost_frames
 from tablevault_pd.errors import SessionStopped
 
 if TYPE_CHECKING:
@@ -343,7 +344,7 @@ def _main_frame() -> FrameType | None:
 
 def _main_stack(script: FrameType | None = None) -> list[FrameType]:
     """Return the frames of the main thread, from the `script` inwards."""
-    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    frame = innermost_frames().get(threading.main_thread().ident or 0)
     stack: list[FrameType] = []
     while frame is not None:
         stack.insert(0, frame)

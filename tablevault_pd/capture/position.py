@@ -12,6 +12,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+from tablevault_pd.capture.stacks import innermost_frames
+
 if TYPE_CHECKING:
     from types import CodeType, FrameType
 
@@ -48,7 +50,7 @@ def place_of_main() -> int | None:
     """Return the place in ``__main__`` that made the current call; in another thread, that of the main thread."""
     place = _outermost(sys._getframe(1))
     if place is None and threading.current_thread() is not threading.main_thread():
-        frame = sys._current_frames().get(threading.main_thread().ident or 0)
+        frame = innermost_frames().get(threading.main_thread().ident or 0)
         return None if frame is None else _outermost(frame)
     return place
 

@@ -7,7 +7,6 @@ and sent later; a warning says so once, and again if the trouble comes back afte
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 import weakref
@@ -15,6 +14,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
 from tablevault_pd import progress
+from tablevault_pd.capture.stacks import innermost_frames
 from tablevault_pd.errors import (
     NotRecorded,
     SessionNotFound,
@@ -313,9 +313,7 @@ def _abandoned() -> bool:
     """
     main = threading.main_thread()
     forked_by_a_thread = type(main).__name__ != "_MainThread"
-    return (
-        forked_by_a_thread and not main.is_alive() and set(sys._current_frames()) == {threading.get_ident()}
-    )
+    return forked_by_a_thread and not main.is_alive() and set(innermost_frames()) == {threading.get_ident()}
 
 
 def warn(text: str, category: type[RuntimeWarning] = RuntimeWarning) -> None:

@@ -137,7 +137,9 @@ def _same_as_before(
     """For each new generation that `began` shows: which of its rows are rows of the version before it."""
     shown = store.pieces([began])[0]
     bounds = np.append(0, np.cumsum([stop - first for _, first, stop in shown]))
-    older_of = {began.generation: _NOTHING}  # also where it begins without any row: those that it gets are new ones
+    older_of = {
+        began.generation: _NOTHING
+    }  # also where it begins without any row: those that it gets are new ones
     new = [number for number, (generation, _, _) in enumerate(shown) if generation not in same]
     if not new:
         return older_of

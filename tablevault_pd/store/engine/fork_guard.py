@@ -12,13 +12,13 @@ changes; a mark that an interrupt left behind is recognised by the stack of the 
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 import weakref
 from functools import partial
 from typing import IO, TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from tablevault_pd.capture.stacks import innermost_frames
 from tablevault_pd.errors import VaultClosed
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class _NoFork:
 
     def threads(self) -> set[int]:
         """The threads inside. A mark without a frame of this package on the stack is what an interrupt left behind."""
-        frames = sys._current_frames()
+        frames = innermost_frames()
         for thread in list(self._depths):
             if not _in_package(frames.get(thread)):
                 self._depths.pop(thread, None)
