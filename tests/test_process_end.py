@@ -100,17 +100,22 @@ class Holder:
     pass
 
 def garbage():
-    for _ in range(200):
+    for _ in range(20):
         holder = Holder()
         holder.local, holder.itself = threading.local(), holder
         holder.local.value = 1
 
-gc.set_threshold(1)
-for _ in range(200):
-    gc.disable()
+def stacks():
+    return innermost_frames()
+
+gc.set_threshold(1000)
+kept = []
+for left in range(12):
+    gc.collect()
     garbage()
-    gc.enable()
-    assert threading.get_ident() in innermost_frames()
+    while gc.get_count()[0] < 1000 - left:  # so many objects before the next collection
+        kept.append([])
+    assert threading.get_ident() in stacks()
     assert gc.isenabled()
 """
 
