@@ -22,7 +22,7 @@ from sklearn.model_selection import train_test_split
 import tablevault_pd as tv
 
 RATES = (0.0000001, 0.0001, 0.01, 1.0)
-EPOCHS = 40
+EPOCHS = 120
 WAIT_S = 20.0
 
 

@@ -45,7 +45,7 @@ def filter_text(text: str) -> None:
     from tablevault_pd.filters import parse_filter
 
     try:
-        parse_filter(text, _names())  # type: ignore[arg-type]
+        parse_filter(text, _names())
     except (InvalidFilter, InvalidInput, VaultNotFound) as error:
         assert 0 < len(str(error)) < 2000, text
 
@@ -73,7 +73,7 @@ def search_text(text: str) -> None:
 
     for which in ("all", "any"):
         try:
-            query = parse_text(text, match=which)  # type: ignore[arg-type]
+            query = parse_text(text, match=which)
             parse_text(text, code=True)
         except InvalidInput as error:
             assert 0 < len(str(error)) < 2000, text
