@@ -69,7 +69,7 @@ def test_schema_metadata_is_kept(store: Store) -> None:
     field = pa.field(
         "x", pa.int64(), metadata={"tablevault": '{"codec": "plain", "kind": "record"}', "other": "\0é"}
     )
-    schema = pa.schema([field], metadata={"tablevault": "{}"})
+    schema = pa.schema([field], metadata={"tablevault": '{"format": 1}'})
     version = put(store, "runs", pa.table([[1]], schema=schema))
     assert store.schema(version.schema_id).equals(schema, check_metadata=True)
     assert table_of(store, version).schema.equals(schema, check_metadata=True)
