@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tablevault_pd import validate
-from tablevault_pd.errors import InvalidFilter, InvalidInput
-from tablevault_pd.filters import Names, is_no_filter, parse_filter
+from tablevault_pd.errors import InvalidInput
+from tablevault_pd.filters import is_no_filter
 from tablevault_pd.reading import reports
 from tablevault_pd.search.description_vectors import described_near
 from tablevault_pd.search.fusion import NEAR, TEXT, Ranking, from_hits, reciprocal_rank_fusion
 from tablevault_pd.search.query import parse_text
+from tablevault_pd.search.report_filters import mask_of_report
 from tablevault_pd.search.request import KINDS, Weights, as_queries
 from tablevault_pd.search.snippets import scores_of_texts
 from tablevault_pd.store.engine.ranking import ranked
@@ -41,7 +42,7 @@ def lists(
     if all_tags:
         passed &= np.fromiter((all_tags <= set(of_list) for of_list in frame["tags"]), bool, len(frame))
     if not is_no_filter(filters):
-        passed &= _mask(frame, filters)
+        passed &= mask_of_report("lists", frame, filters)
     frame = frame[passed].reset_index(drop=True)
     if query is None and vector is None:
         return frame
@@ -59,15 +60,6 @@ def _vector(near: Any) -> np.ndarray:
     if several:
         raise InvalidInput(f"near= is one vector here, and this one has the shape {query.shape}.")
     return np.asarray(query[0])
-
-
-def _mask(frame: pd.DataFrame, filters: Any) -> np.ndarray:
-    try:
-        condition = parse_filter(filters, Names.of(frame))
-        assert condition is not None
-        return condition.mask(frame)
-    except InvalidFilter as error:
-        raise type(error)(f"In the frame of lists: {error}") from error
 
 
 def _text_scores(store: Store, query: Node) -> Iterator[tuple[Description, float]]:

@@ -18,6 +18,7 @@ from tablevault_pd.reading.nested import flat
 from tablevault_pd.search.code import CodeIn, sessions_with_code
 from tablevault_pd.search.description_vectors import described_near
 from tablevault_pd.search.query import parse_text
+from tablevault_pd.search.report_filters import mask_of_report
 from tablevault_pd.search.request import as_queries, code_place
 from tablevault_pd.session.lookup import SessionFilter, resolve_sessions
 
@@ -180,20 +181,11 @@ def _metrics(columns: Iterable[str]) -> list[str]:
 
 def _filtered(store: Store, frame: pd.DataFrame, filters: Any) -> pd.DataFrame:
     try:
-        mask = _mask(frame.reset_index(drop=True), filters)
+        mask = mask_of_report("sessions", frame.reset_index(drop=True), filters)
     except UnknownColumn:
         frame = _with_columns_of(store, None, frame)  # another session may have what none of these has
-        mask = _mask(frame.reset_index(drop=True), filters)
+        mask = mask_of_report("sessions", frame.reset_index(drop=True), filters)
     return frame[mask]
-
-
-def _mask(frame: pd.DataFrame, filters: Any) -> np.ndarray:
-    try:
-        condition = parse_filter(filters, Names.of(frame))
-        assert condition is not None
-        return condition.mask(frame)
-    except InvalidFilter as error:
-        raise type(error)(f"In the frame of sessions: {error}") from error
 
 
 def _by_values(store: Store, ids: list[int] | None, filters: Any) -> tuple[list[int] | None, Any]:
@@ -209,7 +201,7 @@ def _by_values(store: Store, ids: list[int] | None, filters: Any) -> tuple[list[
         if not values or not _are_plain(column):
             return ids, filters
         columns[name] = reports.column(column)
-    mask = _mask(pd.DataFrame(columns), filters)
+    mask = mask_of_report("sessions", pd.DataFrame(columns), filters)
     return [key for key, fits in zip(candidates, mask, strict=True) if fits], None
 
 
