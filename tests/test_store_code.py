@@ -8,7 +8,8 @@ from contextlib import closing
 import numpy as np
 import pyarrow as pa
 import pytest
-from stores import new_place
+from first_contact import Watched
+from stores import database_of, new_place
 
 from tablevault_pd.errors import VaultReadOnly
 from tablevault_pd.search.query import parse_text
@@ -23,8 +24,11 @@ from tablevault_pd.store import (
     Store,
     WrittenCode,
 )
+from tablevault_pd.store.arango import code_search
 from tablevault_pd.store.arango.code import SLICES_OF, _statement
+from tablevault_pd.store.text_query import Phrase
 
+CATCH_UP = "FOR c IN tv_search SEARCH c.saved > 0 OPTIONS {waitForSync: true} LIMIT 1 RETURN 1"
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
 
 
@@ -153,3 +157,64 @@ def test_a_server_finds_slices_by_indexes_and_looks_at_no_others(tmp_path):
         assert costs["scanned_full"] == 0
         assert costs["scanned_index"] <= 4  # one with the statement, and one with a name out of reach
         assert found(store, "9") == [[10, -1, 0], [10, 0, 3]]
+
+
+def run_code(store: Store, codes: list[str]) -> None:
+    """Keep each code as the cell of a session of its own, with its slice."""
+    for text in codes:
+        made_by = session(store)
+        store.put_cell(Cell(made_by, 0, text, NOW))
+        store.put_code([WrittenCode(made_by, 0, 0, (part(text, 0, made_by),))])
+        store.update_session(made_by, outcome="finished")
+
+
+@pytest.mark.arango
+def test_what_a_server_reads_to_find_a_literal_does_not_grow_with_other_code(tmp_path, monkeypatch):
+    monkeypatch.setattr(code_search, "LAST", 3)
+    monkeypatch.setattr(code_search, "LAG_MS", 0)
+    reads = []
+    for others in (6, 20):
+        with new_place("arango", tmp_path) as place, closing(place.open()) as store:
+            run_code(store, ["fit(few_shot=3)", *(f"fit(zero={number})" for number in range(others))])
+            list(database_of(place.address).aql.execute(CATCH_UP))
+            parsed = parse_text('few_sho "Shot=3" "t(few_"', code=True)
+            with Watched().watching() as watched:
+                assert store.search_code(parsed).tolist() == [[1, 0]]
+            [(_, [counters])] = watched.statements.values()
+            assert counters["scanned_full"] == 0
+            reads.append(counters["scanned_index"])
+    assert reads[0] == reads[1]
+
+
+@pytest.mark.arango
+def test_literals_are_found_in_a_vault_of_an_older_release_before_and_after_it_is_completed(tmp_path):
+    with new_place("arango", tmp_path) as place:
+        database = database_of(place.address)
+        links = database.view("tv_search")["links"]
+        words = {"parts": {"analyzers": ["tv_words"]}, "wholes": {"analyzers": ["tv_words"]}, "saved": {}}
+        older = {name: {"fields": words} for name in ("tv_cells", "tv_statements", "tv_sources")}
+        newer = {"fields": {**links["tv_records"]["fields"], "tint": {"analyzers": ["identity"]}}}
+        database.update_arangosearch_view("tv_search", {"links": {**older, "tv_records": newer}})
+        database.delete_analyzer("tv_triples")
+        database.collection("tv_meta").update({"_key": "vault", "layouts": {"older": True}}, merge=False)
+        reader = place.open(read_only=True)
+        writer = place.open()
+        run_code(writer, ["fit(few_shot=3)", "fit()"])
+        for store in (reader, writer):
+            assert store.search_code(parse_text('"shot=3)"', code=True)).tolist() == [[1, 0]]
+            store.close()
+        fields = {name: link["fields"] for name, link in database.view("tv_search")["links"].items()}
+        assert fields["tv_cells"]["text"]["analyzers"] == ["tv_triples"]
+        assert fields["tv_cells"]["parts"]["analyzers"] == ["tv_words"]
+        assert "tint" in fields["tv_records"]  # of a release that nobody knows yet
+
+
+@pytest.mark.parametrize(
+    "text", ["STRASSE = 'Straße Ωμέγα 3\u00b2'", "a = {'x':\n\t1}", "naïve_ñandú = '𝒳𝒴𝒵 日本語版'"]
+)
+def test_each_piece_of_a_text_is_found_as_it_stands(store, text):
+    run_code(store, [text, "other"])
+    for at in range(0, len(text) - 3, 2):
+        for piece in (text[at : at + 3], text[at : at + 9]):
+            query = Phrase(piece)
+            assert store.search_code(query).tolist() == [[1, 0]], piece

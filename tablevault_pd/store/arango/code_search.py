@@ -1,15 +1,16 @@
 """Searching code of a vault on a server: cells, statements and modules, through the view ``tv_search``.
 
 What was stored lately is looked up by its time instead: nobody waits for the view. Each link of the view shows what was
-stored in the order in which it was; one that shows too few documents lags behind, and then all are looked through.
+stored in the order in which it was; one that lacks some of the last ones lags behind, and then all are looked through.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tablevault_pd.store.arango.layout import ANALYZER, TRIPLES
 from tablevault_pd.store.arango.term_queries import CODE, BindVars, in_code
 from tablevault_pd.store.arango.text_index import LAG_MS
 from tablevault_pd.store.text_query import matching_ids, needs_everything
@@ -20,12 +21,14 @@ if TYPE_CHECKING:
     from tablevault_pd.store.arango.client import Client
     from tablevault_pd.store.text_query import Leaf, Node
 
-# 3.12; nothing in it is newer than 3.10. As the statements of text.py. A text without words is found by what it is.
+# 3.12; nothing in it is newer than 3.10. As the statements of text.py. What may hold a literal is found by its triples of
+# characters, and all that is found is looked at again. Of each collection the last documents that the view should hold have to be
+# in it: those before them then are, too.
 FIND_CODE = """
 LET since = @lag == null ? 0 : DATE_NOW() * 1000 - @lag
-LET cells = (FOR c IN tv_cells FILTER c.saved >= since RETURN KEEP(c, "_id", "parts", "wholes"))
-LET statements = (FOR c IN tv_statements FILTER c.saved >= since RETURN KEEP(c, "_id", "parts", "wholes"))
-LET sources = (FOR c IN tv_sources FILTER c.saved >= since RETURN KEEP(c, "_id", "parts", "wholes"))
+LET cells = (FOR c IN tv_cells FILTER c.saved >= since RETURN KEEP(c, @attributes))
+LET statements = (FOR c IN tv_statements FILTER c.saved >= since RETURN KEEP(c, @attributes))
+LET sources = (FOR c IN tv_sources FILTER c.saved >= since RETURN KEEP(c, @attributes))
 LET indexed = (
   FOR c IN tv_search
     SEARCH ANALYZER(
@@ -36,68 +39,70 @@ LET indexed = (
       OR c.wholes IN @wholes
       OR STARTS_WITH(c.wholes, @wholes_begin), "tv_words")
     OPTIONS {collections: ["tv_cells", "tv_statements", "tv_sources"]}
-    RETURN KEEP(c, "_id", "parts", "wholes")
+    RETURN KEEP(c, @attributes)
 )
-LET lengths = [LENGTH(tv_cells) - LENGTH(cells), LENGTH(tv_statements) - LENGTH(statements),
-  LENGTH(tv_sources) - LENGTH(sources)]
+LET by_triples = (
+  FOR narrowing IN @narrowing
+    LET triples = TOKENS(narrowing, @triples)
+    FOR c IN tv_search
+      SEARCH LENGTH(triples) == 0 OR ANALYZER(triples ALL IN c.text, @triples)
+      OPTIONS {collections: ["tv_cells", "tv_statements", "tv_sources"]}
+      RETURN KEEP(c, @attributes)
+)
+LET after = [
+  NOT_NULL(FIRST(FOR c IN tv_cells FILTER c.saved > 0 AND c.saved < since SORT c.saved DESC LIMIT @last, 1 RETURN c.saved), 0),
+  NOT_NULL(FIRST(FOR c IN tv_statements FILTER c.saved > 0 AND c.saved < since SORT c.saved DESC LIMIT @last, 1 RETURN c.saved), 0),
+  NOT_NULL(FIRST(FOR c IN tv_sources FILTER c.saved > 0 AND c.saved < since SORT c.saved DESC LIMIT @last, 1 RETURN c.saved), 0)
+]
+LET due = [
+  COUNT(FOR c IN tv_cells FILTER c.saved > after[0] AND c.saved < since RETURN 1),
+  COUNT(FOR c IN tv_statements FILTER c.saved > after[1] AND c.saved < since RETURN 1),
+  COUNT(FOR c IN tv_sources FILTER c.saved > after[2] AND c.saved < since RETURN 1)
+]
 LET shown = [
-  FIRST(FOR c IN tv_search SEARCH c.saved > 0 OPTIONS {collections: ["tv_cells"]} COLLECT WITH COUNT INTO n RETURN n),
-  FIRST(FOR c IN tv_search SEARCH c.saved > 0 OPTIONS {collections: ["tv_statements"]} COLLECT WITH COUNT INTO n RETURN n),
-  FIRST(FOR c IN tv_search SEARCH c.saved > 0 OPTIONS {collections: ["tv_sources"]} COLLECT WITH COUNT INTO n RETURN n)
+  COUNT(FOR c IN tv_search SEARCH c.saved > after[0] AND c.saved < since
+    OPTIONS {collections: ["tv_cells"]} RETURN 1),
+  COUNT(FOR c IN tv_search SEARCH c.saved > after[1] AND c.saved < since
+    OPTIONS {collections: ["tv_statements"]} RETURN 1),
+  COUNT(FOR c IN tv_search SEARCH c.saved > after[2] AND c.saved < since
+    OPTIONS {collections: ["tv_sources"]} RETURN 1)
 ]
 LET found = (
-  FOR c IN UNION(cells, statements, sources, indexed)
+  FOR c IN UNION(cells, statements, sources, indexed, by_triples)
     LET parts = CONCAT(" ", SUBSTITUTE(c.parts, " ", "  "), " ")
     LET wholes = CONCAT(" ", SUBSTITUTE(c.wholes, " ", "  "), " ")
+    LET text = LOWER(c.text)
     LET counts = APPEND(
-      (FOR pattern IN @parts_patterns RETURN LENGTH(SPLIT(parts, pattern)) - 1),
-      (FOR pattern IN @wholes_patterns RETURN LENGTH(SPLIT(wholes, pattern)) - 1)
+      APPEND(
+        (FOR pattern IN @parts_patterns RETURN LENGTH(SPLIT(parts, pattern)) - 1),
+        (FOR pattern IN @wholes_patterns RETURN LENGTH(SPLIT(wholes, pattern)) - 1)
+      ),
+      (FOR literal IN @literals RETURN CONTAINS(text, LOWER(literal)) ? 1 : 0)
     )
     FILTER SUM(counts) > 0
     RETURN [c._id, counts]
 )
-LET in_cells = (
-  FOR c IN tv_cells
-    FILTER LENGTH(@literals) > 0
-    LET text = LOWER(c.text)
-    LET held = (FOR one IN @literals RETURN CONTAINS(text, LOWER(one)) ? 1 : 0)
-    FILTER SUM(held) > 0
-    RETURN [c._id, held]
-)
-LET in_statements = (
-  FOR c IN tv_statements
-    FILTER LENGTH(@literals) > 0 AND !@cells_only
-    LET text = LOWER(c.text)
-    LET held = (FOR one IN @literals RETURN CONTAINS(text, LOWER(one)) ? 1 : 0)
-    FILTER SUM(held) > 0
-    RETURN [c._id, held]
-)
-LET in_sources = (
-  FOR c IN tv_sources
-    FILTER LENGTH(@literals) > 0 AND !@cells_only
-    LET text = LOWER(c.text)
-    LET held = (FOR one IN @literals RETURN CONTAINS(text, LOWER(one)) ? 1 : 0)
-    FILTER SUM(held) > 0
-    RETURN [c._id, held]
-)
 RETURN {
-  whole: shown[0] >= lengths[0] AND shown[1] >= lengths[1] AND shown[2] >= lengths[2],
+  whole: shown[0] >= due[0] AND shown[1] >= due[1] AND shown[2] >= due[2],
   found,
-  literal: UNION(in_cells, in_statements, in_sources),
   cells: (FOR c IN tv_cells FILTER @everything RETURN c._key)
 }
 """
+LAST = 100  # how many of the last documents have to be in the view
 
 
 class CodeSearch:
-    """The code of one vault on a server."""
+    """The code of one vault on a server.
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    In a vault that was laid out by another release, the view has no triples: then all code is looked through for a literal.
+    """
+
+    def __init__(self, client: Client, *, has_triples: bool) -> None:
+        self._client, self._has_triples = client, has_triples
 
     def search_code(self, query: Node) -> np.ndarray:
         """Cells whose code matches. One request, unless the view lags."""
-        ids, cells = self._ids(query, cells_only=True)
+        ids, cells = self._ids(query, everything=needs_everything(query))
         keys = sorted({*cells, *(key for some in ids.values() for key in keys_of(some, "tv_cells"))})
         numbers = {key: number for number, key in enumerate(keys)}
 
@@ -110,32 +115,49 @@ class CodeSearch:
 
     def ids(self, query: Node) -> dict[Leaf, set[str]]:
         """The ids of the documents of cells, statements and modules that each leaf is in."""
-        return self._ids(query, cells_only=False)[0]
+        return self._ids(query, everything=False)[0]
 
-    def _ids(self, query: Node, *, cells_only: bool) -> tuple[dict[Leaf, set[str]], list[str]]:
+    def _ids(self, query: Node, *, everything: bool) -> tuple[dict[Leaf, set[str]], list[str]]:
         leaves = in_code(query)
         bound = BindVars(CODE, (one for leaf in leaves.values() for one in leaf.terms))
         literals = list(dict.fromkeys(leaf.literal for leaf in leaves.values() if leaf.literal is not None))
-        for lag in (LAG_MS * 1000, None):
+        answer = self._answer(bound, literals, everything)
+        documents = np.array([row[0] for row in answer["found"]], object)
+        counts = np.array([row[1] for row in answer["found"]], np.int64)
+        counts = counts.reshape(len(documents), len(bound.terms) + len(literals))
+        table, held = counts[:, : len(bound.terms)], counts[:, len(bound.terms) :]
+        ids: dict[Leaf, set[str]] = {}
+        for leaf, sought in leaves.items():
+            matches = np.zeros(len(documents), bool)
+            for one in sought.terms:
+                matches |= bound.column(table, one) > 0
+            if sought.literal is not None:
+                matches |= held[:, literals.index(sought.literal)] > 0
+            ids[leaf] = set(documents[matches].tolist())
+        return ids, answer["cells"]
+
+    def _answer(self, bound: BindVars, literals: list[str], everything: bool) -> dict[str, Any]:
+        by_index = self._has_triples or not literals
+        for lag in (LAG_MS * 1000, None) if by_index else (None,):
             [answer] = self._client.query(
                 FIND_CODE,
                 binds=bound.values,
+                attributes=["_id", "parts", "wholes", *(["text"] if literals else [])],
                 literals=literals,
+                narrowing=[_surely_in_index(literal) for literal in literals],
+                triples=TRIPLES if self._has_triples else ANALYZER,
+                last=LAST,
                 lag=lag,
-                cells_only=cells_only,
-                everything=cells_only and needs_everything(query),
+                everything=everything,
             )
             if answer["whole"]:
                 break
-        worded = np.array([row[0] for row in answer["found"]], object)
-        table = bound.table([row[1] for row in answer["found"]])
-        ids: dict[Leaf, set[str]] = {}
-        for leaf, sought in leaves.items():
-            ids[leaf] = {key for one in sought.terms for key in worded[bound.column(table, one) > 0].tolist()}
-            if sought.literal is not None:
-                at = literals.index(sought.literal)
-                ids[leaf] |= {key for key, held in answer["literal"] if held[at]}
-        return ids, answer["cells"]
+        return dict(answer)
+
+
+def _surely_in_index(literal: str) -> str:
+    """The part of a literal whose triples are in the index of each text that holds it: an accent may follow its end there."""
+    return literal[:-1] if len(literal) > 3 else literal
 
 
 def keys_of(ids: Iterable[str], collection: str) -> set[str]:

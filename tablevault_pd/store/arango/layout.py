@@ -7,7 +7,7 @@ import time
 import uuid
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tablevault_pd.errors import (
     StoreError,
@@ -138,8 +138,22 @@ _ZONES = {"storedValues": ["row", "rows", "zones"]}
 
 #: The view's analyzer: it cuts at blanks the words that :mod:`tablevault_pd.store.engine.tokenizer` has made.
 ANALYZER = "tv_words"
+#: That of code as it stands: it makes a term of each three neighbouring characters, without regard to case.
+TRIPLES = "tv_triples"
+_TRIPLES = {
+    "pipeline": [
+        {"type": "norm", "properties": {"locale": "en", "case": "lower", "accent": True}},
+        {
+            "type": "ngram",
+            "properties": {"min": 3, "max": 3, "preserveOriginal": False, "streamType": "utf8"},
+        },
+    ]
+}
 _WORDS = {"fields": {name: {"analyzers": [ANALYZER]} for name in ("stems", "words")} | {"text_of": {}}}
-_CODE = {"fields": {name: {"analyzers": [ANALYZER]} for name in ("parts", "wholes")} | {"saved": {}}}
+_CODE = {
+    "fields": {name: {"analyzers": [ANALYZER]} for name in ("parts", "wholes")}
+    | {"text": {"analyzers": [TRIPLES]}, "saved": {}}
+}
 _LINKS = {
     RECORDS: _WORDS,
     DOCUMENTS: _WORDS,
@@ -154,7 +168,9 @@ _FEATURES = ["frequency", "norm", "position"]
 
 #: Names this layout. A vault lists the layouts that it has, so that a release with another one adds what is missing.
 LAYOUT = hashlib.sha256(
-    repr((COLLECTIONS, sorted(_INDEXES.items()), _TEXTS, _ZONES, sorted(_LINKS.items()), _FEATURES)).encode()
+    repr(
+        (COLLECTIONS, sorted(_INDEXES.items()), _TEXTS, _ZONES, sorted(_LINKS.items()), _FEATURES, _TRIPLES)
+    ).encode()
 ).hexdigest()[:16]
 
 # Before, numbers in an index could be out of order, which could make the server read-only for good.
@@ -198,11 +214,17 @@ class Clock:
         return int((time.monotonic() + self._offset_s) * 1_000_000)
 
 
-def open_vault(client: Client) -> tuple[str, Clock, bool]:
-    """Lay out what the database lacks to be a vault of this release.
+class Opened(NamedTuple):
+    """What a store knows of its vault once that is open."""
 
-    Return the vault's id, the server's time, and whether erased rows are still to be overwritten.
-    """
+    vault_id: str
+    clock: Clock
+    erasing: bool  #: whether erased rows are still to be overwritten
+    complete: bool  #: whether it has all that this release lays out
+
+
+def open_vault(client: Client) -> Opened:
+    """Lay out what the database lacks to be a vault of this release."""
     meta = _read_meta(client)
     if meta is None:
         if client.read_only:
@@ -220,9 +242,8 @@ def open_vault(client: Client) -> tuple[str, Clock, bool]:
             f"{FORMAT}. Install a newer release: pip install -U tablevault-pd"
         )
     check_release(client, meta["release"])
-    if LAYOUT not in (meta["layouts"] or {}) and not client.read_only:
-        _add_missing(client)
-    return meta["vault"], Clock(meta["now"]), bool(meta["erasing"])
+    complete = LAYOUT in (meta["layouts"] or {}) or (not client.read_only and _add_missing(client))
+    return Opened(meta["vault"], Clock(meta["now"]), bool(meta["erasing"]), complete)
 
 
 def check_release(client: Client, release: str) -> None:
@@ -245,8 +266,8 @@ def release_numbers(release: str) -> tuple[int, ...]:
     return tuple(int(part) for part in release.partition("-")[0].split(".") if part.isdigit())
 
 
-def _add_missing(client: Client) -> None:
-    """Add what an older release did not make. Who may not do that can still use the rest."""
+def _add_missing(client: Client) -> bool:
+    """Add what an older release did not make. Who may not do that can still use the rest: then it is False."""
     try:
         _lay_out(client)
         client.query(ADD_LAYOUT, layout=LAYOUT)
@@ -255,6 +276,8 @@ def _add_missing(client: Client) -> None:
             f"The vault in {client.address} was made by another release, and some of its collections or indexes may be missing. "
             "Have an admin connect to it once with this release."
         )
+        return False
+    return True
 
 
 def vault_id(client: Client) -> str | None:
@@ -288,9 +311,9 @@ def _lay_out(client: Client) -> None:
     _once(client, _make_graph)
     # The same analyzer again is no error, another one of this name is.
     client.run(lambda db: db.create_analyzer(ANALYZER, "delimiter", {"delimiter": " "}, _FEATURES))
+    client.run(lambda db: db.create_analyzer(TRIPLES, "pipeline", _TRIPLES, []))
     if not _once(client, lambda db: db.create_arangosearch_view(VIEW, properties={"links": _LINKS})):
-        # It was there already, perhaps with other links: those stay.
-        client.run(lambda db: db.update_arangosearch_view(VIEW, {"links": _LINKS}))
+        client.run(_complete_view)
     for counter in ("lists", "sessions", "descriptions", "requests", "confirmations"):
         client.insert(META, {"_key": counter, "value": 0}, mode="ignore")
     # Last: a vault is there when this document is. Of two that are made at once, the first one stays.
@@ -321,6 +344,30 @@ def _make_graph(db: StandardDatabase) -> None:
         "to_vertex_collections": [BATCHES, LISTS],
     }
     db.create_graph(GRAPH, edge_definitions=[edges])
+
+
+def _complete_view(db: StandardDatabase) -> None:
+    """Add what the links of the view lack: the server then indexes the documents of these links anew.
+
+    What another release added stays, as that relies on it.
+    """
+    view: Any = db.view(VIEW)
+    there = view["links"]
+    links = {name: _joined(there.get(name, {}), link) for name, link in _LINKS.items()}
+    changed = {name: link for name, link in links.items() if link != there.get(name)}
+    if changed:
+        db.update_arangosearch_view(VIEW, {"links": changed})
+
+
+def _joined(there: Mapping[str, Any], link: Mapping[str, Any]) -> dict[str, Any]:
+    """A link as it is, with the fields and analyzers of another one."""
+    fields = {name: dict(field) for name, field in there.get("fields", {}).items()}
+    for name, field in link["fields"].items():
+        own = fields.setdefault(name, dict(field))
+        lacking = [one for one in field.get("analyzers", ()) if one not in own.get("analyzers", ())]
+        if lacking:
+            own["analyzers"] = [*own.get("analyzers", ()), *lacking]
+    return {**there, "fields": fields}
 
 
 def _once(client: Client, make: Callable[[StandardDatabase], Any]) -> bool:

@@ -110,7 +110,7 @@ class ArangoStore:
             "mirror": mirror, "stray_age_s": stray_age_s,
         }  # fmt: skip
         try:
-            self.vault_id, self.clock, erasing = layout.open_vault(self.client)
+            opened = layout.open_vault(self.client)
         except VaultNotFound:
             if not create or read_only:
                 raise
@@ -120,12 +120,13 @@ class ArangoStore:
                 replication_factor=replication_factor,
                 write_concern=write_concern,
             )
-            self.vault_id, self.clock, erasing = layout.open_vault(self.client)
-        self._make_parts(stray_age_s)
-        if erasing and not read_only:
+            opened = layout.open_vault(self.client)
+        self.vault_id, self.clock = opened.vault_id, opened.clock
+        self._make_parts(stray_age_s, has_triples=opened.complete)
+        if opened.erasing and not read_only:
             self._eraser.finish_interrupted()
 
-    def _make_parts(self, stray_age_s: float) -> None:
+    def _make_parts(self, stray_age_s: float, *, has_triples: bool) -> None:
         client, clock = self.client, self.clock
         reader = Reader(client)
         self._versions = Versions(client)
@@ -138,7 +139,7 @@ class ArangoStore:
         self._lineage = LineageEdges(client, clock)
         self._text = TextSearch(client, self._rows, reader)
         self._keys = KeyIndexes()
-        self._code = CodeSearch(client)
+        self._code = CodeSearch(client, has_triples=has_triples)
         self._slices = SliceStore(client, self._code)
         self._claims = ClaimBook(client)
         self.vectors = VectorSearch(client, reader, self._rows)
