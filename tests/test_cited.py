@@ -131,6 +131,69 @@ def test_rows_that_differ_where_they_overlap_are_of_several_documents(vault, nov
     ]
 
 
+# -- citations with their words
+
+
+def quoted(frame: pd.DataFrame) -> list[tuple]:
+    return list(frame[["position", "parent_start", "parent_stop", "text"]].itertuples(index=False, name=None))
+
+
+def test_each_cited_span_is_one_line_with_its_words_over_chunks_that_overlap(vault, novel):
+    vault.save("answers", pd.DataFrame({"answer": list("abcde")}), inputs={"novel": tv.chars(SPANS)})
+    spans = [
+        (row, span)
+        for row, cell in enumerate(SPANS)
+        for span in (cell if isinstance(cell, list) else [cell])
+        if span
+    ]
+    found = vault.citations("answers", columns=["start"])
+    assert quoted(found) == [(row, *span, NOVEL[slice(*span)]) for row, span in spans]
+    assert set(found["parent_list"]) == {"novel"}
+    assert (
+        found["start"].tolist() == novel["start"].to_numpy()[found["parent_position"].to_numpy(int)].tolist()
+    )
+    vault.upsert("novel", {"chunk": "Late!", "start": 20})  # the words are those that were read
+    assert quoted(vault.citations("answers", rows=[1])) == [
+        (1, *span, NOVEL[slice(*span)]) for span in SPANS[1]
+    ]
+    assert vault.citations("novel").empty
+    assert list(vault.citations("novel")) == list(found)[:-1]
+
+
+def test_words_that_no_row_has_are_left_out_and_spans_of_two_documents_are_two_lines(vault):
+    lines_of = {"a": ["It was late.", "She left."], "b": ["It was noon!", "He stayed"]}
+    chunks = pd.DataFrame(
+        [
+            {"doc": doc, "start": at, "chunk": text}
+            for doc, texts in lines_of.items()
+            for at, text in zip((0, 13), texts, strict=True)
+        ]
+    )
+    vault.save("shelf", chunks, documents={"chunk": "start"})
+    span = tv.chars([(7, 17)], filters="doc == 'a'"), tv.chars([(7, 17)], filters="doc == 'b'")
+    vault.save("answers", [{"a": 1}], inputs=[{"shelf": one} for one in span])
+    found = vault.citations("answers", columns=["doc"])
+    assert found[["doc", "text"]].to_numpy().tolist() == [["a", "late.…She "], ["b", "noon!…He s"]]
+    vault.erase("shelf", filters="chunk == 'She left.'")
+    vault.erase("shelf", filters="doc == 'b'")
+    found = vault.citations("answers")
+    assert found["text"].dropna().tolist() == ["late.…"]
+    assert vault.check().empty
+
+
+def test_citations_of_texts_that_follow_one_another_and_of_one_column_among_several(vault):
+    poem = pd.DataFrame({"line": ["one", "two", "three"], "translation": ["eins", "zwei", "drei"]})
+    vault.save("poem", poem, documents=["line", "translation"])
+    vault.save("answers", [{"a": 1}], inputs={"poem": tv.chars([(2, 7)], column="line")})
+    assert quoted(vault.citations("answers", column="line")) == [(0, 2, 7, "etwot")]
+    with pytest.raises(tv.InvalidInput, match="2 columns of documents"):
+        vault.citations("answers")
+    with pytest.raises(tv.InvalidInput, match=r"column='lines' is no column of documents .* They have"):
+        vault.citations("answers", column="lines")
+    vault.erase("poem", rows=[1])
+    assert vault.citations("answers", column="line")["text"].tolist() == ["e…"]
+
+
 WRONG = [
     (lambda: tv.chars([(1, 2), (3, 4)]), "2 cells for 1 saved rows"),
     (lambda: tv.chars([(5, 5)]), r"row 0: \(5, 5\) is no span"),

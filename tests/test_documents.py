@@ -175,9 +175,15 @@ def test_a_span_beyond_the_end_is_refused_with_the_length_of_the_document(vault)
 def test_a_filter_says_which_of_several_documents_is_meant(vault):
     frame = pd.concat([chunked(NOVEL, 30, 20).assign(doc="a"), chunked("Another one.", 5, 5).assign(doc="b")])
     vault.save("novel", frame.reset_index(drop=True), documents={"chunk": "start"})
-    assert vault.read("novel", chars=(0, 5))["doc"].tolist() == ["a", "b"]
     assert vault.read("novel", chars=(3, 9), filters="doc == 'b'")["char_text"].tolist() == ["th", "er o"]
-    assert vault.read("novel", chars=(3, 9), filters="start == start.min()")["doc"].tolist() == ["a", "b"]
+    for filters in (None, "start == start.min()"):
+        with pytest.raises(
+            tv.InvalidInput,
+            match=r"chars=\(0, 5\): the rows 0 and \d+ of novel@1 have different texts for the characters 0 to 5, "
+            r"as those of different documents do. Say which is meant: filters=",
+        ):
+            vault.read("novel", chars=(0, 5), filters=filters)
+    assert vault.read("novel", chars=(0, 5), start=0, stop=3)["doc"].tolist() == ["a"]
     with pytest.raises(tv.InvalidInput, match="has 12 characters"):
         vault.read("novel", chars=(0, 13), filters="doc == 'b'")
 
@@ -197,7 +203,7 @@ def test_places_of_texts_that_follow_one_another_are_those_of_each_version(vault
 
 def test_no_text_is_read_of_rows_that_begin_elsewhere(folder_vault, monkeypatch):
     rows = 140_000
-    frame = pd.DataFrame({"start": np.arange(rows) * 8, "chunk": "ten chars."})
+    frame = pd.DataFrame({"start": np.arange(rows) * 8, "chunk": "ten charte"})
     folder_vault.save("long", frame, documents={"chunk": "start"})
     read = []
 

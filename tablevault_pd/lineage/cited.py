@@ -14,7 +14,7 @@ from tablevault_pd.keywords import public_call
 from tablevault_pd.lineage.claims import ParentClaim
 from tablevault_pd.lineage.edges import expand
 from tablevault_pd.reading import documents
-from tablevault_pd.reading.documents import CharSpan, Extents
+from tablevault_pd.reading.documents import CharSpan
 from tablevault_pd.reading.filtering import filter_for
 from tablevault_pd.store.edges import STATED
 
@@ -206,32 +206,12 @@ def _resolved(store: Store, version: Version, chars: Chars, what: str) -> tuple[
             f"{what}: no row of {version.list}@{version.version} has a character from {first} to {stop}. "
             "Its offsets leave them out."
         )
-    _check_texts(store, version, field, places.take(np.unique(row)), what)
-    return span, places.positions[row]
-
-
-def _check_texts(store: Store, version: Version, field: str, places: Extents, what: str) -> None:
-    """Refuse rows that overlap and differ there: they are of different documents, and it cannot be told which one is meant."""
-    in_order = np.argsort(places.positions)
-    texts = dict(
-        zip(
-            places.positions[in_order].tolist(),
-            documents.texts(store, version, field, places.positions[in_order]),
-            strict=True,
-        )
+    cited = places.take(np.unique(row))
+    documents.check_one_document(
+        version,
+        cited,
+        documents.texts(store, version, field, cited.positions),
+        what,
+        "tv.chars(…, filters=\"doc == 'a'\")",
     )
-    furthest: tuple[int, int, int] | None = None
-    for position, start, stop in zip(
-        places.positions.tolist(), places.start.tolist(), places.stop.tolist(), strict=True
-    ):
-        if furthest is not None and start < furthest[2]:
-            other, other_start, other_stop = furthest
-            end = min(stop, other_stop)
-            if texts[position][: end - start] != texts[other][start - other_start : end - other_start]:
-                raise InvalidInput(
-                    f"{what}: the rows {other} and {position} of {version.list}@{version.version} have different texts for the "
-                    f"characters {start} to {end}, as those of different documents do. Say which is meant: "
-                    "tv.chars(…, filters=\"doc == 'a'\")."
-                )
-        if furthest is None or stop > furthest[2]:
-            furthest = (position, start, stop)
+    return span, places.positions[row]

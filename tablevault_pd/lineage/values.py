@@ -32,7 +32,7 @@ def joined_values(
     for name, number in versions.itertuples(index=False):
         rows = np.flatnonzero(usable & (frame[f"{side}_list"] == name) & (frame[f"{side}_version"] == number))
         positions = frame[f"{side}_position"].to_numpy(dtype=np.int64, na_value=-1)[rows]
-        readable = _readable(store, name, int(number), positions)
+        readable = readable_version(store, name, int(number), positions)
         if readable is None:
             continue  # no single version left shows all of them
         version, positions = readable
@@ -64,7 +64,7 @@ def _free(label: Hashable, side: str, taken: set[Hashable]) -> Hashable:
     return label
 
 
-def _readable(
+def readable_version(
     store: Store, name: str, number: int, positions: np.ndarray
 ) -> tuple[Version, np.ndarray] | None:
     """A version that shows these rows, and where: the one asked for, or once that was vacuumed another that still does."""

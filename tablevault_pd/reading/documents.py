@@ -105,6 +105,9 @@ def read_chars(
     places = overlapping(store, version, field, span, filter_for(store, version, filters))
     first, last = reading.bounds(start, stop, version.total)
     places = places.take((places.positions >= first) & (places.positions < last))
+    cells = texts(store, version, field, places.positions)
+    given = f"chars=({span.first}, {span.stop})"
+    check_one_document(version, places, cells, given, "filters=\"doc == 'a'\"")
     frame = frames.decode(
         [reading.rows_at(store, version, schema, places.positions)],
         schema,
@@ -114,7 +117,7 @@ def read_chars(
     begin = np.maximum(places.start, span.first)
     end = places.stop if span.stop is None else np.minimum(places.stop, span.stop)
     parts = zip(
-        texts(store, version, field, places.positions),
+        cells,
         (begin - places.start).tolist(),
         (end - places.start).tolist(),
         strict=True,
@@ -125,10 +128,33 @@ def read_chars(
 
 
 def texts(store: Store, version: Version, field: str, positions: np.ndarray) -> list[str]:
-    """The texts in these rows, none of which is missing."""
+    """The texts in these rows, each there once, none of which is missing."""
     part = frames.part_of(store.schema(version.schema_id), [field])
-    cells: list[str] = reading.rows_at(store, version, part, positions).column(field).to_pylist()
-    return cells
+    in_order = np.argsort(positions)
+    cells: list[str] = reading.rows_at(store, version, part, positions[in_order]).column(field).to_pylist()
+    return [cells[number] for number in np.argsort(in_order).tolist()]
+
+
+def check_one_document(
+    version: Version, places: Extents, cells: Sequence[str], what: str, remedy: str
+) -> None:
+    """Refuse rows that overlap and differ there: they are of different documents, and it cannot be told which one is meant."""
+    furthest: tuple[int, int, str] | None = None  # the row, its start and its text
+    order = np.argsort(places.start, kind="stable").tolist()
+    starts, positions = places.start.tolist(), places.positions.tolist()
+    for number in order:
+        position, start, text = positions[number], starts[number], cells[number]
+        if furthest is not None:
+            other, other_start, other_text = furthest
+            there = other_text[start - other_start :]
+            if there[: len(text)] != text[: len(there)]:
+                raise InvalidInput(
+                    f"{what}: the rows {other} and {position} of {version.list}@{version.version} have different texts for the "
+                    f"characters {start} to {start + min(len(there), len(text))}, as those of different documents do. "
+                    f"Say which is meant: {remedy}."
+                )
+        if furthest is None or start + len(text) > furthest[1] + len(furthest[2]):
+            furthest = (position, start, text)
 
 
 def document_field(store: Store, version: Version, column: Hashable | None) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from tablevault_pd import validate
 from tablevault_pd.errors import InvalidInput, short_repr
 from tablevault_pd.lineage.of_rows import rows_to_trace, slice_named
 from tablevault_pd.reading import read as reading
@@ -102,6 +103,61 @@ class Lineage(VaultPart):
             columns=columns,
             basis=basis,
         )
+
+    def citations(
+        self,
+        name: str | List,
+        rows: Any = None,
+        *,
+        column: Hashable | None = None,
+        columns: Sequence[Hashable] | None = None,
+    ) -> pd.DataFrame:
+        """Return the passages that rows of a list cite: the spans of :func:`tablevault_pd.chars`, with their words.
+
+        Parameters
+        ----------
+        name : str or List
+            A list whose rows were saved with ``inputs={…: tv.chars(…)}``, perhaps at a version.
+        rows : int, slice or sequence of int, optional
+            Positions of the rows asked for. Default: every row.
+        column : hashable, optional
+            The column of documents that is cited; may be left out where a cited list has just one.
+        columns : list of column names, optional
+            Join these columns of the cited list on, from the row in which the passage begins.
+
+        Returns
+        -------
+        DataFrame
+            One line for each row and span: list (str), position (Int64), parent_list (str), parent_version (Int64, that was read),
+            parent_position (Int64, of the row in which the passage begins), parent_start and parent_stop (Int64, characters of the
+            document), text (str). The words are those of the version that was read, put together where rows of the document
+            overlap. An ellipsis stands for characters that no row has or that were erased; ``text`` is missing where all of them
+            are gone. A column of `columns` that the answer has itself gets the prefix ``parent_``.
+
+        Raises
+        ------
+        ListNotFound, ListDeleted, VersionNotFound
+            If the list is not there.
+        InvalidName, InvalidType
+            If no list can have that name, or it is no text.
+        InvalidInput
+            If `rows` names a position that the list has not, a cited list has several columns of documents and `column` says none
+            of them, or none has one of `columns`.
+
+        Examples
+        --------
+        >>> novel = vault.save("novel", ["It was late. ", "She left."])
+        >>> saved = vault.save("answers", [{"answer": "she did"}], inputs={"novel": tv.chars([(7, 22)])})
+        >>> vault.citations("answers")[["position", "parent_list", "parent_start", "parent_stop", "text"]]
+           position parent_list  parent_start  parent_stop             text
+        0         0       novel             7           22  late. She left.
+        """
+        version = name._version() if isinstance(name, List) else reading.resolve(self.store, name)
+        traced = rows_to_trace(version, _positions(version, rows))
+        column = None if column is None else validate.label(column, "column")
+        from tablevault_pd.lineage.citations import citations
+
+        return citations(self.store, traced, column, validate.labels(columns))
 
     def graph(self, name: str | None = None) -> LineageGraph:
         """Return which lists were made from which, as a frame that can draw itself.
