@@ -1,7 +1,8 @@
 """Everything CI checks, in one command that needs no make: ``python check.py [step ...]``.
 
-Steps: format, lint, layers, types, examples, docs, tests (with doctests and the code of README and docs). All of them run, also
-after one failed, so that one run shows everything. All but the tests run side by side, and what each printed follows its
+Steps: format, lint, layers, types, examples, tests (with doctests and the code of README and docs). All of them run, also
+after one failed, so that one run shows everything. Where the environment variable ``CI`` is set, the step docs and the tests
+marked ``ci`` (torture, a browser) run, too. All but the tests run side by side, and what each printed follows its
 heading when it is done. The tests come last: pytest's closing line ends the output.
 ``coverage``, the tests with the lines that they reach counted, runs only where it is named: it takes half as long again.
 """
@@ -102,8 +103,9 @@ def tool(*arguments: str) -> list[str]:
     return [sys.executable, "-m", *arguments]
 
 
+CI = bool(os.environ.get("CI"))
 # Worksteal keeps the tests of a file in one process, as far as it can: what they share is made once.
-PYTEST = tool("pytest", "-q", "-n", "auto", "--dist", "worksteal")
+PYTEST = tool("pytest", "-q", "-n", "auto", "--dist", "worksteal", *([] if CI else ["-m", "not ci"]))
 STEPS: dict[str, list[str]] = {
     "format": tool("ruff", "format", "--check", "."),
     "lint": tool("ruff", "check", "."),
@@ -115,7 +117,7 @@ STEPS: dict[str, list[str]] = {
     "coverage": [*PYTEST, "--cov", "--cov-report=term:skip-covered"],
 }
 TESTS = {"tests", "coverage"}
-DEFAULT = [name for name in STEPS if name != "coverage"]
+DEFAULT = [name for name in STEPS if name != "coverage" and (CI or name != "docs")]
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -42,8 +42,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as slow what TABLEVAULT_TORTURE repeats: random tests as well."""
+    """Mark as slow what TABLEVAULT_TORTURE repeats, random tests as well, and all of torture as a matter for CI."""
     for item in items:
+        if "torture" in item.path.parts:
+            item.add_marker(pytest.mark.ci)
         if getattr(getattr(item, "obj", None), "is_hypothesis_test", False) or "torture" in item.path.parts:
             item.add_marker(pytest.mark.slow)
 

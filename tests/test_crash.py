@@ -76,6 +76,7 @@ CASES = [(point, 60_000) for point in POINTS] + [
 ]  # a small batch makes no file
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("action", ["exit", "ENOSPC", "EIO"])
 @pytest.mark.parametrize(("point", "size"), CASES)
 def test_a_crash_at_every_point(tmp_path, point, action, size):
@@ -143,6 +144,7 @@ def change_rows(place: Path, size: int, point: str) -> None:
     change(store, "a", [3, 1], [0], list(range(100, 102 + size)))
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(("point", "size"), CASES)
 def test_a_crash_while_rows_are_replaced(tmp_path: Path, point: str, size: int) -> None:
     """The version before, or the one after, and nothing between."""

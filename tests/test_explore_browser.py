@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 pytest.importorskip("panel", reason="needs the extra ui")
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+pytestmark = pytest.mark.ci
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: install the system's package")

@@ -271,6 +271,7 @@ def in_a_process(folder: Path, names: list[str]) -> list[str]:
     return wrong
 
 
+@pytest.mark.ci
 def test_a_crafted_vault_does_nothing_and_ends(tmp_path):
     (tmp_path / "world").mkdir()
     wrong = in_a_process(tmp_path, list(CRAFTED))

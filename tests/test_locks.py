@@ -762,6 +762,7 @@ except tv.VaultError as error:
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell who holds a lock")
 @pytest.mark.filterwarnings("ignore:tablevault_pd cannot record")
 @pytest.mark.parametrize("moved", [True, False])
+@pytest.mark.ci
 def test_a_log_that_was_removed_under_another_process_loses_nothing(tmp_path, moved):
     """Whoever comes is refused: it would begin another log under the index of the old one, and damage the catalogue."""
     place = tmp_path / "v"

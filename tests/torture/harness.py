@@ -39,6 +39,8 @@ if hasattr(os, "fork"):
 FACTOR = float(os.environ.get("TABLEVAULT_TORTURE", "1"))
 #: Whether this is a long run: it does more, and random tests draw what they did not draw before.
 LONG = FACTOR != 1
+#: Whether all is checked that a change must pass; what runs elsewhere is the part that ends within minutes.
+CI = bool(os.environ.get("CI"))
 #: What storms and mutations draw from: the same in every run, another one in each long run, which prints it.
 SEED = int(os.environ.setdefault("TABLEVAULT_SEED", str(secrets.randbits(32) if LONG else 20_240_917)))
 
@@ -48,8 +50,10 @@ COUNTS: Counter[str] = Counter()
 
 
 def times(count: int, *, ordinary: int | None = None) -> int:
-    """How often to do what is done `count` times by default; `ordinary` times where nothing asks for more than that."""
-    return ordinary if ordinary and not LONG else max(1, round(count * FACTOR))
+    """How often to do what is done `count` times by default; `ordinary` times where nothing asks for more, half of that outside of CI."""
+    if ordinary and not LONG:
+        return ordinary if CI else max(2, ordinary // 2)
+    return max(1, round(count * FACTOR))
 
 
 def run(code: str, *arguments: object, timeout_s: float = 300.0, **variables: str) -> str:
