@@ -50,6 +50,9 @@ class Fitter:
         self._passed: set[str] = set()  # checks that passed for the stored values
         self._rows = 0
         self._valued: set[str] = set()  # columns of the chunks so far that are not NaN alone
+        self._first: pa.Table | None = (
+            None  # the first chunk, whose columns are looked at once there is a second
+        )
         self.schema: pa.Schema = None
 
     def fit(self, chunk: IngestedChunk) -> IngestedChunk:
@@ -59,16 +62,22 @@ class Fitter:
             table = frames.with_documents(table, self._present)
             self._check(self._merged(self._present, table), table)
         if self.schema is None:
-            self.schema = table.schema
+            self.schema, self._first = table.schema, table
         else:
-            columns = frames.contents(self.schema)
-            missing = [field for column, field in columns.items() if column not in self._valued]
-            merged = self._merged(self.schema, table, fill=missing)  # chunks before are not looked at again
-            self._check(merged, table)
-            self.schema = merged.schema
-        self._valued |= frames.fields_with_values(table)
+            self._join(table)
         self._rows += table.num_rows
         return chunk if table is chunk.table else replace(chunk, table=table)
+
+    def _join(self, table: pa.Table) -> None:
+        """Widen the schema for a further chunk. Chunks before are not looked at again."""
+        if self._first is not None:
+            self._valued, self._first = frames.fields_with_values(self._first), None
+        columns = frames.contents(self.schema)
+        missing = [field for column, field in columns.items() if column not in self._valued]
+        merged = self._merged(self.schema, table, fill=missing)
+        self._check(merged, table)
+        self.schema = merged.schema
+        self._valued |= frames.fields_with_values(table)
 
     def _with_fitting_index(self, table: pa.Table) -> pa.Table:
         if self._drops_numbers:

@@ -379,9 +379,8 @@ class SqliteCatalog:
         if self.read_only:
             raise VaultReadOnly("This vault is open for reading. Connect with mode='rw' to write.")
         self._require_usable()
-        self._wait_for_lock_file()
         try:
-            return self._gate.take(self._timeout_s)
+            return self._gate.take(self._timeout_s, self._wait_for_lock_file)
         except StorageError:
             if not self._is_whole():
                 self._wait_for_removal()
@@ -403,23 +402,25 @@ class SqliteCatalog:
 
     def _is_whole(self) -> bool:
         """Whether nothing is missing of what only a removal of the folder takes away."""
-        return self._gate.has_file() and self.is_current() and not self._has_lost_log()
+        return self._gate.has_file() and self.is_current() and not self._log()[1]
 
-    def _has_lost_log(self) -> bool:
-        """Whether a connection of this process has a log open that does not lie in its place any more."""
+    def _log(self) -> tuple[tuple[int, ...], bool]:
+        """Which log there is; and whether a connection of this process has one open that does not lie in its place any more."""
         with SqliteCatalog._opening:  # the last connection to close takes the log away itself
             open_logs = {connection.log for connection in self._open_here() if connection.log}
-            return bool(open_logs) and open_logs != {file_of(self._file + "-wal")}
+            present = file_of(self._file + "-wal")
+        return present, bool(open_logs) and open_logs != {present}
 
     def _require_log(self) -> tuple[int, ...]:
         """Which log there is. Refuse to go on with one that was removed: what is committed to it vanishes with it."""
-        if self._has_lost_log():
+        present, is_lost = self._log()
+        if is_lost:
             self._wait_for_removal()
             raise VaultCorrupt(
                 f"The write-ahead log {self._file}-wal was removed or replaced while the vault was open. Nothing was written. "
                 "Close the vault in every process and connect again; vault.check() tells whether commits are lost."
             )
-        return file_of(self._file + "-wal")
+        return present
 
     def checkpoint(self) -> bool:
         """Move what is in the write-ahead log into the database file. Whether all of it is there now."""

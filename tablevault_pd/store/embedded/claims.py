@@ -275,14 +275,14 @@ def finish_claims(db: Connection, finishes: Sequence[Finish], *, again: bool = F
 
     Raises ClaimLost.
     """
-    now, most = _now(), ClaimState.DONE if again else ClaimState.HELD
+    most = ClaimState.DONE if again else ClaimState.HELD
     for finish in finishes:
         list_id, holder = finish.list_id, (finish.holder.session_id, finish.holder.attempt)
         held = set(db.execute(IN_HAND, (_runs_text(finish.rows), list_id, most, *holder)).fetchall())
         lost = [number for number, row in enumerate(finish.rows.pairs()) if row not in held]
         if lost:
             raise finish.lost(lost)
-        db.executemany(FINISH, [(now, list_id, *run, *holder) for run in _runs(finish.rows)])
+        db.executemany(FINISH, [(_now(), list_id, *run, *holder) for run in _runs(finish.rows)])
         db.execute(FORGET, (list_id,))
 
 

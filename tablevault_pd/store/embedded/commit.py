@@ -216,11 +216,18 @@ class Committer:
         for part in work.parts:
             if part.rows == 0 and version.generation != version.version:
                 continue  # an empty part only says which types new content has
-            schema_id = self._schemas.insert(db, part.schema, work.schema_ids)
+            schema_id = self._schema_of(db, part, work, version)
             payload = (part.codec, part.file, part.size, part.checksum, part.data, part.zones)
             place = (version.list_id, version.generation, start, part.rows, schema_id)
             db.execute(INSERT_SEGMENT, (*place, *payload))
             start += part.rows
+
+    def _schema_of(self, db: Connection, part: Payload, work: _Work, version: Version) -> int:
+        """The id of the schema of a part: mostly that of its version, whose id is known."""
+        schema = work.batch.schema
+        if schema is not None and part.schema.equals(schema, check_metadata=True):
+            return version.schema_id
+        return self._schemas.insert(db, part.schema, work.schema_ids)
 
 
 def _target(db: Connection, batch: Batch) -> Version:

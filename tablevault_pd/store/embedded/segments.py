@@ -237,9 +237,9 @@ class Stage:
     def finish(self) -> Sequence[Payload]:
         """Everything written, durable and in order."""
         forks.require_process(self._pid, "save")
-        with io.naming("writing rows"):
-            self._close_writer()
-            if self._written:
+        if self._written:
+            with io.naming("writing rows"):
+                self._close_writer()
                 io.sync_folder(self._folder)
         self._parts.extend(pack(table) for table in joined(self._pending))
         self._pending.clear()

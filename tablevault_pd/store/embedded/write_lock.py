@@ -22,6 +22,7 @@ from tablevault_pd.store.embedded.lockfile import LockFile
 from tablevault_pd.store.engine import fork_guard as forks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from io import FileIO
     from pathlib import Path
 
@@ -52,10 +53,13 @@ class WriteLock:
         """Whether the lock file is there."""
         return os.path.exists(self._path)
 
-    def take(self, timeout_s: float) -> WriteLockFile:
-        """Wait at most `timeout_s` seconds to be the only writer, until the lock is closed. Raises VaultBusy."""
+    def take(self, timeout_s: float, before_making: Callable[[], object] = bool) -> WriteLockFile:
+        """Wait at most `timeout_s` seconds to be the only writer, until the lock is closed. Raises VaultBusy.
+
+        `before_making` is called before a lock file that is missing is made.
+        """
         with io.naming(f"opening {self._path}"):
-            lock = self._open()
+            lock = self._open(before_making)
         try:
             if not _lock(lock, _BOTH):
                 self._wait(lock, timeout_s)
@@ -67,10 +71,11 @@ class WriteLock:
             lock.close()
             raise
 
-    def _open(self) -> WriteLockFile:
+    def _open(self, before_making: Callable[[], object]) -> WriteLockFile:
         while True:
             with suppress(FileNotFoundError):
                 return WriteLockFile.opened(self._path, "r+")
+            before_making()
             with suppress(FileExistsError):
                 return WriteLockFile.opened(self._path, "x+")
 

@@ -43,9 +43,9 @@ def is_dictionary(kind: pa.DataType) -> bool:
     return any(is_dictionary(kind.field(i).type) for i in range(kind.num_fields))
 
 
-def one_batch(table: pa.Table) -> pa.RecordBatch:
-    """The table as a single record batch: one contiguous run per column."""
-    if has_dictionary(table.schema):
+def one_batch(table: pa.Table, *, dictionary: bool | None = None) -> pa.RecordBatch:
+    """The table as a single record batch: one contiguous run per column. `dictionary`: what :func:`has_dictionary` says."""
+    if has_dictionary(table.schema) if dictionary is None else dictionary:
         table = table.unify_dictionaries()
     batches = table.combine_chunks().to_batches()
     if len(batches) == 1:
@@ -60,8 +60,9 @@ def one_batch(table: pa.Table) -> pa.RecordBatch:
 
 def encode(table: pa.Table) -> tuple[str, pa.Buffer]:
     """The rows of `table` as bytes, and how: ``batch`` is a message without its schema, ``stream`` has schema and dictionaries."""
-    batch = one_batch(table)
-    if not has_dictionary(table.schema):
+    dictionary = has_dictionary(table.schema)
+    batch = one_batch(table, dictionary=dictionary)
+    if not dictionary:
         return "batch", batch.serialize()
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
