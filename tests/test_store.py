@@ -40,8 +40,9 @@ from tablevault_pd.store import (
     Store,
 )
 from tablevault_pd.store.edges import INFERRED, READ, STATED, WHOLE_LIST, Edge, EdgeForm, EdgeQuery
+from tablevault_pd.store.embedded import EmbeddedStore, versions
 from tablevault_pd.store.session_types import Attempt, Pause, Timelines
-from tablevault_pd.store.types import ListInfo
+from tablevault_pd.store.types import SHOWN_OF_VERSION, ListInfo
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -288,6 +289,27 @@ def test_versions_tell_what_happened(store: Store) -> None:
     assert store.version("a", 2) == found[1]
     assert store.version("a", 7) is None
     assert store.version("b", 1) is None
+    put(store, "b", numbers(5), step=4, message="another")
+    for name in ("a", "b", "nothing", None):
+        by_column = store.version_columns(name)
+        every = store.versions(name)
+        assert list(by_column["time"]) == [v.time for v in every]
+        assert list(by_column["tags"]) == [v.tags for v in every]
+        assert {len(values) for values in by_column.values()} == {len(every)}
+        for number, version in enumerate(every):
+            assert {key: values[number] for key, values in by_column.items()} == {
+                key: getattr(version, key) for key in SHOWN_OF_VERSION
+            }
+
+
+def test_the_columns_of_more_versions_than_are_fetched_at_once(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(versions, "ROWS_AT_ONCE", 2)
+    store = EmbeddedStore(tmp_path / "v")
+    for number in range(5):
+        put(store, "a", numbers(number), operation="append")
+    assert store.version_columns("a")["version"] == [1, 2, 3, 4, 5]
+    assert store.version_columns()["shown"] == [1, 2, 3, 4, 5]
+    store.close()
 
 
 def test_the_version_at_a_time(store: Store) -> None:

@@ -126,7 +126,7 @@ def _content_matches(store: Store, version: Version, positions: np.ndarray, fram
 def _is_content(store: Store, version: Version, positions: np.ndarray, frame: pd.DataFrame) -> bool:
     """Whether these columns of a frame are what those rows have there."""
     now = frame.set_axis(pd.RangeIndex(len(frame)), axis=0)
-    before = values_at(store, version, positions, list(frame.columns)).set_axis(now.index, axis=0)
+    before = values_at(store, version, positions, list(frame.columns))
     if before.equals(now):
         return True
     old_codes, new_codes = row_codes(before, now)

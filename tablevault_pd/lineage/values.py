@@ -88,9 +88,11 @@ def values_at(
     """These rows, in this order; what lies far from all of them is not read."""
     if version.erased:
         return reading.take(store, [(version, positions, columns)])[0]
+    every = [column.label for column in frames.columns(store.schema(version.schema_id))]
+    chosen = None if list(columns) == every else columns
     parts, rows = [], []
     for first, end in few_spans(spans_of(positions, gap=4096), 16):
-        part = reading.read(store, version, columns=columns, start=first, stop=min(end, version.total))
+        part = reading.read(store, version, columns=chosen, start=first, stop=min(end, version.total))
         here = np.unique(positions[(positions >= first) & (positions < end)])
         parts.append(part if len(here) == len(part) else part.iloc[here - first])
         rows.append(here)

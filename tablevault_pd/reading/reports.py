@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from itertools import chain
+from itertools import chain, compress
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -89,12 +89,6 @@ VERSIONS = (
     "list", "version", "operation", "rows", "added", "changed", "removed", "total", "session", "cell", "step", "time", "confirmed",
     "message", "gone", "tags", "snapshots",
 )  # fmt: skip
-#: Those that a version has under the same name, but for the number of its rows.
-OF_VERSION = {
-    name: {"total": "shown"}.get(name, name)
-    for name in VERSIONS
-    if name not in ("session", "confirmed", "tags", "snapshots")
-}
 SNAPSHOTS = ("name", "list", "version", "time", "session")
 SESSIONS = (
     "session", "name", "run", "state", "user", "host", "pid", "parent", "started", "ended", "heartbeat", "outcome", "error",
@@ -231,23 +225,28 @@ def lists(store: Store, *, deleted: bool) -> pd.DataFrame:
 
 def versions(store: Store, name: str | None, made_by: Collection[int] | None = None) -> pd.DataFrame:
     """Return the versions of one list, or of all; those that sessions made, by their ids, if any are given."""
-    versions = store.versions(name)
+    shown = store.version_columns(name)
     if made_by is not None:
-        versions = [version for version in versions if version.session_id in made_by]
-    sessions = labels_of(store, [version.session_id for version in versions])
-    lists = {version.list_id for version in versions} if name is not None else None
+        keep = [key in made_by for key in shown["session_id"]]
+        shown = {name: list(compress(values, keep)) for name, values in shown.items()}
+    sessions = labels_of(store, shown["session_id"])
+    lists = set(shown["list_id"]) if name is not None else None
     confirmations = store.confirmations(None if lists is None else sorted(lists))
     confirmed = {(row.list_id, row.version): row.time for row in confirmations}
     tags, taken = names_of_versions(store)
-    keys = [(row.list_id, row.version) for row in versions]
-    of_each: dict[str, list[Any]] = {
-        name: list(map(attrgetter(of), versions)) for name, of in OF_VERSION.items()
+    ids, numbers = shown["list_id"], shown["version"]
+    columns = {
+        **shown,
+        "total": shown["shown"],
+        "session": list(map(sessions.get, shown["session_id"])),
+        "confirmed": list(map(confirmed.get, zip(ids, numbers, strict=True))),
+        "tags": [
+            [*own, *tags.get((key, number), ())]
+            for own, key, number in zip(shown["tags"], ids, numbers, strict=True)
+        ],
+        "snapshots": [list(taken.get(key, ())) for key in zip(ids, numbers, strict=True)],
     }
-    of_each["session"] = [sessions.get(row.session_id) for row in versions]
-    of_each["confirmed"] = list(map(confirmed.get, keys))
-    of_each["tags"] = [[*row.tags, *tags.get(key, ())] for row, key in zip(versions, keys, strict=True)]
-    of_each["snapshots"] = [list(taken.get(key, ())) for key in keys]
-    return of_columns(VERSIONS, [of_each[name] for name in VERSIONS], removed="Int64")
+    return of_columns(VERSIONS, [columns[name] for name in VERSIONS], removed="Int64")
 
 
 def names_of_versions(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, BinaryIO, Protocol, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -133,6 +133,9 @@ class ListStore(Protocol):
 
         A list that never existed has none.
         """
+
+    def version_columns(self, name: str | None = None) -> dict[str, Sequence[Any]]:
+        """Return the versions that :meth:`versions` returns by attribute, as :func:`~.types.version_columns` does."""
 
     def lists(self) -> list[ListState]:
         """Return every list, deleted ones included, in order of name (by code point)."""

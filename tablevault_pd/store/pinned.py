@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from tablevault_pd.errors import VersionNotFound, did_you_mean, short_repr
-from tablevault_pd.store.types import ListState, ListSummary, VersionLookup
+from tablevault_pd.store.types import ListState, ListSummary, VersionLookup, version_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -117,6 +117,10 @@ class PinnedStore:
         if name is not None and name not in self._heads:
             return []
         return [version for version in self._shown(self._store.versions(name)) if version is not None]
+
+    def version_columns(self, name: str | None = None) -> dict[str, Sequence[Any]]:
+        """The same, by column."""
+        return version_columns(self.versions(name))
 
     def lists(self) -> list[ListState]:
         """The lists that were there."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Literal
 
 from tablevault_pd.display import counted
 from tablevault_pd.store.pieces import Pieces
@@ -84,6 +85,18 @@ class Version:
     def deleted(self) -> bool:
         """Whether the list is hidden at this version."""
         return self.operation == "delete"
+
+
+#: What reports show of a version: attributes of :class:`Version`.
+SHOWN_OF_VERSION = (
+    "list_id", "list", "version", "operation", "rows", "added", "changed", "removed", "shown", "session_id", "cell", "step", "time",
+    "message", "gone", "tags",
+)  # fmt: skip
+
+
+def version_columns(versions: Sequence[Version]) -> dict[str, Sequence[Any]]:
+    """Return what reports show of these versions, by attribute."""
+    return {name: list(map(attrgetter(name), versions)) for name in SHOWN_OF_VERSION}
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,6 +180,7 @@ class ArangoStore:
     version = Delegate("_versions", Versions.version)
     version_at = Delegate("_versions", Versions.version_at)
     versions = Delegate("_versions", Versions.versions)
+    version_columns = Delegate("_versions", Versions.version_columns)
     find_versions = Delegate("_versions", Versions.find_versions)
     pieces = Delegate("_rows", Scanner.pieces)
     lists = Delegate("_versions", Versions.lists)

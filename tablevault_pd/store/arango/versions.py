@@ -11,6 +11,7 @@ from tablevault_pd.store import ListState, ListSummary, Version, VersionLookup
 from tablevault_pd.store.arango.sessions import digest_of
 from tablevault_pd.store.engine.int_codec import pack_pieces, unpack_pieces
 from tablevault_pd.store.times import from_time, to_time
+from tablevault_pd.store.types import version_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -171,6 +172,10 @@ class Versions:
             return [version_of({**row, "name": name}) for row in rows]
         versions = [version_of(row) for row in self._client.query(ALL_VERSIONS)]
         return sorted(versions, key=lambda version: (version.time, version.list, version.version))
+
+    def version_columns(self, name: str | None = None) -> dict[str, Sequence[Any]]:
+        """The same, by column."""
+        return version_columns(self.versions(name))
 
     def lists(self) -> list[ListState]:
         """Every list."""

@@ -126,6 +126,7 @@ class EmbeddedStore:
     version = Delegate("_versions", Versions.version)
     version_at = Delegate("_versions", Versions.version_at)
     versions = Delegate("_versions", Versions.versions)
+    version_columns = Delegate("_versions", Versions.version_columns)
     find_versions = Delegate("_versions", Versions.find_versions)
     pieces = Delegate("_versions", Versions.pieces)
     lists = Delegate("_versions", Versions.lists)

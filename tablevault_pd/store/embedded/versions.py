@@ -12,7 +12,8 @@ from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.store import ListState, ListSummary, Spans, Version
 from tablevault_pd.store.engine.int_codec import unpack_pieces
 from tablevault_pd.store.pieces import EMPTY, Pieces
-from tablevault_pd.store.times import from_time, to_time
+from tablevault_pd.store.times import from_time, to_time, to_times
+from tablevault_pd.store.types import SHOWN_OF_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +33,13 @@ ONE_VERSION = _VERSION + "WHERE l.name = ? AND b.version = ?"
 VERSION_AT = _VERSION + "WHERE l.name = ? AND b.time <= ? ORDER BY b.version DESC LIMIT 1"
 VERSIONS_OF = _VERSION + "WHERE l.name = ? ORDER BY b.version"
 ALL_VERSIONS = _VERSION + "ORDER BY b.time, l.name, b.version"
+_SHOWN_COLUMNS = """
+SELECT b.list, l.name, b.version, b.operation, b.rows, b.rows - b.changed, b.changed, b.removed, b.total - b.erased, b.session,
+       b.cell, b.step, b.time, b.message, b.gone, b.tags
+FROM batches b JOIN lists l ON l.id = b.list
+"""
+COLUMNS_OF = _SHOWN_COLUMNS + "WHERE l.name = ? ORDER BY b.version"
+ALL_COLUMNS = _SHOWN_COLUMNS + "ORDER BY b.time, l.name, b.version"
 HEADS = _VERSION + "WHERE b.version = (SELECT max(version) FROM batches WHERE list = l.id) ORDER BY l.name"  # noqa: S608  # a constant
 BY_NUMBER = _VERSION + "WHERE b.list = ? AND b.version = ?"
 NEWEST_OF_GENERATION = (
@@ -57,13 +65,17 @@ NAMES = "SELECT name FROM lists ORDER BY name"
 # The byte FF comes after every character of UTF-8.
 NAMES_FROM = "SELECT name FROM lists WHERE name BETWEEN ?1 AND ?1 || CAST(x'FF' AS TEXT) ORDER BY name"
 KEPT_LAYOUTS = 64
+ROWS_AT_ONCE = 1000
 
 
 def version_of(row: tuple[Any, ...]) -> Version:
     """A row of the statements above as a version."""
     plain, (time, tags, message, gone), more = row[:11], row[11:15], row[15:]
-    names = () if tags == "[]" else tuple(json.loads(tags))
-    return Version(*plain, to_time(time), names, message, bool(gone), *more)  # type: ignore[call-arg]  # one row, one Version
+    return Version(*plain, to_time(time), _tags(tags), message, bool(gone), *more)  # type: ignore[call-arg]  # one row, one Version
+
+
+def _tags(text: str) -> tuple[str, ...]:
+    return () if text == "[]" else tuple(json.loads(text))
 
 
 def read_layout(db: Connection, list_id: int, number: int) -> Pieces:
@@ -169,6 +181,21 @@ class Versions:
         with self._catalog.reading() as db:
             rows = db.execute(VERSIONS_OF, (name,)) if name is not None else db.execute(ALL_VERSIONS)
             return [version_of(row) for row in rows.fetchall()]
+
+    def version_columns(self, name: str | None = None) -> dict[str, Sequence[Any]]:
+        """The same, by column."""
+        with self._catalog.reading() as db:
+            cursor = db.execute(COLUMNS_OF, (name,)) if name is not None else db.execute(ALL_COLUMNS)
+            shown: dict[str, Any] = {name: [] for name in SHOWN_OF_VERSION}
+            while rows := cursor.fetchmany(
+                ROWS_AT_ONCE
+            ):  # many tuples at a time keep the garbage collector busy
+                for column, values in zip(shown.values(), zip(*rows, strict=True), strict=True):
+                    column.extend(values)
+            shown["time"] = to_times(shown["time"])
+            shown["gone"] = list(map(bool, shown["gone"]))
+            shown["tags"] = list(map(_tags, shown["tags"]))
+            return shown
 
     def lists(self) -> list[ListState]:
         """Every list."""
