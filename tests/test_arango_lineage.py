@@ -149,7 +149,10 @@ def test_a_reader_notes_nothing(url: str, store: ArangoStore) -> None:
 # ---------------------------------------------------------------- damage
 
 
-def test_check_tells_of_edges_that_are_not_there(url: str, store: ArangoStore) -> None:
+def test_edges_that_are_lost_are_told_by_whoever_needs_them(
+    url: str, store: ArangoStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tablevault_pd.store.arango.edges.INCOMPLETE_PAUSES_S", (0.0,))
     source = put(store, "source", numbers(5))
     made = put(store, "made", numbers(5), edges=(one_to_one(source, 5), permuted(source, 5)))
     edges = database_of(url).collection("tv_edges")
@@ -157,7 +160,24 @@ def test_check_tells_of_edges_that_are_not_there(url: str, store: ArangoStore) -
     [problem] = store.check(fix=True)
     assert (problem.what, problem.list, problem.fixed) == ("missing edges", "made", False)
     assert problem.detail == "1 of 2 edges are in tv_edges"
-    assert len(store.edges_of_batch(made)) == 1
+    one = EdgeQuery(made.list_id, 1, [(4, 5)])
+    for ask in (
+        lambda: store.edges_of_batch(made),
+        lambda: store.edges([one], side="child"),
+        lambda: store.edges([EdgeQuery(made.list_id, None)], side="child"),
+        store.edge_summaries,
+    ):
+        with pytest.raises(VaultCorrupt, match="1 edges of version 1 of the list 2 are lost"):
+            ask()
+    for query in (EdgeQuery(source.list_id, 1, [(0, 5)]), EdgeQuery(source.list_id, None)):
+        with pytest.warns(UserWarning, match="1 edges are lost from tv_edges"):
+            assert len(store.edges([query], side="parent")) == 1
+    put(store, "other", numbers(5), edges=(one_to_one(source, 5),))
+    with pytest.warns(UserWarning, match="1 edges are lost from tv_edges"):
+        assert len(store.edges([EdgeQuery(source.list_id, 1, [(0, 5)])], side="parent")) == 2
+    other = store.head("other")
+    assert other is not None
+    assert len(store.edges_of_batch(other)) == 1
 
 
 def cut(edge: list[Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pandas as pd
 import pytest
@@ -13,8 +14,10 @@ pytest.importorskip("arango")
 
 from first_contact import Watched
 
+import tablevault_pd as tv
 from tablevault_pd import frames
-from tablevault_pd.store import VersionLookup
+from tablevault_pd.search.query import parse_text
+from tablevault_pd.store import Scope, VersionLookup
 from tablevault_pd.store.arango import ArangoStore
 from tablevault_pd.store.edges import STATED, Edge, EdgeForm, EdgeQuery
 
@@ -46,6 +49,7 @@ def filled() -> Iterator[Store]:
                 edge = Edge(source.list_id, 1, 1, STATED, EdgeForm.AFFINE, 0, 1, row, 1)
                 options = {"operation": "append", "base": first.schema_id, "edges": [edge]}
                 put(store, f"of {versions}", table(row), **options)
+        store.edges([EdgeQuery(1, None)], side="parent")  # no edge is lost: looked up once for as many
         yield store
         store.close()
 
@@ -75,6 +79,10 @@ CALLS: dict[str, Callable[[Store, str, Any], Any]] = {
     "children": children,
     "parents": parents,
     "writers": lambda store, name, head: store.writers([(head.list_id, head.generation, head.total - 1, head.total)]),
+    "newest of a generation": lambda store, name, head: store.newest_of_generations([(head.list_id, head.generation)]),
+    "facts": lambda store, name, head: store.describe_lists([head.list_id], [(head.list_id, head.version)]),
+    "lists": lambda store, name, head: store.lists(),
+    "names": lambda store, name, head: store.names(),
     "append": append,
 }  # fmt: skip
 
@@ -93,7 +101,54 @@ def test_what_is_read_does_not_grow_with_versions(filled: Store, name: str) -> N
         }
         reads.append((watched.requests, statements))
     assert reads[0] == reads[1]
-    assert sum(counters["scanned_index"] for counters in reads[1][1].values()) <= 10
+    most = 3 * 4 if name == "lists" else 10  # of each list its name, its newest version and its first
+    assert sum(counters["scanned_index"] for counters in reads[1][1].values()) <= most
+
+
+def test_what_a_list_has_is_what_its_batches_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sums that the newest version and the document of the list hold, after all that changes them."""
+    from stores import database_of
+
+    with new_database() as url:
+        monkeypatch.setenv("TABLEVAULT_PASSWORD", urlsplit(url).password or "")
+        with tv.connect(url, create=True, capture="none", session=False) as vault:
+            frame = pd.DataFrame({"id": range(6), "text": ["lamp", "oil lamp", "", None, "fox", "tide"]})
+            vault.save("kept", frame, key="id")
+            vault.upsert("kept", pd.DataFrame({"id": [5, 6], "text": ["ebb", "flow"]}))
+            vault.erase("kept", filters="id in [1, 6]")
+            for n in range(3):
+                vault.save("vacuumed", frame.assign(id=n))
+            vault.append("vacuumed", frame)
+            vault.vacuum(keep=1, dry_run=False)
+            vault.save("plain", {"n": 1}, inputs=vault["kept"])
+            lists = vault.lists()
+            sizes = dict(zip(lists["name"], lists["bytes"], strict=True))
+            assert len(vault.search("lamp")) == 5
+        database = database_of(url)
+        for one in database.collection("tv_lists"):
+            batches = [batch for batch in database.collection("tv_batches") if batch["list"] == one["id"]]
+            texts = [batch for batch in batches if batch.get("text_items")]
+            sums = [
+                sum(batch["bytes"] for batch in batches if not batch["emptied"]),
+                len(texts),
+                sum(batch["text_items"] for batch in texts),
+                sum(batch["text_words"] for batch in texts),
+                sum(batch["edges"] for batch in batches),
+            ]
+            newest = max(batches, key=lambda batch: batch["version"])["so_far"]
+            lost = [*one.get("lost", [0] * 4), 0]
+            assert [had - gone for had, gone in zip(newest, lost, strict=True)] == sums
+            assert sizes[one["name"]] == sums[0]
+
+
+def test_a_search_looks_once_for_texts(filled: Store) -> None:
+    """What the lists say of their texts is what their batches say, so that nothing is looked for again."""
+    put(filled, "texts", words("apple", "pear"))
+    watched = Watched()
+    with watched.watching():
+        filled.search_text(parse_text("apple"), [Scope(filled.head("texts"), (), record=True)])
+    looks = [len(counters) for text, (_, counters) in watched.statements.items() if "text_changed" in text]
+    assert looks == [1]
 
 
 def test_a_check_in_small_pages_tells_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from tablevault_pd.errors import FileMissing, VaultCorrupt, VaultError
 from tablevault_pd.store import Problem
 from tablevault_pd.store.arango.claims import check_claims
 from tablevault_pd.store.arango.strays import KEPT_AFTER, PAGE, pages, strays
-from tablevault_pd.store.arango.versions import version_of
+from tablevault_pd.store.arango.versions import BATCHES_BY_KEY, WHOLE_BATCH, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MOST_ITEMS = 500_000  # items that one statement counts, but for a batch of more
 
 # All statements: 3.12; nothing in them is newer than 3.8. The number of items is told by an index alone: payloads are large.
-BATCHES_AFTER = """
+BATCHES_AFTER = f"""
 LET same = (
   FOR b IN tv_batches
     FILTER @list > 0 AND b.list == @list AND b.version > @version
@@ -37,9 +37,8 @@ LET others = (
     RETURN b
 )
 FOR b IN SLICE(APPEND(same, others), 0, @page)
-  RETURN MERGE(UNSET(b, "pieces", "reads"), b.parts == null ? KEEP(DOCUMENT("tv_details", b._key), "parts") : {})
+  RETURN {WHOLE_BATCH}
 """
-BATCHES_BY_KEY = 'FOR b IN tv_batches FILTER b._key IN @keys RETURN UNSET(b, "pieces", "reads")'
 ITEMS_OF = """
 RETURN {
   tv_payloads: (FOR i IN tv_payloads FILTER i.batch IN @keys COLLECT batch = i.batch WITH COUNT INTO n RETURN [batch, n]),

@@ -24,7 +24,7 @@ from tablevault_pd.store.arango.server_errors import UNIQUE, ExpectedError
 from tablevault_pd.store.arango.sessions import ADD_DESCRIPTIONS, description_document, digest_of
 from tablevault_pd.store.arango.stage import Stage, new_batch_key
 from tablevault_pd.store.arango.transport import to_json
-from tablevault_pd.store.arango.versions import document_of, layout_of, version_of
+from tablevault_pd.store.arango.versions import document_of, layout_of, so_far, version_of
 from tablevault_pd.store.engine.commit_rules import (
     check_commit,
     check_pieces,
@@ -179,10 +179,7 @@ class Committer:
                 return None
         place = _placed(batch, state, list_id, rows.rows if rows is not None else 0, schema)
         held = rows.document() if rows is not None else _NO_ITEMS
-        document = {"_key": key, **place, **held, **lineage}
-        if "text_items" in held:
-            document["text_changed"] = state["now"]
-        document, details = _split(document)
+        document, details = _documents(key, place, held, lineage, state)
         if details is not None:
             self._client.insert(DETAILS, details, mode="replace")
             if rows is not None:
@@ -270,8 +267,7 @@ class Committer:
             check_not_renamed(batch, state["renamed"])
             check_commit(batch, _version(state["head"]))
             place = _placed(batch, state, state["list"], 0, schema)
-            document = {"_key": key, **place, **_NO_ITEMS, **lineage}
-            document, details = _split(document)
+            document, details = _documents(key, place, _NO_ITEMS, lineage, state)
             self._describe_with(batch, document)
             all_of(handle, INSERT_BATCH, {"batch": document, "details": [] if details is None else [details]})
             if also is not None:
@@ -301,8 +297,14 @@ class Committer:
             self._client.query(ADD_DESCRIPTIONS, documents=made, count=len(made))
 
 
-def _split(document: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+def _documents(
+    key: str, place: dict[str, Any], held: dict[str, Any], lineage: dict[str, Any], state: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """The batch document, and the document of what makes it large, if it is."""
+    document = {"_key": key, **place, **held, **lineage}
+    document["so_far"] = so_far(document, state["head"])
+    if "text_items" in held:
+        document["text_changed"] = state["now"]
     if len(to_json(document)) <= LARGE_BYTES:
         return document, None
     large = {name: document[name] for name in ("parts", "pieces")}

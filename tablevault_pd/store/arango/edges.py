@@ -9,15 +9,17 @@ and what ``FOR v, e, p IN 1..5 OUTBOUND … GRAPH "tv_lineage"`` walks, from a b
 
 from __future__ import annotations
 
-import base64
-import binascii
+import time
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from tablevault_pd.errors import SessionNotFound, VaultCorrupt
+from tablevault_pd.progress import warn
 from tablevault_pd.store import Batch, Problem, Version
+from tablevault_pd.store.arango.base64_text import to_bytes, to_text
 from tablevault_pd.store.arango.layout import BATCHES, Clock
+from tablevault_pd.store.arango.reader import INCOMPLETE_PAUSES_S
 from tablevault_pd.store.arango.stage import REQUEST_BYTES
 from tablevault_pd.store.arango.versions import layout_of, version_of
 from tablevault_pd.store.arango.windows import ANSWER_BYTES
@@ -25,7 +27,6 @@ from tablevault_pd.store.edges import (
     BASES,
     LEVELS,
     Edge,
-    EdgeForm,
     EdgeQuery,
     EdgeSummary,
     EdgeTable,
@@ -35,10 +36,10 @@ from tablevault_pd.store.edges import (
     bin_of,
     edge_table,
     few_spans,
-    lacks_positions,
     stored_form,
 )
-from tablevault_pd.store.engine.int_codec import pack, unpack
+from tablevault_pd.store.engine.edge_codec import positions_of, unreadable
+from tablevault_pd.store.engine.int_codec import pack
 from tablevault_pd.store.pieces import Pieces
 from tablevault_pd.store.times import to_time
 from tablevault_pd.store.types import ListInfo
@@ -52,7 +53,9 @@ if TYPE_CHECKING:
 #   0 parent list, 1 parent version, 2 parent generation, 3 basis, 4 form, 5 first child (offset in the batch),
 #   6 rows, 7 lowest parent, 8 span, 9 step, 10 children and 11 parents (packed, base64; null where the form has none)
 
-# 3.12; nothing in it is newer than 3.8, and nothing is removed in 4.0: so for all statements here.
+# 3.12; nothing in it is newer than 3.9, and nothing is removed in 4.0: so for all statements here. What is told of a batch is
+# [list, version, generation, start, edges, how many others its document counts]. By the parents nobody can see what is lost:
+# then it is told of the whole vault, as the last row, unless there are as many edges as were @known to be all.
 # A row of `ranges` is [list, generation, first, end]. The batches that hold rows of it are a range of an index.
 EDGES_BY_CHILD = """
 FOR t IN (
@@ -67,44 +70,50 @@ FOR t IN (
   COLLECT key = t[0] AGGREGATE first = MIN(t[1]), end = MAX(t[2])
   FOR b IN tv_batches
     FILTER b._key == key
-    LET touching = (
-      FOR m IN tv_edges
-        FILTER m.batch == b._key AND b.start + m.child < end AND b.start + m.child + m.rows > first
-        SORT m.number
-        RETURN m.edge)
-    FILTER LENGTH(touching) > 0
-    RETURN [b.list, b.version, b.generation, b.start, touching]
+    LET own = (FOR m IN tv_edges FILTER m.batch == b._key SORT m.number RETURN [b.start + m.child, m.rows, m.edge])
+    LET touching = (FOR m IN own FILTER m[0] < end AND m[0] + m[1] > first RETURN m[2])
+    FILTER LENGTH(touching) > 0 OR LENGTH(own) < b.edges
+    RETURN [b.list, b.version, b.generation, b.start, touching, b.edges - LENGTH(own)]
 """
-EDGES_BY_PARENT = """
-FOR t IN (
+_OF_CHILDREN = """
+LET batches = (
+  FOR m IN edges
+    COLLECT key = m[0] INTO group = [m[1], m[2]]
+    FOR b IN tv_batches
+      FILTER b._key == key AND b.list > 0
+      RETURN [b.list, b.version, b.generation, b.start, (FOR one IN group SORT one[0] RETURN one[1]), 0])
+LET held = LENGTH(tv_edges)
+LET declared = (
+  FOR l IN tv_lists
+    FILTER held != @known
+    COLLECT list = l.id
+    RETURN FIRST(FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN b.so_far)[4])
+FOR batch IN PUSH(batches, [null, held, null, null, [], SUM(declared) - (held == @known ? 0 : held)])
+  RETURN batch
+"""
+EDGES_BY_PARENT = f"""
+LET edges = (
   FOR w IN @ranges
     FOR z IN @sizes
       FOR m IN tv_edges
         FILTER m.parent_list == w[0] AND m.parent_generation == w[1] AND m.parent_level == z[0]
           AND m.parent_bin >= FLOOR(w[2] / z[1]) AND m.parent_bin <= FLOOR((w[3] - 1) / z[1])
         RETURN DISTINCT [m.batch, m.number, m.edge])
-  COLLECT key = t[0] INTO group = [t[1], t[2]]
-  FOR b IN tv_batches
-    FILTER b._key == key AND b.list > 0
-    RETURN [b.list, b.version, b.generation, b.start, (FOR one IN group SORT one[0] RETURN one[1])]
-"""
+{_OF_CHILDREN}"""
 ALL_BY_CHILD = """
 FOR b IN tv_batches
   FILTER b.list IN @lists AND b.edges > 0
-  RETURN [b.list, b.version, b.generation, b.start, (FOR m IN tv_edges FILTER m.batch == b._key SORT m.number RETURN m.edge)]
+  LET own = (FOR m IN tv_edges FILTER m.batch == b._key SORT m.number RETURN m.edge)
+  RETURN [b.list, b.version, b.generation, b.start, own, b.edges - LENGTH(own)]
 """
-ALL_BY_PARENT = """
-FOR m IN tv_edges
-  FILTER m.parent_list IN @lists
-  COLLECT key = m.batch INTO group = [m.number, m.edge]
-  FOR b IN tv_batches
-    FILTER b._key == key AND b.list > 0
-    RETURN [b.list, b.version, b.generation, b.start, (FOR one IN group SORT one[0] RETURN one[1])]
-"""
+ALL_BY_PARENT = f"""
+LET edges = (FOR m IN tv_edges FILTER m.parent_list IN @lists RETURN [m.batch, m.number, m.edge])
+{_OF_CHILDREN}"""
 EDGES_OF_BATCH = """
 FOR b IN tv_batches
   FILTER b.list == @list AND b.version == @version
-  RETURN [b.list, b.version, b.generation, b.start, (FOR m IN tv_edges FILTER m.batch == b._key SORT m.number RETURN m.edge)]
+  LET own = (FOR m IN tv_edges FILTER m.batch == b._key SORT m.number RETURN m.edge)
+  RETURN [b.list, b.version, b.generation, b.start, own, b.edges - LENGTH(own)]
 """
 SUMMARIES = """
 FOR b IN tv_batches
@@ -115,7 +124,8 @@ FOR b IN tv_batches
     LET e = m.edge
     COLLECT list = e[0], version = e[1] AGGREGATE basis = MIN(e[3] > 0 ? e[3] : null)
     RETURN [list, version, NOT_NULL(basis, 0)])
-  RETURN [b.list, b.version, b.rows, b.session, b.cell, b.time, parents]
+  LET own = LENGTH(FOR m IN tv_edges FILTER m.batch == b._key RETURN 1)
+  RETURN [b.list, b.version, b.rows, b.session, b.cell, b.time, parents, b.edges - own]
 """
 WRITERS = """
 FOR w IN @places
@@ -123,17 +133,20 @@ FOR w IN @places
     FOR f IN tv_batches
       FILTER f.list == w[1] AND f.generation == w[2] AND f.end > w[3]
       SORT f.end LIMIT 1 RETURN f.start)
-  FOR b IN tv_batches
+  FOR b IN tv_batches OPTIONS {maxProjections: 9}
     FILTER b.list == w[1] AND b.generation == w[2] AND b.start >= lowest AND b.start < w[4] AND b.rows > 0
     RETURN [w[0], b.start, b.rows, b.version, NOT_NULL(b.session, -1), NOT_NULL(b.cell, -1)]
 """
-# Nothing is asked of the batches' rows unless some version of the list lost its own.
+# Nothing is asked of the batches' rows unless some version of the list lost its own. Hints: most versions are not gone, so
+# the server would rather look through all of them.
 FACTS = """
 LET lists = (
   FOR l IN tv_lists
     FILTER l.id IN @lists
-    LET layouts = LENGTH(FOR b IN tv_batches FILTER b.list == l.id AND b.layout > 0 LIMIT 1 RETURN 1)
-    LET any_gone = LENGTH(FOR b IN tv_batches FILTER b.list == l.id AND b.gone == true LIMIT 1 RETURN 1) > 0
+    LET layouts = LENGTH(
+      FOR b IN tv_batches OPTIONS {indexHint: "tv_list_layout"} FILTER b.list == l.id AND b.layout > 0 LIMIT 1 RETURN 1)
+    LET any_gone = LENGTH(
+      FOR b IN tv_batches OPTIONS {indexHint: "tv_list_gone"} FILTER b.list == l.id AND b.gone == true LIMIT 1 RETURN 1) > 0
     LET some_gone = any_gone OR l.erased != null
     LET kept = (
       FOR b IN tv_batches
@@ -155,13 +168,17 @@ FOR m IN tv_edges
   COLLECT parent = list INTO generations = generation
   RETURN [parent, generations]
 """
+# Batches without rows begin where the one before them ends. Loop variables: see versions.py.
 NEWEST_OF_GENERATION = """
-FOR p IN @places
-  FOR b IN (
-    FOR b IN tv_batches
-      FILTER b.list == p[0] AND b.generation == p[1]
-      SORT b.start DESC, b.version DESC LIMIT 1 RETURN b)
-    RETURN UNSET(b, "parts", "pieces", "reads")
+FOR list IN @lists
+  FOR generation IN @generations[TO_STRING(list)]
+    LET start = FIRST(
+      FOR b IN tv_batches FILTER b.list == list AND b.generation == generation SORT b.start DESC LIMIT 1 RETURN b.start)
+    FOR b IN (
+      FOR b IN tv_batches
+        FILTER b.list == list AND b.generation == generation AND b.start == start
+        SORT b.version DESC LIMIT 1 RETURN b)
+      RETURN UNSET(b, "parts", "pieces", "reads")
 """
 # Keys are made by the client and "ignore" lets it be repeated.
 PUT_EDGES = """
@@ -179,36 +196,31 @@ FOR s IN tv_sessions
 """
 READS_NOTED = """
 FOR s IN tv_sessions
-  FILTER s.id IN @ids
+  FILTER @ids == null OR s.id IN @ids
   LET carried = (FOR b IN tv_batches FILTER b.reader == s.id FOR r IN b.reads RETURN r)
   FOR r IN APPEND(VALUES(NOT_NULL(s.reads, {})), carried)
     LET name = FIRST(FOR l IN tv_lists FILTER l.id == r[0] RETURN l.name)
     RETURN [s.id, r[2], name, r[1]]
 """
-ALL_READS_NOTED = """
-FOR s IN tv_sessions
-  LET carried = (FOR b IN tv_batches FILTER b.reader == s.id FOR r IN b.reads RETURN r)
-  FOR r IN APPEND(VALUES(NOT_NULL(s.reads, {})), carried)
-    LET name = FIRST(FOR l IN tv_lists FILTER l.id == r[0] RETURN l.name)
-    RETURN [s.id, r[2], name, r[1]]
-"""
-# A page at a time, of as many batches as fit one answer: there may be megabytes of positions in each.
+# A page at a time, of as many batches as fit one answer: there may be megabytes of positions in each. The last of the rows that
+# an edge names was written by the first batch that ends behind it: by the version named, or before.
 CHECK_EDGES = """
 FOR b IN tv_batches
   FILTER b.list > 0 AND b._key > @after AND b.edges > 0
   SORT b._key LIMIT @page
   LET edges = (FOR m IN tv_edges FILTER m.batch == b._key SORT m.number RETURN m.edge)
-  LET totals = (
+  LET written = (
     FOR e IN edges
-      RETURN e[4] == 0 ? null : FIRST(
+      RETURN e[4] == 0 OR e[1] >= NOT_NULL(FIRST(
         FOR p IN tv_batches
-          FILTER p.list == e[0] AND p.generation == e[2] AND p.version <= e[1]
-          SORT p.start DESC, p.version DESC LIMIT 1 RETURN p.start + p.rows))
-  RETURN {_key: b._key, name: b.name, version: b.version, rows: b.rows, declared: b.edges, edges, totals}
+          FILTER p.list == e[0] AND p.generation == e[2] AND p.end >= e[7] + e[8] AND p.rows > 0
+          SORT p.end LIMIT 1 RETURN p.version), e[1] + 1))
+  RETURN {_key: b._key, name: b.name, version: b.version, rows: b.rows, declared: b.edges, edges, written}
 """
 _PER_ANSWER = 50_000  # batches, most of them of a few rows
 _FIRST_PAGE = 20
 _MAX_SPANS = 512
+_TO_DO = "Restore the database from a backup; vault.check() lists all damage."
 #: The levels of bins, and how many rows a bin of each is wide (see edges.bin_of).
 _SIZES = [[level, 16**level] for level in range(LEVELS + 1)]
 
@@ -224,6 +236,9 @@ class LineageEdges:
 
     def __init__(self, client: Client, clock: Clock) -> None:
         self._client, self._clock = client, clock
+        #: Edges that were told to be lost, by list and version; by None and their count those of the vault.
+        self._lost: dict[tuple[int | None, int], int] = {}
+        self._known = -1  #: how many edges there were when none was lost
 
     def edges(self, queries: Sequence[EdgeQuery], *, side: Literal["child", "parent"]) -> EdgeTable:
         """Edges that touch what is wanted. One request; another one for lists of which all are wanted."""
@@ -237,21 +252,47 @@ class LineageEdges:
         by_child = side == "child"
         batches = []
         if ranges:
-            binds = {"ranges": ranges} if by_child else {"ranges": ranges, "sizes": _SIZES}
-            some = EDGES_BY_CHILD if by_child else EDGES_BY_PARENT
-            batches += self._client.query(some, batch_rows=_PER_ANSWER, binds=binds)
+            binds = {} if by_child else {"sizes": _SIZES, "known": self._known}
+            batches += self._whole(EDGES_BY_CHILD if by_child else EDGES_BY_PARENT, ranges=ranges, **binds)
         if lists:
-            every = ALL_BY_CHILD if by_child else ALL_BY_PARENT
-            batches += self._client.query(every, batch_rows=_PER_ANSWER, lists=lists)
+            binds = {} if by_child else {"known": self._known}
+            batches += self._whole(ALL_BY_CHILD if by_child else ALL_BY_PARENT, lists=lists, **binds)
         return _table(sorted(batches, key=lambda batch: (batch[0], batch[2], batch[3], batch[1])))
+
+    def _whole(self, statement: str, **values: Any) -> list[list[Any]]:
+        """What a statement tells of batches. Raises VaultCorrupt if edges of theirs are lost; warns if others of the vault are.
+
+        It asks again before: a cluster may show a batch a moment before its edges.
+        """
+        for pause in (*INCOMPLETE_PAUSES_S, None):
+            rows = self._client.query(statement, batch_rows=_PER_ANSWER, binds=values)
+            lost = {(row[0], row[1]): row[-1] for row in rows if row[-1] > 0}
+            if pause is None or lost.items() <= self._lost.items():
+                break
+            time.sleep(pause)
+        self._lost |= lost
+        if rows and rows[-1][0] is None and not lost:
+            self._known = rows[-1][1]
+        for (list_id, version), count in lost.items():
+            if list_id is None:
+                warn(
+                    f"{count} edges are lost from tv_edges in {self._client.address}: what was made of some rows may not be "
+                    f"found. {_TO_DO}"
+                )
+            else:
+                raise VaultCorrupt(
+                    f"{count} edges of version {version} of the list {list_id} are lost from tv_edges: where its rows came from "
+                    f"is not known. {_TO_DO}"
+                )
+        return [row for row in rows if row[0] is not None]
 
     def edges_of_batch(self, version: Version) -> EdgeTable:
         """The edges that one commit brought."""
-        return _table(self._client.query(EDGES_OF_BATCH, list=version.list_id, version=version.version))
+        return _table(self._whole(EDGES_OF_BATCH, list=version.list_id, version=version.version))
 
     def edge_summaries(self) -> list[EdgeSummary]:
         """Which batch has something from which version, over the whole vault, oldest first."""
-        rows = self._client.query(SUMMARIES)
+        rows = self._whole(SUMMARIES)
         summaries = [(row[5], row[0], row[1], *parent, row) for row in rows for parent in row[6]]
         return [
             EdgeSummary(parent, number, list_id, version, row[2], basis, row[3], row[4], to_time(time).isoformat())
@@ -289,8 +330,11 @@ class LineageEdges:
 
     def newest_of_generations(self, generations: Sequence[GenerationKey]) -> list[Version]:
         """The newest version of each of these generations."""
-        pairs = [[int(list_id), int(generation)] for list_id, generation in generations]
-        return [version_of(document) for document in self._client.query(NEWEST_OF_GENERATION, places=pairs)]
+        by_list: dict[str, list[int]] = {}
+        for list_id, generation in generations:
+            by_list.setdefault(str(list_id), []).append(int(generation))
+        rows = self._client.query(NEWEST_OF_GENERATION, lists=list(map(int, by_list)), generations=by_list)
+        return [version_of(document) for document in rows]
 
     def note_reads(self, session_id: int, reads: Sequence[tuple[int, int]]) -> None:
         """Keep that a session read these (list id, version)."""
@@ -303,10 +347,8 @@ class LineageEdges:
 
     def reads(self, session_ids: Sequence[int] | None = None) -> list[tuple[int, str, int]]:
         """(session id, list, version): what sessions read, in order."""
-        if session_ids is None:
-            rows = self._client.query(ALL_READS_NOTED)
-        else:
-            rows = self._client.query(READS_NOTED, ids=[int(session_id) for session_id in session_ids])
+        ids = None if session_ids is None else [int(session_id) for session_id in session_ids]
+        rows = self._client.query(READS_NOTED, ids=ids)
         rows.sort(key=lambda row: row[:2])
         return list(dict.fromkeys((session, name, version) for session, _, name, version in rows))
 
@@ -332,8 +374,8 @@ class LineageEdges:
             page = min(1000, max(1, ANSWER_BYTES * len(rows) // size))
             for row in rows:
                 path = f"{BATCHES}/{row['_key']}"
-                for edge, total in zip(row["edges"], row["totals"], strict=True):
-                    detail = _wrong(edge, row["rows"], total)
+                for edge, written in zip(row["edges"], row["written"], strict=True):
+                    detail = _wrong(edge, row["rows"], written)
                     if detail:
                         yield Problem("damage", "damaged edge", row["name"], row["version"], path, detail)
                 if len(row["edges"]) != row["declared"]:
@@ -373,12 +415,9 @@ def timed(reads: Sequence[tuple[int, int]], clock: Clock) -> list[list[int]]:
     return [[int(list_id), int(version), now + n] for n, (list_id, version) in enumerate(reads)]
 
 
-def _packed(values: np.ndarray | None) -> str | None:
-    return None if values is None else base64.b64encode(pack(values)).decode("ascii")
-
-
 def _document(key: str, number: int, edge: Edge) -> dict[str, Any]:
     level, bin_ = bin_of(edge.parent, edge.parent + edge.span)
+    packed = [None if rows is None else to_text(pack(rows)) for rows in (edge.children, edge.parents)]
     return {
         "_key": f"{key}-{number}",
         "batch": key,
@@ -391,7 +430,7 @@ def _document(key: str, number: int, edge: Edge) -> dict[str, Any]:
         "rows": int(edge.rows),
         "parent_level": level,
         "parent_bin": bin_,
-        "edge": [*_numbers(edge), _packed(edge.children), _packed(edge.parents)],
+        "edge": [*_numbers(edge), *packed],
     }
 
 
@@ -399,42 +438,27 @@ def _document(key: str, number: int, edge: Edge) -> dict[str, Any]:
 
 
 def _table(batches: Sequence[Sequence[Any]]) -> EdgeTable:
-    """Edges as columns, from (list, version, generation, start of the batch, its edges)."""
-    rows = [(batch, edge) for batch in batches for edge in batch[4]]
-    # Columns of EdgeTable: the child, where it is in its generation, then the parent and how they map.
-    columns = [
-        [list_id, version, generation, start + e[5], e[6], e[0], e[1], e[2], e[7], e[8], e[3], e[4], e[9]]
-        for (list_id, version, generation, start, _), e in rows
-    ]
-    children = [_unpacked(edge[10], batch) for batch, edge in rows]
-    parents = [_unpacked(edge[11], batch) for batch, edge in rows]
-    return edge_table(list(zip(*columns, strict=True)), children, parents)
+    """Edges as columns, from what the statements tell of batches."""
+    # Columns of EdgeTable: the child, where it is in its generation, then the parent and how they map; the positions behind.
+    rows = [
+        [list_id, version, generation, start + e[5], e[6], e[0], e[1], e[2], e[7], e[8], e[3], e[4], e[9], *_packed(e)]
+        for list_id, version, generation, start, edges, _ in batches
+        for e in edges
+    ]  # fmt: skip
+    *plain, children, parents = zip(*rows, strict=True) if rows else [()] * 15
+    return edge_table(plain, positions_of(children, rows), positions_of(parents, rows))
 
 
-def _unpacked(text: str | None, batch: Sequence[Any]) -> np.ndarray | None:
-    return None if text is None else _positions(text, _where(batch))
+def _packed(edge: Sequence[Any]) -> list[bytes | None]:
+    """The packed positions of a stored edge."""
+    return [None if text is None else to_bytes(text, "The lineage of some rows") for text in edge[10:12]]
 
 
-def _positions(text: str, where: str) -> np.ndarray:
-    try:
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError, TypeError) as error:
-        raise VaultCorrupt(
-            f"The lineage of {where} is damaged: {error}. Restore the vault from a backup."
-        ) from error
-    return unpack(data, f"The lineage of {where}")
-
-
-def _where(batch: Sequence[Any]) -> str:
-    return f"version {batch[1]} of the list {batch[0]}"
-
-
-def _wrong(edge: Sequence[Any], rows: int, total: int | None) -> str | None:
-    """What is wrong with a stored edge of a batch of so many rows, whose parents' generation has `total`."""
-    if edge[5] + edge[6] > rows or (edge[4] != EdgeForm.WHOLE and edge[7] + edge[8] > (total or 0)):
+def _wrong(edge: Sequence[Any], rows: int, written: bool) -> str | None:
+    """What is wrong with a stored edge of a batch of so many rows; whether its parents were `written` before."""
+    if edge[5] + edge[6] > rows or not written:
         return "it names rows that were never there"
     try:
-        children, parents = (None if text is None else _positions(text, "it") for text in edge[10:12])
+        return unreadable(edge[4], edge[9], edge[6], *_packed(edge))
     except VaultCorrupt as error:
         return str(error)
-    return lacks_positions(edge[4], edge[9], edge[6], children, parents)

@@ -7,7 +7,6 @@ opens the vault next goes on.
 
 from __future__ import annotations
 
-import base64
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ import pyarrow as pa
 from tablevault_pd.errors import VaultError
 from tablevault_pd.store import Erasure
 from tablevault_pd.store.arango import payloads
+from tablevault_pd.store.arango.base64_text import to_text
 from tablevault_pd.store.arango.client import all_of
 from tablevault_pd.store.arango.layout import (
     BATCHES,
@@ -24,12 +24,14 @@ from tablevault_pd.store.arango.layout import (
     DOCUMENTS,
     EMBEDDINGS,
     FILES,
+    LISTS,
     PAYLOADS,
     RECORDS,
 )
 from tablevault_pd.store.arango.strays import NOW, REMOVE_UPLOADS
-from tablevault_pd.store.arango.vacuum import REMOVE_WHOLE, UNUSED
-from tablevault_pd.store.arango.versions import layout_of, version_of
+from tablevault_pd.store.arango.vacuum import LOSE, REMOVE_WHOLE, UNUSED
+from tablevault_pd.store.arango.versions import BATCHES_BY_KEY, WHOLE_BATCH, layout_of, version_of
+from tablevault_pd.store.arango.windows import unpack_numbers
 from tablevault_pd.store.engine import erasing, int_codec
 from tablevault_pd.store.engine.commit_rules import check_commit
 from tablevault_pd.store.pieces import EMPTY, Pieces
@@ -45,15 +47,15 @@ if TYPE_CHECKING:
 ERASED = "FOR l IN tv_lists FILTER l.id IN @lists RETURN [l.id, l.erased]"
 MARK_BATCHES = """
 FOR m IN @marks
-  UPDATE {_key: m[0]} WITH {erased: m[1], erased_rows: m[2]} IN tv_batches
+  UPDATE {_key: m[0]} WITH {erased: m[1], holds_erased: m[2] != null} IN tv_batches
+"""
+KEEP_NUMBERS = """
+FOR m IN @marks
+  FILTER m[2] != null
+  UPSERT {_key: m[0]} INSERT {_key: m[0], batch: m[0], erased_rows: m[2]} UPDATE {erased_rows: m[2]} IN tv_details
 """
 MARK_LIST = "FOR l IN tv_lists FILTER l.id == @list UPDATE l WITH {erased: @erased} IN tv_lists"
-BATCHES_OF = """
-FOR b IN tv_batches
-  FILTER b.list == @list
-  SORT b.version
-  RETURN MERGE(UNSET(b, "pieces", "reads"), b.parts == null ? KEEP(DOCUMENT("tv_details", b._key), "parts") : {})
-"""
+BATCHES_OF = f"FOR b IN tv_batches FILTER b.list == @list SORT b.version RETURN {WHOLE_BATCH}"
 ADD_PENDING = """
 FOR m IN tv_meta FILTER m._key == "vault"
   UPDATE m WITH {erasing: UNION_DISTINCT(NOT_NULL(m.erasing, []), @keys)} IN tv_meta
@@ -62,10 +64,6 @@ PENDING = 'FOR m IN tv_meta FILTER m._key == "vault" RETURN NOT_NULL(m.erasing, 
 REMOVE_PENDING = """
 FOR m IN tv_meta FILTER m._key == "vault"
   UPDATE m WITH {erasing: MINUS(NOT_NULL(m.erasing, []), [@key])} IN tv_meta
-"""
-BATCH = """
-FOR b IN tv_batches FILTER b._key == @key
-  RETURN MERGE(UNSET(b, "pieces", "reads"), b.parts == null ? KEEP(DOCUMENT("tv_details", b._key), "parts") : {})
 """
 FILES_NAMED = (
     "FOR p IN tv_payloads FILTER p.batch == @batch AND p.named == true FOR f IN p.files RETURN DISTINCT f"
@@ -124,6 +122,7 @@ class Eraser:
 
         def also(handle: Any) -> None:
             all_of(handle, MARK_BATCHES, {"marks": marks})
+            all_of(handle, KEEP_NUMBERS, {"marks": marks})
             all_of(handle, MARK_LIST, {"list": head.list_id, "erased": _packed(every)})
             all_of(handle, ADD_PENDING, {"keys": holding})
 
@@ -141,7 +140,7 @@ class Eraser:
             )
             numbers = own.positions_of(every)
             held = len(numbers) and not document["emptied"]
-            packed = base64.b64encode(int_codec.pack(numbers)).decode("ascii") if held else None
+            packed = to_text(int_codec.pack(numbers)) if held else None
             marks.append([document["_key"], int(content.overlaps(every)[2].sum()), packed])
         return marks
 
@@ -155,7 +154,7 @@ class Eraser:
     def _overwrite(self) -> None:
         """Overwrite the rows of all batches that are marked."""
         for key in self._client.query(PENDING)[0]:
-            while not all(map(self._overwrite_batch, self._client.query(BATCH, key=key))):
+            while not all(map(self._overwrite_batch, self._client.query(BATCHES_BY_KEY, keys=[key]))):
                 pass  # more of its rows were erased meanwhile
             self._client.query(REMOVE_PENDING, key=key)
 
@@ -163,34 +162,35 @@ class Eraser:
         """Overwrite the rows that are marked in a batch document. Whether these are all."""
         if document["emptied"]:  # a vacuum has removed them
             return True
-        key, numbers = document["_key"], numbers_of(document["erased_rows"])
+        key = document["_key"]
+        numbers = unpack_numbers(document["erased_rows"])
         new = self._payloads(document, numbers)
         rows = numbers.tolist()
 
         def work(handle: Any) -> bool:
-            [present] = all_of(handle, BATCH, {"key": key})
+            [present] = all_of(handle, BATCHES_BY_KEY, {"keys": [key]})
             if present["erased_rows"] != document["erased_rows"]:
                 return False
             for at in range(0, len(new), AT_ONCE):
                 all_of(handle, PUT_PAYLOADS, {"documents": new[at : at + AT_ONCE]})
             items = dict(present["items"])
-            texts, words = present.get("text_items"), present.get("text_words")
+            texts, words = before = present.get("text_items") or 0, present.get("text_words") or 0
             for collection in MIRROR:
                 removed = all_of(
                     handle, REMOVE_MIRRORED, {"@items": collection, "batch": key, "rows": rows}, 10_000
                 )
                 if removed:
                     items[collection] -= len(removed)
-                    texts = texts and texts - sum(one for one, _ in removed)
-                    words = words and words - sum(length for _, length in removed)
-            all_of(
-                handle,
-                SET_COUNTS,
-                {"key": key, "items": items, "text_items": texts or None, "text_words": words or None},
-            )
+                    texts -= sum(one for one, _ in removed)
+                    words -= sum(length for _, length in removed)
+            counts = {"items": items, "text_items": texts or None, "text_words": words or None}
+            all_of(handle, SET_COUNTS, {"key": key, **counts})
+            if before[0] != texts:
+                lost = [0, int(not texts), before[0] - texts, before[1] - words]
+                all_of(handle, LOSE, {"list": document["list"], "lost": lost})
             return True
 
-        return self._client.transact((BATCHES, DETAILS, PAYLOADS, *MIRROR), work)
+        return self._client.transact((LISTS, BATCHES, DETAILS, PAYLOADS, *MIRROR), work)
 
     def _payloads(self, document: dict[str, Any], numbers: np.ndarray) -> list[dict[str, Any]]:
         """The payloads of a batch that hold erased rows, without their cells."""
@@ -230,20 +230,13 @@ class Eraser:
         return tuple(removed)
 
 
-def numbers_of(packed: str | None) -> np.ndarray:
-    """The numbers of erased rows, as a batch document has them."""
-    if packed is None:
-        return np.empty(0, np.int64)
-    return int_codec.unpack(base64.b64decode(packed), "A list of erased rows")
-
-
 def _rows_of(packed: str | None) -> Pieces:
     """The stored rows that were erased, as the document of a list has them."""
     return EMPTY if packed is None else layout_of(packed, "What was erased of a list")
 
 
 def _packed(rows: Pieces) -> str:
-    return base64.b64encode(int_codec.pack_pieces(rows)).decode("ascii")
+    return to_text(int_codec.pack_pieces(rows))
 
 
 def _has_categories(vault: VaultParts, documents: Sequence[dict[str, Any]]) -> bool:

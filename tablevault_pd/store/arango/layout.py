@@ -6,7 +6,6 @@ import hashlib
 import time
 import uuid
 from functools import partial
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tablevault_pd.errors import (
@@ -101,7 +100,7 @@ _INDEXES: dict[str, tuple[tuple[tuple[str, ...], bool], ...]] = {
         (("batch", "number"), False),
     ),
     DETAILS: ((("batch",), False),),
-    PAYLOADS: ((("named",), False),),
+    PAYLOADS: ((("named",), False), (("batch", "column"), False)),
     RECORDS: ((("batch", "row"), False),),
     DOCUMENTS: ((("batch", "field", "row"), False),),
     EMBEDDINGS: ((("batch", "field", "row"), False),),
@@ -130,11 +129,14 @@ _INDEXES: dict[str, tuple[tuple[tuple[str, ...], bool], ...]] = {
     ),
 }
 
-# How much text there is, told by the index alone: batch documents may be large. Stored values: 3.10 or later.
-_TEXTS = {"sparse": True, "storedValues": ["text_words"]}
-
-# Zone maps, and how many payloads there are, are told by the index alone: the payloads are large.
-_ZONES = {"storedValues": ["row", "rows", "zones"]}
+# What some of them hold beside their fields, so that they alone answer: what a list has in all versions, who wrote its rows, and
+# zone maps. Batch documents may be large, and payloads are. Stored values: 3.10 or later.
+_STORED = {
+    (LISTS, ("id",)): ("name", "lost"),
+    (BATCHES, ("list", "version")): ("so_far",),
+    (BATCHES, ("list", "generation", "start")): ("rows", "version", "session", "cell", "time", "line"),
+    (PAYLOADS, ("batch", "column")): ("row", "rows", "zones"),
+}
 
 #: The view's analyzer: it cuts at blanks the words that :mod:`tablevault_pd.store.engine.tokenizer` has made.
 ANALYZER = "tv_words"
@@ -169,7 +171,14 @@ _FEATURES = ["frequency", "norm", "position"]
 #: Names this layout. A vault lists the layouts that it has, so that a release with another one adds what is missing.
 LAYOUT = hashlib.sha256(
     repr(
-        (COLLECTIONS, sorted(_INDEXES.items()), _TEXTS, _ZONES, sorted(_LINKS.items()), _FEATURES, _TRIPLES)
+        (
+            COLLECTIONS,
+            sorted(_INDEXES.items()),
+            sorted(_STORED.items()),
+            sorted(_LINKS.items()),
+            _FEATURES,
+            _TRIPLES,
+        )
     ).encode()
 ).hexdigest()[:16]
 
@@ -304,10 +313,6 @@ def _lay_out(client: Client) -> None:
     for name, indexes in _INDEXES.items():
         for fields, unique in indexes:
             client.run(partial(_make_index, collection=name, fields=fields, unique=unique))
-    client.run(partial(_make_index, collection=BATCHES, fields=("text_items",), unique=False, more=_TEXTS))
-    client.run(
-        partial(_make_index, collection=PAYLOADS, fields=("batch", "column"), unique=False, more=_ZONES)
-    )
     _once(client, _make_graph)
     # The same analyzer again is no error, another one of this name is.
     client.run(lambda db: db.create_analyzer(ANALYZER, "delimiter", {"delimiter": " "}, _FEATURES))
@@ -325,15 +330,16 @@ def _make_collection(db: StandardDatabase, name: str) -> None:
     db.create_collection(name, edge=name == EDGES, shard_count=None if name in _SPREAD else 1)
 
 
-def _make_index(
-    db: StandardDatabase,
-    collection: str,
-    fields: tuple[str, ...],
-    unique: bool,
-    more: Mapping[str, Any] = MappingProxyType({}),
-) -> None:
+def _make_index(db: StandardDatabase, collection: str, fields: tuple[str, ...], unique: bool) -> None:
     name = "tv_" + "_".join(field.removesuffix("[*]") for field in fields)
-    definition = {"type": "persistent", "fields": list(fields), "unique": unique, "name": name, **more}
+    definition: dict[str, Any] = {
+        "type": "persistent",
+        "fields": list(fields),
+        "unique": unique,
+        "name": name,
+    }
+    if (collection, fields) in _STORED:
+        definition["storedValues"] = list(_STORED[collection, fields])
     db.collection(collection).add_index(definition)  # makes nothing if the index is there
 
 

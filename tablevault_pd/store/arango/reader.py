@@ -53,7 +53,8 @@ FOR run IN @runs
     FILTER b.list == run[1] AND b.generation == run[2] AND b.start >= lowest AND b.start < run[4] AND b.rows > 0
       AND b.emptied == false
     SORT run[0], b.start
-    RETURN {number: run[0], key: b._key, low: run[3], high: run[4], start: b.start, rows: b.rows, erased: b.erased_rows,
+    RETURN {number: run[0], key: b._key, low: run[3], high: run[4], start: b.start, rows: b.rows,
+            erased: b.holds_erased ? DOCUMENT("tv_details", b._key).erased_rows : null,
             parts: b.parts == null ? DOCUMENT("tv_details", b._key).parts : b.parts}
 """
 EMPTY_PART = """

@@ -34,10 +34,10 @@ LAYOUTS = """
 FOR w IN @layouts FOR b IN tv_batches FILTER b.list == w[0] AND b.version == w[1]
   RETURN [w[0], w[1], b.pieces == null ? DOCUMENT("tv_details", b._key).pieces : b.pieces]
 """
-# @ends: [number, list, generation, end] each.
+# @ends: [number, list, generation, end] each. All is told by an index alone.
 WRITTEN = """
 FOR w IN @ends
-  FOR b IN tv_batches
+  FOR b IN tv_batches OPTIONS {maxProjections: 9}
     FILTER b.list == w[1] AND b.generation == w[2] AND b.start < w[3] AND b.rows > 0
     SORT w[0], w[2], b.start
     RETURN [w[0], w[2], b.start, b.start + b.rows, b.session == null ? -1 : b.session, b.cell == null ? -1 : b.cell, b.time,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tablevault_pd import frames
 from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.store.arango.text_hits import TextBatch
+from tablevault_pd.store.arango.versions import BATCHES_BY_KEY, WHOLE_BATCH
 from tablevault_pd.store.engine.fts_index import item_texts
 from tablevault_pd.store.engine.tokenizer import terms_of
 
@@ -27,28 +28,23 @@ if TYPE_CHECKING:
 LAG_MS = 2_000  # the interval at which the view commits, and a margin
 OVERLAP_MS = 120_000  # a batch may appear so long after the time that it bears
 
-# All statements: 3.12; nothing in them is newer than 3.10. How many texts there are is told by an index alone.
-TEXT_BATCHES = """
-LET totals = FIRST(
-  FOR b IN tv_batches
-    FILTER b.text_items > 0
-    COLLECT AGGREGATE batches = COUNT(b.text_items), items = SUM(b.text_items), words = SUM(b.text_words)
-    RETURN [batches, items, words]
+# All statements: 3.12; nothing in them is newer than 3.10. How many texts a list has is told by an index alone.
+TEXT_BATCHES = f"""
+LET lists = (
+  FOR l IN tv_lists
+    COLLECT list = l.id, lost = l.lost
+    LET so_far = FIRST(FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN b.so_far)
+    FILTER so_far != null
+    RETURN [so_far[1] - lost[1], so_far[2] - lost[2], so_far[3] - lost[3]]
 )
+LET totals = [SUM(lists[*][0]), SUM(lists[*][1]), SUM(lists[*][2])]
 LET changed = (
   FOR b IN tv_batches
     FILTER b.text_changed >= @since
-    LET document = b.text_changed > DATE_NOW() - @lag
-      ? MERGE(UNSET(b, "pieces", "reads"), b.parts == null ? KEEP(DOCUMENT("tv_details", b._key), "parts") : {})
-      : null
+    LET document = b.text_changed > DATE_NOW() - @lag ? {WHOLE_BATCH} : null
     RETURN [b._key, b.list, b.generation, b.start, b.text_items, b.text_words, b.text_changed, document]
 )
-RETURN {totals, changed}
-"""
-BATCHES_BY_KEY = """
-FOR b IN tv_batches
-  FILTER b._key IN @keys
-  RETURN MERGE(UNSET(b, "pieces", "reads"), b.parts == null ? KEEP(DOCUMENT("tv_details", b._key), "parts") : {})
+RETURN {{totals, changed}}
 """
 
 
@@ -119,8 +115,7 @@ class TextIndex:
             [batch for batch in unsure if batch.key not in documents],
             documents,
         )
-        count, items, words = answer["totals"] or (0, 0, 0)
-        if checked and corpus.totals != (count, items or 0, words or 0):
+        if checked and list(corpus.totals) != answer["totals"]:
             return None
         self._batches = batches
         return corpus

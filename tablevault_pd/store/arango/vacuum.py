@@ -45,6 +45,12 @@ FOR b IN tv_batches FILTER b._key IN @gone OR b._key IN @emptied
     text_items: b._key IN @emptied ? null : b.text_items,
     text_changed: b._key IN @emptied ? DATE_NOW() : b.text_changed} IN tv_batches
 """
+# What a list has lost of what its versions count: see versions.so_far.
+LOSE = """
+FOR l IN tv_lists
+  FILTER l.id == @list
+  UPDATE l WITH {lost: (FOR n IN RANGE(0, LENGTH(@lost) - 1) RETURN l.lost[n] + @lost[n])} IN tv_lists
+"""
 
 
 def vacuum(vault: VaultParts, *, keep: int, deleted: bool, dry_run: bool) -> list[Freed]:
@@ -91,6 +97,7 @@ def _vacuum_list(vault: VaultParts, head: Version, keep: int, deleted: bool) -> 
         freed, gone, emptied = _plan(vault, head, batches, named, keep, deleted)
         if emptied:
             all_of(handle, MARK, {"gone": gone, "emptied": emptied})
+            all_of(handle, LOSE, {"list": head.list_id, "lost": _held(batches, emptied)})
         return freed, emptied
 
     freed, emptied = vault.client.transact((LISTS, BATCHES, VERSION_NAMES), work)
@@ -98,6 +105,18 @@ def _vacuum_list(vault: VaultParts, head: Version, keep: int, deleted: bool) -> 
         for collection in ITEMS:
             remove_items(vault.client, collection, emptied[at : at + 100])
     return freed
+
+
+def _held(batches: list[dict[str, Any]], keys: list[str]) -> list[int]:
+    """What some batches have that :func:`so_far` counts and a vacuum removes: bytes, batches with texts, texts, words."""
+    some = [batch for batch in batches if batch["_key"] in keys]
+    texts = [batch for batch in some if batch.get("text_items")]
+    return [
+        sum(batch["bytes"] for batch in some),
+        len(texts),
+        sum(batch["text_items"] for batch in texts),
+        sum(batch["text_words"] for batch in texts),
+    ]
 
 
 def _plan(

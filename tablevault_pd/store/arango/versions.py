@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.store import ListState, ListSummary, Version, VersionLookup
+from tablevault_pd.store.arango.base64_text import to_bytes, to_text
 from tablevault_pd.store.arango.sessions import digest_of
 from tablevault_pd.store.engine.int_codec import pack_pieces, unpack_pieces
 from tablevault_pd.store.times import from_time, to_time
@@ -21,29 +20,9 @@ if TYPE_CHECKING:
     from tablevault_pd.store.pieces import Pieces
 
 # All statements: 3.12; nothing in them is newer than 3.8. Names are looked up by their hash, because the server compares
-# texts by the rules of a language. The id of a list is bound, as it was told last: behind any other value the server would
-# read and sort all versions of a list to find the newest. Which id the list has now is told along.
-HEAD = """
-LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
-LET batch = FIRST(
-  FOR b IN tv_batches FILTER b.list == @list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "pieces", "reads"))
-RETURN {list, batch}
-"""
-ONE_VERSION = """
-LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
-LET batch = FIRST(
-  FOR b IN tv_batches FILTER b.list == @list AND b.version == @version RETURN UNSET(b, "pieces", "reads"))
-RETURN {list, batch}
-"""
-VERSION_AT = """
-LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
-LET batch = FIRST(
-  FOR b IN tv_batches
-    FILTER b.list == @list AND b.time <= @time
-    SORT b.version DESC LIMIT 1
-    RETURN UNSET(b, "pieces", "reads"))
-RETURN {list, batch}
-"""
+# texts by the rules of a language. The ids of lists are bound, as they were told last, or loop variables: behind any other
+# value the server would read and sort all versions of a list to find the newest. Which ids the lists have now is told along.
+#
 # Each of `newest`, `numbered` and `dated` is a list of ids, of [id, version] and of ids whose times are in `times`.
 FIND_VERSIONS = """
 LET lists = (FOR l IN tv_lists FILTER l.digest IN @digests RETURN [l.digest, l.id])
@@ -84,20 +63,25 @@ FOR b IN tv_batches
   LET name = FIRST(FOR l IN tv_lists FILTER l.id == b.list RETURN l.name)
   RETURN MERGE(UNSET(b, "parts", "pieces", "reads"), {name})
 """
+# A list's size is what its newest version says of all versions, less what a vacuum has removed since: see :func:`so_far`.
 HEADS = """
-FOR b IN tv_batches
-  FILTER b.list > 0
-  COLLECT list = b.list
-    AGGREGATE version = MAX(b.version), created = MIN(b.time), bytes = SUM(b.emptied ? 0 : b.bytes)
-  LET head = FIRST(FOR h IN tv_batches FILTER h.list == list AND h.version == version RETURN h)
-  LET name = FIRST(FOR l IN tv_lists FILTER l.id == list RETURN l.name)
-  RETURN {head: MERGE(UNSET(head, "parts", "pieces", "reads"), {name}), created, bytes}
+FOR l IN tv_lists
+  COLLECT list = l.id, name = l.name, lost = l.lost
+  LET head = FIRST(
+    FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "parts", "pieces", "reads"))
+  FILTER head != null
+  LET created = FIRST(FOR b IN tv_batches FILTER b.list == list SORT b.version LIMIT 1 RETURN b.time)
+  RETURN {head: MERGE(head, {name}), created, bytes: head.so_far[0] - lost[0]}
 """
 NAMES = """
 FOR l IN tv_lists
   FILTER LENGTH(FOR b IN tv_batches FILTER b.list == l.id LIMIT 1 RETURN 1) > 0
   RETURN l.name
 """
+# A batch document, with what of it may lie beside it.
+WHOLE_BATCH = """MERGE(UNSET(b, "pieces", "reads"),
+    b.parts == null OR b.holds_erased ? KEEP(DOCUMENT("tv_details", b._key), "parts", "erased_rows") : {})"""
+BATCHES_BY_KEY = f"FOR b IN tv_batches FILTER b._key IN @keys RETURN {WHOLE_BATCH}"
 
 Document = Mapping[str, Any]
 
@@ -109,16 +93,6 @@ class Versions:
         self._client = client
         self.ids: dict[str, int] = {}  #: of lists, by the digest of the name, as they were told last
 
-    def _one(self, statement: str, name: str, **values: Any) -> Version | None:
-        digest = digest_of(name)
-        while True:
-            list_id = self.ids.get(digest)
-            [answer] = self._client.query(statement, digest=digest, list=list_id, **values)
-            if answer["list"] == list_id:
-                batch = answer["batch"]
-                return None if batch is None else version_of({**batch, "name": name})
-            self.learn(digest, answer["list"])
-
     def learn(self, digest: str, list_id: int | None) -> None:
         """Remember which list has a name now; None if there is none."""
         if list_id is None:
@@ -128,23 +102,18 @@ class Versions:
 
     def head(self, name: str) -> Version | None:
         """The newest version of a list."""
-        return self._one(HEAD, name)
+        return self.find_versions([VersionLookup(name)])[0]
 
     def version(self, name: str, version: int) -> Version | None:
         """One version of a list."""
-        return self._one(ONE_VERSION, name, version=version)
+        return self.find_versions([VersionLookup(name, version)])[0]
 
     def version_at(self, name: str, time: datetime) -> Version | None:
         """The newest version at `time`."""
-        return self._one(VERSION_AT, name, time=from_time(time))
+        return self.find_versions([VersionLookup(name, time=time)])[0]
 
     def find_versions(self, lookups: Sequence[VersionLookup]) -> list[Version | None]:
         """Versions by number or time, or the newest ones. One request."""
-        if len(lookups) == 1:  # the statements for one are read from an index alone
-            name, version, time = lookups[0].name, lookups[0].version, lookups[0].time
-            if version is not None:
-                return [self.version(name, version)]
-            return [self.head(name) if time is None else self.version_at(name, time)]
         if not lookups:
             return []
         digests = {lookup.name: digest_of(lookup.name) for lookup in lookups}
@@ -241,7 +210,7 @@ def document_of(version: Version, token: str, layout: Pieces | None) -> dict[str
         "operation": version.operation,
         "generation": version.generation,
         "layout": version.layout,
-        "pieces": None if layout is None else base64.b64encode(pack_pieces(layout)).decode("ascii"),
+        "pieces": None if layout is None else to_text(pack_pieces(layout)),
         "first": version.first,
         "start": version.start,
         "rows": version.rows,
@@ -264,6 +233,17 @@ def document_of(version: Version, token: str, layout: Pieces | None) -> dict[str
     }
 
 
+def so_far(document: Document, head: Document | None) -> list[int]:
+    """What a list has with this batch, after `head`: bytes, batches with texts, texts, words, and edges.
+
+    What a vacuum or an erase removes is counted by the document of the list, as `lost`; so nobody need add up all batches.
+    """
+    texts = document.get("text_items", 0)
+    own = [document["bytes"], int(texts > 0), texts, document.get("text_words", 0), document["edges"]]
+    before = head["so_far"] if head is not None else [0] * len(own)
+    return [one + more for one, more in zip(before, own, strict=True)]
+
+
 def schema_key(schema_id: int) -> str:
     """The key of a schema's document."""
     return f"{schema_id:015x}"
@@ -271,7 +251,4 @@ def schema_key(schema_id: int) -> str:
 
 def layout_of(pieces: str | None, where: str) -> Pieces:
     """The layout that a batch document holds. Raises VaultCorrupt: `where` is what is damaged."""
-    try:
-        return unpack_pieces(base64.b64decode(pieces or "", validate=True), where)
-    except ValueError as error:
-        raise VaultCorrupt(f"{where} is damaged: {error}. Restore the database from a backup.") from error
+    return unpack_pieces(to_bytes(pieces, where), where)

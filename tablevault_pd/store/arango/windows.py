@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tablevault_pd.store.arango.base64_text import to_bytes
 from tablevault_pd.store.engine.int_codec import unpack
 
 if TYPE_CHECKING:
@@ -110,10 +110,16 @@ def erased_in(spans: Iterable[Span]) -> np.ndarray | None:
     parts, before = [], 0
     for span in spans:
         if span.erased is not None:
-            numbers = unpack(base64.b64decode(span.erased), "A list of erased rows")
+            numbers = unpack_numbers(span.erased)
             parts.append(numbers[(numbers >= span.low) & (numbers < span.high)] - span.low + before)
         before += span.rows
     return np.concatenate(parts) if parts else None
+
+
+def unpack_numbers(packed: str) -> np.ndarray:
+    """The numbers of erased rows of a batch. Raises VaultCorrupt."""
+    where = "A list of erased rows"
+    return unpack(to_bytes(packed, where), where)
 
 
 def together(spans: Iterable[Span]) -> Iterator[list[Span]]:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.store import Problem, Version
 from tablevault_pd.store.edges import (
     Edge,
@@ -25,11 +24,11 @@ from tablevault_pd.store.edges import (
     bins_over,
     edge_table,
     few_spans,
-    lacks_positions,
     stored_form,
 )
 from tablevault_pd.store.embedded.versions import BY_NUMBER, NEWEST_OF_GENERATION, erased_rows, version_of
-from tablevault_pd.store.engine.int_codec import pack, unpack
+from tablevault_pd.store.engine.edge_codec import positions_of, unreadable
+from tablevault_pd.store.engine.int_codec import pack
 from tablevault_pd.store.pieces import Pieces
 from tablevault_pd.store.times import to_time
 from tablevault_pd.store.types import ListInfo
@@ -228,19 +227,10 @@ def damaged_edges(catalog: SqliteCatalog) -> Iterator[Problem]:
             detail = (
                 "it names rows that were never there"
                 if beyond
-                else _unreadable(form, step, count, children, parents)
+                else unreadable(form, step, count, children, parents)
             )
             if detail:
                 yield Problem("damage", "damaged edge", name, version, "catalog.db", detail)
-
-
-def _unreadable(form: int, step: int, rows: int, children: bytes | None, parents: bytes | None) -> str | None:
-    try:
-        offsets = None if children is None else unpack(children, "The lineage of it")
-        positions = None if parents is None else unpack(parents, "The lineage of it")
-    except VaultCorrupt as error:
-        return str(error)
-    return lacks_positions(form, step, rows, offsets, positions)
 
 
 def insert_edges(db: Connection, version: Version, edges: Sequence[Edge]) -> None:
@@ -265,13 +255,4 @@ def _row(version: Version, edge: Edge) -> tuple[Any, ...]:
 
 def _table(rows: Sequence[tuple[Any, ...]]) -> EdgeTable:
     *plain, children, parents = zip(*rows, strict=True) if rows else [()] * 15
-    return edge_table(plain, _unpacked(children, rows), _unpacked(parents, rows))
-
-
-def _unpacked(blobs: Sequence[bytes | None], rows: Sequence[tuple[Any, ...]]) -> list[np.ndarray | None]:
-    return [
-        None
-        if blob is None
-        else unpack(blob, f"The lineage of version {rows[at][1]} of the list {rows[at][0]}")
-        for at, blob in enumerate(blobs)
-    ]
+    return edge_table(plain, positions_of(children, rows), positions_of(parents, rows))

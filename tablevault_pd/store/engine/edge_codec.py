@@ -1,0 +1,33 @@
+"""The positions of edges as every store keeps them: packed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tablevault_pd.errors import VaultCorrupt
+from tablevault_pd.store.edges import lacks_positions
+from tablevault_pd.store.engine.int_codec import unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+
+def positions_of(packed: Sequence[bytes | None], edges: Sequence[Sequence[Any]]) -> list[np.ndarray | None]:
+    """The positions of edges that begin with list and version. Raises VaultCorrupt."""
+    return [
+        None if data is None else unpack(data, f"The lineage of version {edge[1]} of the list {edge[0]}")
+        for data, edge in zip(packed, edges, strict=True)
+    ]
+
+
+def unreadable(form: int, step: int, rows: int, children: bytes | None, parents: bytes | None) -> str | None:
+    """What is wrong with the positions of a stored edge; None if nothing is."""
+    try:
+        unpacked = [
+            None if data is None else unpack(data, "The lineage of it") for data in (children, parents)
+        ]
+    except VaultCorrupt as error:
+        return str(error)
+    return lacks_positions(form, step, rows, *unpacked)
