@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from importlib import metadata
@@ -23,7 +24,7 @@ from tablevault_pd.capture import environment
 from tablevault_pd.saving.commit import new_token
 from tablevault_pd.session import environment as session_environment
 from tablevault_pd.session.environment import EnvironmentCapture
-from tablevault_pd.store import Batch
+from tablevault_pd.store import Batch, Session
 from tablevault_pd.store.embedded import fsio
 from tablevault_pd.store.embedded.lockfile import LockFile
 
@@ -409,6 +410,43 @@ def test_others_run_between_packages_unless_somebody_waits(monkeypatch: pytest.M
     capture.take(at_once=True)
     capture._let_others_run()
     assert pauses == [session_environment.PAUSE_S]
+
+
+def test_git_is_asked_once_and_while_a_session_begins(
+    vault: tv.Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders: list[Path] = []
+    asked, opened = threading.Event(), vault.store.open_session
+
+    def git_state(folder: Path) -> dict[str, str]:
+        folders.append(folder)
+        asked.set()
+        return {"commit": "abc"}
+
+    def open_session(row: Session) -> Session:
+        assert asked.wait(60)
+        return opened(row)
+
+    monkeypatch.setattr(environment, "git_state", git_state)
+    monkeypatch.setattr(vault.store, "open_session", open_session)
+    with vault.session("short"):
+        pass
+    assert vault.run("short").environment["git_commit"] == "abc"
+    assert len(folders) == 1
+
+
+def test_a_git_that_cannot_be_asked_is_told_once(vault: tv.Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    def git_state(folder: Path) -> None:
+        raise RuntimeError("no git today")
+
+    monkeypatch.setattr(environment, "git_state", git_state)
+    with (
+        pytest.warns(RuntimeWarning, match="cannot record the environment of short#1: no git today") as told,
+        vault.session("short"),
+    ):
+        pass
+    assert len(told) == 1
+    assert vault.sessions()["outcome"].tolist() == ["finished"]
 
 
 # -- memory

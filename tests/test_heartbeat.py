@@ -96,6 +96,10 @@ def test_a_beat_without_news_is_one_small_update(faults: Faults) -> None:
             store.beat([Beat(opened.id, 1, alive=True)])
             assert faults.requests() == 2
         assert statements == [PULSE, ALIVE]
+        others = [store.open_session(Session(f"other {n}", "u", "h", 1, datetime.now(UTC))) for n in range(3)]
+        faults.reset()
+        store.beat([Beat(row.id, 1, alive=True) for row in others])
+        assert faults.requests() == 1  # a process asks as often whatever it has open
         assert "waitForSync" not in ALIVE
         [found] = store.sessions([opened.id])
         assert before is not None

@@ -1,12 +1,14 @@
 """The environment of a session: packages and git commit, read once.
 
-That takes a while, so a thread of its own does it after the first heartbeat; heartbeats go on meanwhile. The program goes on,
-too: the thread stops for a moment after each package, since a thread that asks for the interpreter waits 5 ms for a busy one.
+Git is asked when the session begins, beside its first transaction. To read the packages takes a while, so a thread of its own does
+it after the first heartbeat; heartbeats go on meanwhile. The program goes on, too: the thread stops for a moment after each
+package, since a thread that asks for the interpreter waits 5 ms for a busy one.
 """
 
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +29,13 @@ class EnvironmentCapture:
         self.was_taken = False  #: whether take() has returned it
         self._result: Mapping[str, Any] | Exception | None = None
         self._is_awaited = False
+        self._git: tuple[Mapping[str, Any] | None] | None = None  # once it was asked
+        self._git_background = Background(self._try_git, "git")
         self._background = Background(self._read, "environment")
+
+    def begin(self) -> None:
+        """Ask git for the state of the code as it is now, without waiting for the answer."""
+        self._git_background.ask()
 
     def wait(self, timeout_s: float) -> bool:
         """Have it read, and wait until it is, at most so many seconds. Return whether it is."""
@@ -65,12 +73,22 @@ class EnvironmentCapture:
         if self._result is not None:
             return
         try:
-            file = script.main_file()
-            git = environment.git_state(file.parent if file is not None else Path.cwd())
+            self._git_background.complete()
+            git = self._read_git()
             packages = {"packages": environment.package_versions(self._let_others_run)}
             self._result = packages | ({} if git is None else {"git": git})
         except Exception as error:  # noqa: BLE001  # raised where the result is used
             self._result = error
+
+    def _read_git(self) -> Mapping[str, Any] | None:
+        if self._git is None:
+            file = script.main_file()
+            self._git = (environment.git_state(file.parent if file is not None else Path.cwd()),)
+        return self._git[0]
+
+    def _try_git(self) -> None:
+        with suppress(Exception):  # to read the environment raises it again
+            self._read_git()
 
     def _let_others_run(self) -> None:
         if not self._is_awaited:

@@ -66,6 +66,10 @@ class Outbox:
         self._beaten_at = float("-inf")
         self._sent_stop = self._sent_first_step = False
 
+    def begin_environment(self) -> None:
+        """Begin to read the environment: what may change from now on."""
+        self._environment.begin()
+
     def begin(self, row: Session, offset: timedelta) -> None:
         """Begin to send for a session that the store has opened."""
         self.backlog.session_id, self.backlog.attempt = row.id, row.attempt

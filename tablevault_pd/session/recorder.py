@@ -305,6 +305,7 @@ class Recorder(SessionState):
     def _open(self, *, parent: int | None, last: Session | None) -> None:
         if parent is None and self.around is not None:
             parent = self.around.id
+        self.outbox.begin_environment()
         self.outbox.info = opening.process_info(self.settings.redactor, self._token)
         new = opening.new_row(
             self._name, parent, self._tags, self.params.take(), self.outbox.info, self.settings.user

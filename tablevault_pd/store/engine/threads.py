@@ -118,6 +118,13 @@ class Background:
         with self._turn:
             pass
 
+    def complete(self) -> None:
+        """Have what was asked for done when this returns: by the thread at work, or else here."""
+        with self._turn:
+            if self._asked:
+                self._asked = False
+                self._work()
+
     @property
     def is_done(self) -> bool:
         """Whether all that was asked for is done."""
