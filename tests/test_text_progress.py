@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
+import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from stores import new_place, put
 from test_store_search import found, scope, texts
+from torture.harness import times
+
+from tablevault_pd import frames
+from tablevault_pd.search.query import parse_text
+from tablevault_pd.store import Scope
+from tablevault_pd.store.embedded import text as text_module
 
 ROWS = 300
+
+
+def index_all(store):
+    """Index what all lists show, as the thread does."""
+    versions = [state.head for state in store.lists()]
+    store.text._complete(store.text._shown(versions), store.text._indexing.stop)
+
+
+@pytest.fixture(autouse=True)
+def _everything_waits(monkeypatch):
+    monkeypatch.setattr(text_module, "SMALL_BYTES", 0)  # to be indexed
+    monkeypatch.setattr(text_module, "PATIENCE_S", 0.0)
 
 
 @pytest.fixture
@@ -30,12 +54,12 @@ def fill(place, *, first, last, operation):
 def test_a_reader_finds_everything_after_the_index_was_emptied(place):
     fill(place, first=0, last=ROWS, operation="save")
     writer = place.open()
-    assert len(found(writer, "apple", scope(writer.head("a")))) == ROWS  # indexed
+    index_all(writer)
     writer.close()
     fill(place, first=ROWS, last=ROWS + 200, operation="append")
     reader = place.open(read_only=True)
     everything = scope(reader.head("a"))
-    assert len(found(reader, "apple", everything)) == ROWS + 200  # the new rows in the reader's memory
+    assert len(found(reader, "apple", everything)) == ROWS + 200  # the new ones are scanned
     writer = place.open()
     writer.text.rebuild()  # as a vacuum does
     writer.close()
@@ -46,21 +70,65 @@ def test_a_reader_finds_everything_after_the_index_was_emptied(place):
 
 
 @pytest.mark.parametrize("read_only", [False, True])
-def test_an_index_that_is_emptied_while_it_is_completed_is_completed_again(place, monkeypatch, read_only):
+def test_an_index_that_is_emptied_during_a_search_is_not_relied_on(place, monkeypatch, read_only):
     fill(place, first=0, last=ROWS, operation="save")
     searcher, other = place.open(read_only=read_only), place.open()
-    complete, emptied = searcher.text._complete, []
+    index_all(other)
+    fill(place, first=ROWS, last=ROWS + 200, operation="append")
+    rows_of, emptied = searcher.text._rows_of, []
 
-    def and_then_emptied(wanted, stop=None):
-        memory = complete(wanted, stop)
+    def emptied_before(gap):
         if not emptied:
             emptied.append(True)
             other.text.rebuild()
-        return memory
+        return rows_of(gap)
 
-    assert len(found(other, "apple", scope(other.head("a")))) == ROWS
-    monkeypatch.setattr(searcher.text, "_complete", and_then_emptied)
-    assert len(found(searcher, "apple", scope(searcher.head("a")))) == ROWS
+    monkeypatch.setattr(searcher.text, "_rows_of", emptied_before)
+    assert len(found(searcher, "apple", scope(searcher.head("a")))) == ROWS + 200
     assert emptied
     searcher.close()
     other.close()
+
+
+WORDS = ["sun", "suns", "wind", "winds", "Énergie", "a", "solar power", "power", "in", "中国電力"]
+ROW = st.lists(st.sampled_from(WORDS), max_size=6).map(" ".join)
+QUESTIONS = [
+    "sun",
+    "sun wind",
+    "sun OR power -wind",
+    '"solar power"',
+    "wi*",
+    "po* -sun",
+    "-wind",
+    "énergie OR a",
+    "電力 OR in",
+]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["a", "b"]), st.lists(st.tuples(ROW, ROW), min_size=1, max_size=6)), min_size=2, max_size=5),
+    st.integers(0, 5),
+)  # fmt: skip
+@settings(max_examples=times(60, ordinary=12))
+def test_hits_and_scores_are_the_same_before_and_after_indexing(commits, indexed):
+    with tempfile.TemporaryDirectory() as folder, new_place("embedded", Path(folder)) as place:
+        store = place.open()
+        store.text._indexing.ask = lambda: None  # this thread does it
+        for number, (name, rows) in enumerate(commits):
+            table = frames.encode(
+                pd.DataFrame(rows, columns=["text", "alone"], dtype="string"), documents=["alone"]
+            )
+            put(store, name, table, operation="append" if store.head(name) else "save")
+            if number < indexed:
+                index_all(store)
+        scopes = [Scope(state.head, ("alone",)) for state in store.lists()]
+        before = [store.search_text(parse_text(question), scopes, k=None) for question in QUESTIONS]
+        first = [store.search_text(parse_text(question), scopes, k=2) for question in QUESTIONS]
+        index_all(store)
+        for question, scanned, best in zip(QUESTIONS, before, first, strict=True):
+            by_index = store.search_text(parse_text(question), scopes, k=None)
+            for column in ("scope", "position", "item", "score"):
+                expected = getattr(by_index, column).tolist()
+                assert getattr(scanned, column).tolist() == expected
+                assert getattr(best, column).tolist()[:2] == expected[:2]
+        store.close()

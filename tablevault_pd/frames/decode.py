@@ -204,31 +204,33 @@ def _cells(field: pa.Field, spec: Spec) -> pa.DataType:
 
 def texts(table: pa.Table, field: str) -> list[str | None]:
     """Return the text of each cell of a column; None where it has none."""
+    cells: list[str | None] = text_column(table, field).to_pylist()
+    return cells
+
+
+def text_column(table: pa.Table, field: str) -> pa.ChunkedArray:
+    """Return the text of each cell of a column as an Arrow string; null where it has none."""
     number = table.schema.get_field_index(field)
     (_, spec), *_ = schemas.data_fields(pa.schema([table.schema.field(number)]))
-    column = table.column(number)
-    if pa.types.is_struct(column.type):  # a file column
-        return (
-            pa.compute.struct_field(column, "path").to_pylist()
-            if spec.get("kind") == "file"
-            else [None] * len(column)
-        )
-    codec = spec.get("codec")
-    if codec == "json":
+    column, codec = table.column(number), spec.get("codec")
+    if pa.types.is_struct(column.type):
+        column = pa.compute.struct_field(column, "path") if spec.get("kind") == "file" else None
+    elif codec == "json":
         return _quoted(column)
-    if codec == "category":
+    elif codec == "category":
         column = _open(column, spec)
+    if column is None or not is_text(column.type):
+        return pa.chunked_array([pa.nulls(table.num_rows, pa.large_string())])
     if pa.types.is_dictionary(column.type):
-        if not is_text(column.type):
-            return [None] * len(column)
         column = column.cast(column.type.value_type)
-    return column.to_pylist() if is_text(column.type) else [None] * len(column)
+    return column.cast(pa.large_string())
 
 
-def _quoted(column: pa.ChunkedArray) -> list[str | None]:
+def _quoted(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return the cells of a JSON column that are texts."""
     quoted = pa.compute.fill_null(pa.compute.starts_with(column, '"'), False)
     if not pa.compute.any(quoted).as_py():
-        return [None] * len(column)
+        return pa.chunked_array([pa.nulls(len(column), pa.large_string())])
     cells = pa.compute.if_else(quoted, column, None).to_pylist()
-    return [None if cell is None else json.loads(cell) for cell in cells]
+    texts = [None if cell is None else json.loads(cell).encode(errors="replace").decode() for cell in cells]
+    return pa.chunked_array([pa.array(texts, pa.large_string())])

@@ -1,36 +1,31 @@
-"""Search text in the embedded store. The index is completed before each search.
+"""Search text in the embedded store: by an index, and in the rows that it does not have yet.
 
 A small commit is indexed in its own transaction. A large one would make saving slow: a thread indexes it afterwards, and a
-search that comes earlier indexes the rest itself. Where nothing may be written (a vault open for reading, a full disk), the
-rest is indexed in memory. ``text_upto`` says up to where each generation is in the index.
+search scans what is not indexed yet. ``text_upto`` says up to where each generation is in the index.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tablevault_pd.errors import StorageError, VaultBusy, VaultCorrupt, VaultError, VaultReadOnly
+from tablevault_pd.errors import VaultCorrupt, VaultError
 from tablevault_pd.store.embedded.code import reindex_code
-from tablevault_pd.store.engine import fork_guard as forks
-from tablevault_pd.store.engine import fts
+from tablevault_pd.store.engine import fts, text_tail
 from tablevault_pd.store.engine.fts_index import (
     DESCRIPTIONS_FROM,
-    ROWS_AT_ONCE,
     ROWS_BESIDE,
     SET_UPTO,
     UPTO,
     UPTO_ONE,
     Gap,
-    Places,
     add_rows,
     add_source,
-    complete,
     gaps,
     has_text,
     insert_texts,
@@ -39,10 +34,8 @@ from tablevault_pd.store.engine.fts_index import (
     merge_step,
     places_of,
     portions,
-    private_index,
-    search,
 )
-from tablevault_pd.store.engine.ranking import merge_hits
+from tablevault_pd.store.engine.text_tail import Tail
 from tablevault_pd.store.engine.threads import Background
 
 if TYPE_CHECKING:
@@ -124,15 +117,6 @@ def add_small(db: Connection, version: Version, parts: Sequence[Payload]) -> boo
     return True
 
 
-def _add_portion(db: Connection, key: tuple[int, int], start: int, tables: Sequence[pa.Table]) -> int:
-    """Index the rows from `start` on, unless they are indexed already. Up to where they are now."""
-    return _add_until(db, _never, key, start, tables)
-
-
-def _never() -> bool:
-    return False
-
-
 def _add_until(
     db: Connection,
     is_waited_for: Callable[[], bool],
@@ -140,12 +124,14 @@ def _add_until(
     start: int,
     tables: Sequence[pa.Table],
 ) -> int:
-    """As :func:`_add_portion`, but only as many rows as there are when another writer begins to wait."""
+    """Index the rows from `start` on until another writer begins to wait. Up to where they are indexed now."""
     row = db.execute(UPTO_ONE, key).fetchone()
-    if row and row[0] > start:
-        return int(row[0])
-    some = ROWS_AT_ONCE if is_waited_for is _never else ROWS_A_STEP
-    for step in (table.slice(at, some) for table in tables for at in range(0, table.num_rows, some)):
+    indexed = int(row[0]) if row else 0
+    if indexed != start:  # another process does the same, or has emptied the index
+        return indexed
+    for step in (
+        table.slice(at, ROWS_A_STEP) for table in tables for at in range(0, table.num_rows, ROWS_A_STEP)
+    ):
         add_rows(db, *key, start, step)
         start += step.num_rows
         if is_waited_for():
@@ -157,16 +143,6 @@ def _add_until(
 def _merge_until(db: Connection, is_waited_for: Callable[[], bool]) -> bool:
     """Merge a step. Whether to go on."""
     return merge_step(db) and not is_waited_for()
-
-
-def _not_indexed(db: Connection, contents: Sequence[tuple[Version, Pieces]]) -> list[Gap]:
-    """What these versions show and the index in the catalogue does not have."""
-    return gaps(contents, {row[:2]: row[2] for row in db.execute(UPTO).fetchall()})
-
-
-def _covers(covered: dict[tuple[int, int], tuple[int, int]], gap: Gap) -> bool:
-    low, high = covered.get(gap.key, (0, 0))
-    return low <= gap.low and gap.high <= high
 
 
 def _check(db: Connection) -> None:
@@ -191,23 +167,6 @@ def clear(db: Connection) -> None:
         add_description(db, key, text)
 
 
-# -- what is asked, as of one moment
-
-
-def _search_if_whole(
-    db: Connection,
-    covered: dict[tuple[int, int], tuple[int, int]],
-    contents: Sequence[tuple[Version, Pieces]],
-    query: Node,
-    places: Places,
-    scopes: Sequence[Scope],
-    k: int | None,
-) -> Hits | None:
-    """Search the index; None if a vacuum has emptied it since it was completed."""
-    whole = all(_covers(covered, gap) for gap in _not_indexed(db, contents))
-    return search(db, query, places, scopes, k) if whole else None
-
-
 # -- what is searched
 
 
@@ -220,9 +179,6 @@ class TextSearch:
 
     def _begin(self) -> None:
         self._pid = os.getpid()
-        self._lock = threading.RLock()
-        self._memory: Connection | None = None  # the index of what may not be written
-        self._in_memory: dict[tuple[int, int], tuple[int, int]] = {}  # which rows of a generation it covers
         self._waiting: list[Version] = []
         self._indexing = Background(self._index_waiting, "text")
 
@@ -232,13 +188,10 @@ class TextSearch:
             self._begin()
 
     def close(self) -> None:
-        """Stop the thread and close the index in memory."""
+        """Stop the thread."""
         self._begin_in_child()
         self._indexing.stop.set()
         self._indexing.join()
-        if self._memory is not None:
-            self._memory.close()
-            self._memory = None
 
     # -- completing the index
 
@@ -246,7 +199,7 @@ class TextSearch:
         """Have a thread index a version."""
         self._begin_in_child()
         self._waiting.append(version)
-        self._indexing.ask()  # where no thread can be started, the next search does the work
+        self._indexing.ask()
 
     def _index_waiting(self) -> None:
         while self._waiting and not self._indexing.stop.wait(IDLE_S):
@@ -254,43 +207,31 @@ class TextSearch:
             try:
                 self._complete(self._shown([version]), stop=self._indexing.stop)
             except (VaultError, OSError):
-                continue  # no call waits for this; a search tries again, and raises the error
+                continue  # no call waits for this, and a search scans what is lacking
 
     def _shown(self, versions: Sequence[Version]) -> list[tuple[Version, Pieces]]:
         return list(zip(versions, self._rows.pieces(versions), strict=True))
 
-    def _complete(
-        self, contents: Sequence[tuple[Version, Pieces]], stop: Flag | None = None
-    ) -> Connection | None:
-        """Index all that these versions show. What may not be written goes into memory, whose connection is returned."""
+    def _complete(self, contents: Sequence[tuple[Version, Pieces]], stop: Flag) -> None:
+        """Index all that these versions show."""
         with self._catalog.reading() as db:
-            lacking = _not_indexed(db, contents)
-        if not lacking:
-            return None
-        if not self._catalog.read_only:
-            try:
-                for gap in lacking:
-                    self._index(gap, stop)
-                return None
-            except (VaultBusy, StorageError, VaultReadOnly):
-                if stop is not None:
-                    raise
-        return self._index_in_memory(lacking)
+            lacking = gaps(contents, {row[:2]: row[2] for row in db.execute(UPTO).fetchall()})
+        for gap in lacking:
+            self._index(gap, stop)
 
-    def _index(self, gap: Gap, stop: Flag | None) -> None:
-        key, low, high = gap.key, gap.low, gap.high
-        while low < high:
-            rows = self._rows.rows_of_generation(gap.version, gap.generation, low, high, None)
-            for start, tables in portions(rows, ROWS_AT_ONCE if stop is None else ROWS_BESIDE):
-                if stop is None:
-                    low = self._catalog.write(_add_portion, key, start, tables)
-                elif self._yields(stop):
+    def _index(self, gap: Gap, stop: Flag) -> None:
+        key, low = gap.key, gap.low
+        while low < gap.high:
+            for start, tables in portions(self._rows_of(replace(gap, low=low)), ROWS_BESIDE):
+                if self._yields(stop):
                     return
-                else:
-                    low = self._catalog.write_beside(_add_until, key, start, tables)
-                    self._merge(stop)
+                low = self._catalog.write_beside(_add_until, key, start, tables)
+                self._merge(stop)
                 if low != start + sum(table.num_rows for table in tables):
                     break  # another writer waits, or does the same work: continue where it is
+
+    def _rows_of(self, gap: Gap) -> Iterator[Chunk]:
+        return self._rows.rows_of_generation(gap.version, gap.generation, gap.low, gap.high, None)
 
     def _merge(self, stop: Flag) -> None:
         """Merge what portions have left, until another writer comes."""
@@ -306,26 +247,6 @@ class TextSearch:
                 return False
         return True
 
-    def _index_in_memory(self, lacking: Sequence[Gap]) -> Connection:
-        # A call that this one interrupts may be adding to it; and what a vacuum took out of the index in the catalogue lies
-        # before what is here.
-        if (
-            self._memory is None
-            or self._memory.in_transaction
-            or any(gap.low < self._in_memory.get(gap.key, (gap.low,))[0] for gap in lacking)
-        ):
-            self._memory, self._in_memory = private_index(), {}
-        complete(self._memory, lacking, self._rows_of_gaps)
-        for gap in lacking:
-            low, high = self._in_memory.get(gap.key, (gap.low, gap.high))
-            self._in_memory[gap.key] = low, max(high, gap.high)
-        return self._memory
-
-    def _rows_of_gaps(self, lacking: Sequence[Gap]) -> Iterator[tuple[int, Chunk]]:
-        for number, gap in enumerate(lacking):
-            for chunk in self._rows.rows_of_generation(gap.version, gap.generation, gap.low, gap.high, None):
-                yield number, chunk
-
     # -- rows
 
     def search_text(self, query: Node, scopes: Sequence[Scope], *, k: int | None = None) -> Hits:
@@ -338,17 +259,12 @@ class TextSearch:
         ]
         contents = self._shown([scopes[number].version for number in with_text])
         places = places_of(with_text, contents)
-        while True:
-            with self._lock:  # the index in memory is one connection for all threads
-                memory = self._complete(contents)
-                parts = []
-                if memory is not None:
-                    with forks.no_fork:
-                        parts.append(search(memory, query, places, scopes, k))
-                covered = dict(self._in_memory) if memory is not None else {}
-            hits = self._catalog.snapshot(_search_if_whole, covered, contents, query, places, scopes, k)
-            if hits is not None:
-                return merge_hits([*parts, hits])
+        tail = Tail([], [])
+        while True:  # until nobody empties the index meanwhile
+            answer = self._catalog.snapshot(text_tail.search, contents, tail, query, places, scopes, k)
+            if not isinstance(answer, list):
+                return answer
+            tail = Tail.counted(query, answer, self._rows_of)
 
     # -- code and descriptions
 

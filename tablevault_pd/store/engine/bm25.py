@@ -73,9 +73,7 @@ class Texts:
             yield leaf, self._weight(leaf)
 
     def _weight(self, leaf: Leaf) -> float:
-        holding = self.holding[leaf]
-        weight = math.log((self.items - holding + 0.5) / (holding + 0.5)) if self.items > holding else 0.0
-        return weight if weight > 0.0 else LEAST
+        return weight_of(self.holding[leaf], self.items)
 
     def _part(self, leaf: Leaf, counted: np.ndarray) -> np.ndarray:
         """What a leaf adds to the scores."""
@@ -83,5 +81,23 @@ class Texts:
             return np.zeros(len(counted))
         weight = self._weight(leaf)
         average = self.words / self.items
-        saturated: np.ndarray = counted * (K1 + 1.0) / (counted + K1 * (1 - B + B * self.lengths / average))
+        saturated: np.ndarray = counted * (K1 + 1.0) / (counted + _size(self.lengths, average))
         return weight * saturated
+
+
+def weight_of(holding: int, items: int) -> float:
+    """What a leaf weighs that so many of all items have."""
+    weight = math.log((items - holding + 0.5) / (holding + 0.5)) if items > holding else 0.0
+    return weight if weight > 0.0 else LEAST
+
+
+def _size(lengths: np.ndarray, average: float) -> np.ndarray:
+    sizes: np.ndarray = K1 * (1 - B + B * lengths / average)
+    return sizes
+
+
+def counts_of(scores: np.ndarray, lengths: np.ndarray, weight: float, average: float) -> np.ndarray:
+    """How often a leaf of this weight is in texts that have these scores for it alone."""
+    share = scores / weight
+    counts: np.ndarray = np.rint(share * _size(lengths, average) / (K1 + 1.0 - share)).astype(np.int64)
+    return counts

@@ -53,11 +53,12 @@ _UNSPACED = re.compile(
     "\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff])"
 )
 _RUN = re.compile(f"({_UNSPACED.pattern[1:-1]}+)")
-# Characters that do not count: soft hyphens, joiners, directions, variants; accents that FTS5 does not remove by itself,
-# vowel points and the stretching stroke of Hebrew and Arabic. A blank of no width (U+200B) does count, it ends a word.
+# Characters that do not count: soft hyphens, joiners, directions, variants; accents, of which FTS5 does not remove all, and
+# makes a word without letters of one that stands alone; vowel points and the stretching stroke of Hebrew and Arabic. A blank
+# of no width (U+200B) does count, it ends a word.
 _IGNORED = re.compile(
     "[\u00ad\u034f\u061c\u180b-\u180e\u200c-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufe00-\ufe0f\ufeff"
-    "\U000e0100-\U000e01ef\u0332-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u0640\u064b-\u065f"
+    "\U000e0100-\U000e01ef\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u0640\u064b-\u065f"
     "\u0670\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed]"
 )
 _ASCII_LETTER = re.compile(r"[0-9A-Za-z]")

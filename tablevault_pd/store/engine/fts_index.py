@@ -1,4 +1,4 @@
-"""The text index of the embedded store in SQLite's FTS5: in its catalogue, or in a database in memory.
+"""The text index of the embedded store in SQLite's FTS5.
 
 Items of text are numbered in runs: item `i` of the row at ``start + n`` has the row id ``first + n * len(items) + i`` in
 ``prose`` and ``plain``, so that nothing is stored per row. Descriptions have row ids from DESCRIPTIONS_FROM on. The index
@@ -8,25 +8,24 @@ does not hold the texts. Another store has an index of its own, of the same item
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain, pairwise
-from sqlite3 import Connection
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tablevault_pd import frames
 from tablevault_pd.store import Chunk, Hits, Scope, Version
-from tablevault_pd.store.engine import fork_guard as forks
 from tablevault_pd.store.engine import fts
 from tablevault_pd.store.engine.fts import CODE, PLAIN, STEMMED
 from tablevault_pd.store.engine.ranking import ranked, take_hits
 from tablevault_pd.store.text_query import Leaf, Node, Prefix, matching_ids
 
 if TYPE_CHECKING:
+    from sqlite3 import Connection
+
     import pyarrow as pa
 
     from tablevault_pd.store.pieces import Pieces
@@ -63,8 +62,7 @@ CREATE VIRTUAL TABLE code_triples USING fts5(text, content='', tokenize='trigram
 """
 
 ROWS_BESIDE = 128  # so many in the background, where others are to wait for a few milliseconds at most
-ROWS_AT_ONCE = 5000  # … a larger one so many rows a transaction, so that no other writer waits for long
-BYTES_AT_ONCE = 4 << 20  # … or so many bytes of text
+BYTES_AT_ONCE = 4 << 20  # of text
 MERGE = (
     "INSERT INTO prose (prose, rank) VALUES ('merge', ?)",
     "INSERT INTO plain (plain, rank) VALUES ('merge', ?)",
@@ -182,8 +180,8 @@ def matching_sources(db: Connection, query: Node) -> np.ndarray:
     return matching_ids(query, lambda leaf: source_ids(db, leaf), lambda: _ids(db.execute(ALL_SOURCES)))
 
 
-def portions(chunks: Iterable[Chunk], most_rows: int = ROWS_AT_ONCE) -> Iterator[tuple[int, list[pa.Table]]]:
-    """Neighbouring rows, as many as one transaction is to index, with the address of the first; only their text."""
+def portions(chunks: Iterable[Chunk], most_rows: int) -> Iterator[tuple[int, list[pa.Table]]]:
+    """Neighbouring rows, as many as are worked on at once, with the address of the first; only their text."""
     start, rows, size = -1, 0, 0
     waiting: list[pa.Table] = []
     for chunk in chunks:
@@ -207,6 +205,9 @@ def portions(chunks: Iterable[Chunk], most_rows: int = ROWS_AT_ONCE) -> Iterator
 
 
 # -- what is searched
+
+
+Run = tuple[int, int, int, int, int, str]  #: as RUNS has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,18 +269,18 @@ def search(
     k: int | None,
 ) -> Hits:
     """The rows that match, best first. With `k`, the best matches are checked first, and more only if needed."""
-    runs = _visible_runs(db, places)
+    runs = visible_runs(db.execute(RUNS).fetchall(), places)
     if runs is None:
-        return ranked(*(np.empty(0, kind) for kind in (np.int64, np.int64, np.int64, np.float64)))
+        return no_hits()
     span = (int(runs.first[0]), runs.last)
     whole = fts.match(query)
     if whole is None:
         ids = matching(db, query, span)
-        return _located(ids, _scores(db, query, ids, span), runs, scopes)
+        return located(ids, _scores(db, query, ids, span), runs, scopes)
     limit = -1 if k is None or any(scope.keep is not None for scope in scopes) else k + FIRST_LOOK
     while True:
         ids, ranks = _pairs(db.execute(RANKED, (whole, *span, limit)))
-        hits = _located(ids, -ranks, runs, scopes)
+        hits = located(ids, -ranks, runs, scopes)
         if limit < 0 or len(ids) < limit:
             return hits
         sure = int(
@@ -303,23 +304,33 @@ def _scores(db: Connection, query: Node, ids: np.ndarray, span: tuple[int, int])
     return scores
 
 
-def _visible_runs(db: Connection, places: Places) -> _Runs | None:
-    rows = [row for row in db.execute(RUNS).fetchall() if (row[1], row[2]) in places]
+def no_hits() -> Hits:
+    """No rows at all."""
+    return ranked(*(np.empty(0, kind) for kind in (np.int64, np.int64, np.int64, np.float64)))
+
+
+def last_id(runs: Sequence[Run]) -> int:
+    """The highest row id of an item."""
+    return max((run[0] + run[4] * len(json.loads(run[5])) - 1 for run in runs[-1:]), default=0)
+
+
+def visible_runs(runs: Iterable[Run], places: Places) -> _Runs | None:
+    """Those of the runs, ascending, that some scope can see; None if there are none."""
+    rows = [row for row in runs if (row[1], row[2]) in places]
     if not rows:
         return None
-    items = [json.loads(row[5]) for row in rows]
     return _Runs(
         np.array([row[0] for row in rows], np.int64),
         np.array([row[3] for row in rows], np.int64),
         np.array([row[4] for row in rows], np.int64),
         np.array([row[2] for row in rows], np.int64),
-        items,
+        [json.loads(row[5]) for row in rows],
         [places[row[1], row[2]] for row in rows],
-        rows[-1][0] + rows[-1][4] * len(items[-1]) - 1,
+        last_id(rows),
     )
 
 
-def _located(ids: np.ndarray, scores: np.ndarray, runs: _Runs, scopes: Sequence[Scope]) -> Hits:
+def located(ids: np.ndarray, scores: np.ndarray, runs: _Runs, scopes: Sequence[Scope]) -> Hits:
     """The rows of the scopes that the items `ids` belong to."""
     run = np.searchsorted(runs.first, ids, side="right") - 1
     order = np.argsort(run, kind="stable")
@@ -361,9 +372,7 @@ def has_text(scope: Scope, schema: pa.Schema) -> bool:
     )
 
 
-# -- an index in memory
-
-RowsOf = Callable[[Sequence["Gap"]], Iterator[tuple[int, Chunk]]]  #: chunks, and which gap each is from
+# -- what an index lacks
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,6 +389,10 @@ class Gap:
         """Whose rows these are."""
         return self.version.list_id, self.generation
 
+    def holds(self, other: Gap) -> bool:
+        """Whether the rows of another gap of that generation are among these."""
+        return self.low <= other.low and other.high <= self.high
+
 
 def gaps(contents: Iterable[tuple[Version, Pieces]], upto: dict[tuple[int, int], int]) -> list[Gap]:
     """What is wanted and lies behind `upto`. A generation is indexed from its first row on, whoever shows those between."""
@@ -393,6 +406,7 @@ def gaps(contents: Iterable[tuple[Version, Pieces]], upto: dict[tuple[int, int],
     return list(lacking.values())
 
 
+RowsOf = Callable[[Gap], Iterable[Chunk]]
 Places = dict[tuple[int, int], list[Shown]]  #: by list and generation: which scopes show rows of it
 
 
@@ -404,35 +418,3 @@ def places_of(numbers: Sequence[int], contents: Sequence[tuple[Version, Pieces]]
         for generation, _ in pieces.ends():
             places.setdefault((version.list_id, generation), []).append(shown)
     return places
-
-
-def private_index() -> Connection:
-    """An empty index in memory."""
-    db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    db.executescript(ITEM_TABLES + ITEM_SETTINGS + CODE_TABLES)
-    return db
-
-
-def complete(db: Connection, lacking: Sequence[Gap], rows_of: RowsOf) -> None:
-    """Index the rows that are lacking. What fails halfway leaves the index as it was."""
-    indexed = {row[:2]: row[2] for row in db.execute(UPTO).fetchall()}
-    left = [
-        Gap(gap.version, gap.generation, max(gap.low, indexed.get(gap.key, gap.low)), gap.high)
-        for gap in lacking
-        if indexed.get(gap.key, gap.low) < gap.high
-    ]
-    if not left:
-        return
-    try:
-        db.execute("BEGIN")
-        for number, chunk in rows_of(left):
-            for start, tables in portions([chunk]):
-                for table in tables:
-                    with forks.no_fork:
-                        add_rows(db, *left[number].key, start, table)
-                    start += table.num_rows
-        for gap in left:
-            db.execute(SET_UPTO, (*gap.key, gap.high))
-        db.execute("COMMIT")
-    finally:
-        db.rollback()  # nothing, once committed
