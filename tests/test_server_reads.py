@@ -176,7 +176,6 @@ def test_a_check_in_small_pages_tells_the_same(monkeypatch: pytest.MonkeyPatch) 
             assert len(list(database.aql.execute(statement, bind_vars=place))) == 1
         told = []
         for page, items in ((1000, 500_000), (1, 1), (2, 3), (3, 1)):
-            monkeypatch.setattr(check, "PAGE", page)
             monkeypatch.setattr(strays, "PAGE", page)
             monkeypatch.setattr(check, "MOST_ITEMS", items)
             told.append(sorted(map(repr, store.check())))

@@ -809,7 +809,9 @@ def test_vacuum_frees_what_no_kept_version_shows(store: Store) -> None:
     act(store, "a", "restore", target=1)
     put(store, "b", numbers(5))
     act(store, "b", "delete")
-    planned = store.vacuum(keep=1, deleted=True)
+    steps: list[int] = []
+    planned = store.vacuum(keep=1, deleted=True, progress=steps.append)
+    assert steps == [1, 1]  # a step for each list
     assert [(f.what, f.list, f.versions, f.rows) for f in planned] == [
         ("rows", "a", (2, 3), 4),
         ("deleted list", "b", (1, 2), 1),

@@ -29,7 +29,9 @@ class MaintenanceStore(Protocol):
     def compact(self, name: str | None = None, *, progress: Progress | None = None) -> list[Compacted]:
         """Merge small parts of one list, or of all. Positions, versions and who wrote what stay as they are."""
 
-    def vacuum(self, *, keep: int = 1, deleted: bool = False, dry_run: bool = True) -> list[Freed]:
+    def vacuum(
+        self, *, keep: int = 1, deleted: bool = False, dry_run: bool = True, progress: Progress | None = None
+    ) -> list[Freed]:
         """Remove rows that none of the newest `keep` versions of their list shows, kept files without rows, and strays.
 
         A delete makes a version that shows no rows, and does not count. With `deleted`, deleted lists keep no version.

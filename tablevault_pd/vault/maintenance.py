@@ -133,9 +133,9 @@ class Maintenance(VaultPart):
         if not validate.flag(dry_run, "dry_run"):
             self._check_writable()
             align_all(self.store)
-        return maintenance_reports.vacuumed(
-            self.store.vacuum(keep=keep, deleted=deleted, dry_run=dry_run), removed=not dry_run
-        )
+        with Bar("vacuuming", unit="lists") as bar:
+            freed = self.store.vacuum(keep=keep, deleted=deleted, dry_run=dry_run, progress=bar)
+        return maintenance_reports.vacuumed(freed, removed=not dry_run)
 
     def backup(self, path: str | os.PathLike[str]) -> pd.DataFrame:
         """Copy the whole vault to a folder, which is a vault like this one, while others go on reading and writing.

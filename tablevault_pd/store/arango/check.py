@@ -10,35 +10,18 @@ from typing import TYPE_CHECKING, Any
 from tablevault_pd.errors import FileMissing, VaultCorrupt, VaultError
 from tablevault_pd.store import Problem
 from tablevault_pd.store.arango.claims import check_claims
-from tablevault_pd.store.arango.strays import KEPT_AFTER, PAGE, pages, strays
-from tablevault_pd.store.arango.versions import BATCHES_BY_KEY, WHOLE_BATCH, version_of
+from tablevault_pd.store.arango.strays import KEPT_AFTER, batch_pages, pages, strays
+from tablevault_pd.store.arango.versions import BATCHES_BY_KEY, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from tablevault_pd.store import Progress, Version
-    from tablevault_pd.store.arango.client import Client
     from tablevault_pd.store.arango.parts import VaultParts
 
 MOST_ITEMS = 500_000  # items that one statement counts, but for a batch of more
 
 # All statements: 3.12; nothing in them is newer than 3.8. The number of items is told by an index alone: payloads are large.
-BATCHES_AFTER = f"""
-LET same = (
-  FOR b IN tv_batches
-    FILTER @list > 0 AND b.list == @list AND b.version > @version
-    SORT b.version LIMIT @page
-    RETURN b
-)
-LET others = (
-  FOR b IN tv_batches
-    FILTER b.list > @list
-    SORT b.list, b.version LIMIT @page
-    RETURN b
-)
-FOR b IN SLICE(APPEND(same, others), 0, @page)
-  RETURN {WHOLE_BATCH}
-"""
 ITEMS_OF = """
 RETURN {
   tv_payloads: (FOR i IN tv_payloads FILTER i.batch IN @keys COLLECT batch = i.batch WITH COUNT INTO n RETURN [batch, n]),
@@ -86,7 +69,7 @@ def _batches(vault: VaultParts, progress: Progress | None) -> Iterator[Problem]:
     """What is wrong with commits and their rows, one list after the other."""
     shared = _Shared(set(vault.client.query(SCHEMA_KEYS)), set(vault.client.query(DICTIONARY_DIGESTS)))
     history = _ListChecks()
-    for page in _batch_pages(vault.client):
+    for page in batch_pages(vault.client):
         short, unworded = _lacking(vault, page, _items), _lacking(vault, page, _words)
         for batch in page:
             if batch["list"] != history.list_id:
@@ -105,16 +88,6 @@ def _batches(vault: VaultParts, progress: Progress | None) -> Iterator[Problem]:
         if progress:
             progress(len(page))
     yield from history.decoded(vault, progress)
-
-
-def _batch_pages(client: Client) -> Iterator[list[Document]]:
-    """All batches by list and version."""
-    place = {"list": 0, "version": 0}
-    while page := client.query(BATCHES_AFTER, binds=place, page=PAGE):
-        yield page
-        if len(page) < PAGE:
-            return
-        place = {"list": page[-1]["list"], "version": page[-1]["version"]}
 
 
 @dataclass(frozen=True, slots=True)

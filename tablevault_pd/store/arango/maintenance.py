@@ -35,11 +35,13 @@ class MaintenanceTasks:
         self._vault.client.writable()
         return []
 
-    def vacuum(self, *, keep: int = 1, deleted: bool = False, dry_run: bool = True) -> list[Freed]:
+    def vacuum(
+        self, *, keep: int = 1, deleted: bool = False, dry_run: bool = True, progress: Progress | None = None
+    ) -> list[Freed]:
         """Remove what no kept version shows."""
         if not dry_run:
             self._vault.client.writable()
-        return vacuum(self._vault, keep=keep, deleted=deleted, dry_run=dry_run)
+        return vacuum(self._vault, keep=keep, deleted=deleted, dry_run=dry_run, progress=progress)
 
     def back_up(self, folder: Path) -> None:
         """Return None: a database has no files that could be copied."""

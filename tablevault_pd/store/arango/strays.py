@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tablevault_pd.store import Problem
 from tablevault_pd.store.arango.layout import BLOBS, DESCRIPTIONS, DETAILS, EDGES, ITEMS
 from tablevault_pd.store.arango.stage import remove_items, staged_ms
+from tablevault_pd.store.arango.versions import WHOLE_BATCH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,6 +28,22 @@ FOR i IN @@items
   SORT batch
   LIMIT @page
   RETURN [batch, n]
+"""
+BATCHES_AFTER = f"""
+LET same = (
+  FOR b IN tv_batches
+    FILTER @list > 0 AND b.list == @list AND b.version > @version
+    SORT b.version LIMIT @page
+    RETURN b
+)
+LET others = (
+  FOR b IN tv_batches
+    FILTER b.list > @list
+    SORT b.list, b.version LIMIT @page
+    RETURN b
+)
+FOR b IN SLICE(APPEND(same, others), 0, @page)
+  RETURN {WHOLE_BATCH}
 """
 UPLOADS_AFTER = """
 FOR b IN tv_blobs
@@ -59,6 +76,16 @@ def pages(client: Client, statement: str, key: Callable[[Any], str], **values: A
         if len(rows) < PAGE:
             return
         after = key(rows[-1])
+
+
+def batch_pages(client: Client) -> Iterator[list[dict[str, Any]]]:
+    """All batches by list and version."""
+    place = {"list": 0, "version": 0}
+    while page := client.query(BATCHES_AFTER, binds=place, page=PAGE):
+        yield page
+        if len(page) < PAGE:
+            return
+        place = {"list": page[-1]["list"], "version": page[-1]["version"]}
 
 
 def strays(vault: VaultParts, *, fix: bool) -> Iterator[Problem]:

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections import defaultdict
+from itertools import chain, groupby
+from operator import attrgetter, itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from tablevault_pd.store import Freed
 from tablevault_pd.store.arango.client import all_of
 from tablevault_pd.store.arango.layout import BATCHES, BLOBS, ITEMS, LISTS, VERSION_NAMES
-from tablevault_pd.store.arango.names import NAMED_OF
+from tablevault_pd.store.arango.names import LIST_NAMES, NAMED_OF
 from tablevault_pd.store.arango.stage import remove_items
-from tablevault_pd.store.arango.strays import NOW, REMOVE_UPLOADS, is_old, stray_items, sweep
+from tablevault_pd.store.arango.strays import NOW, REMOVE_UPLOADS, batch_pages, is_old, stray_items, sweep
 from tablevault_pd.store.arango.versions import version_of
-from tablevault_pd.store.engine.name_rules import kept_by_name
+from tablevault_pd.store.engine.vacuuming import StoredParts, vacuum_plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tablevault_pd.store import Version
+    from tablevault_pd.store import Progress
     from tablevault_pd.store.arango.parts import VaultParts
 
 # All statements: 3.12; nothing in them is newer than 3.8.
 SHAPES_OF = """
 FOR b IN tv_batches FILTER b.list == @list SORT b.version RETURN UNSET(b, "parts", "pieces", "reads")
 """
+ALL_NAMED = "FOR n IN tv_version_names RETURN DISTINCT [n.list, n.version]"
 # Content that no cell of a file column names, and that nobody has kept or found to be kept since @before.
 UNUSED = """
 LET used = (FOR p IN tv_payloads FILTER p.named == true FOR f IN p.files RETURN DISTINCT f)
@@ -53,17 +57,37 @@ FOR l IN tv_lists
 """
 
 
-def vacuum(vault: VaultParts, *, keep: int, deleted: bool, dry_run: bool) -> list[Freed]:
+Document = dict[str, Any]
+
+
+class _VacuumPlan(NamedTuple):
+    """What a vacuum takes from one list."""
+
+    freed: list[Freed]
+    gone: list[str]  #: the keys of batches whose versions lose rows
+    emptied: list[Document]  #: batches whose own rows go
+
+
+def vacuum(
+    vault: VaultParts, *, keep: int, deleted: bool, dry_run: bool, progress: Progress | None
+) -> list[Freed]:
     """Remove the rows that no kept version shows, then strays."""
     freed = []
-    for state in vault.versions.lists():
-        head = state.head
-        if dry_run:
-            batches = vault.client.query(SHAPES_OF, list=head.list_id, batch_rows=1000)
-            named = vault.client.query(NAMED_OF, list=head.list_id)
-            freed += _plan(vault, head, batches, named, keep, deleted)[0]
-        else:
-            freed += _vacuum_list(vault, head, keep, deleted)
+    names = dict(vault.client.query(LIST_NAMES))
+    named: dict[int, list[int]] = defaultdict(list)
+    for list_id, version in vault.client.query(ALL_NAMED):
+        named[list_id].append(version)
+    every = chain.from_iterable(batch_pages(vault.client))
+    for list_id, group in groupby(every, key=itemgetter("list")):
+        batches = list(group)
+        name = names.get(list_id, batches[-1]["name"])
+        plan = _plan(vault, name, batches, named[list_id], keep, deleted)
+        if plan.emptied and not dry_run:
+            plan = _vacuum_list(vault, name, list_id, keep, deleted)
+        freed += plan.freed
+        if progress:
+            progress(1)
+    freed.sort(key=attrgetter("list"))
     [now] = vault.client.query(NOW)
     freed += _unused_files(vault, now, dry_run=dry_run)
     for stray in stray_items(vault):
@@ -87,74 +111,52 @@ def _unused_files(vault: VaultParts, now_ms: int, *, dry_run: bool) -> Iterator[
         yield Freed("kept file", None, (), 0, whole["size_bytes"], f"{BLOBS}/{whole['_key']}")
 
 
-def _vacuum_list(vault: VaultParts, head: Version, keep: int, deleted: bool) -> list[Freed]:
+def _vacuum_list(vault: VaultParts, name: str, list_id: int, keep: int, deleted: bool) -> _VacuumPlan:
     """Mark first, in a transaction that excludes restores of this list; remove items afterwards."""
 
-    def work(handle: Any) -> tuple[list[Freed], list[str]]:
-        all_of(handle, TOUCH, {"list": head.list_id, "token": "vacuum"})
-        batches = all_of(handle, SHAPES_OF, {"list": head.list_id}, 1000)
-        named = all_of(handle, NAMED_OF, {"list": head.list_id})
-        freed, gone, emptied = _plan(vault, head, batches, named, keep, deleted)
-        if emptied:
-            all_of(handle, MARK, {"gone": gone, "emptied": emptied})
-            all_of(handle, LOSE, {"list": head.list_id, "lost": _held(batches, emptied)})
-        return freed, emptied
+    def work(handle: Any) -> _VacuumPlan:
+        all_of(handle, TOUCH, {"list": list_id, "token": "vacuum"})
+        batches = all_of(handle, SHAPES_OF, {"list": list_id}, 1000)
+        named = all_of(handle, NAMED_OF, {"list": list_id})
+        plan = _plan(vault, name, batches, named, keep, deleted)
+        if plan.emptied:
+            keys = [batch["_key"] for batch in plan.emptied]
+            all_of(handle, MARK, {"gone": plan.gone, "emptied": keys})
+            all_of(handle, LOSE, {"list": list_id, "lost": _held(plan.emptied)})
+        return plan
 
-    freed, emptied = vault.client.transact((LISTS, BATCHES, VERSION_NAMES), work)
-    for at in range(0, len(emptied), 100):
+    plan = vault.client.transact((LISTS, BATCHES, VERSION_NAMES), work)
+    keys = [batch["_key"] for batch in plan.emptied]
+    for at in range(0, len(keys), 100):
         for collection in ITEMS:
-            remove_items(vault.client, collection, emptied[at : at + 100])
-    return freed
+            remove_items(vault.client, collection, keys[at : at + 100])
+    return plan
 
 
-def _held(batches: list[dict[str, Any]], keys: list[str]) -> list[int]:
+def _plan(
+    vault: VaultParts, name: str, batches: list[Document], named: list[int], keep: int, deleted: bool
+) -> _VacuumPlan:
+    """What to free of a list: the batches whose rows no kept version shows."""
+    keys = {batch["version"]: batch["_key"] for batch in batches}
+    versions = [version_of({**batch, "name": name}) for batch in batches]
+    present = [version for version in versions if not version.gone]
+    pieces = {version.version: one for version, one in zip(present, vault.rows.pieces(present), strict=True)}
+    filled = [batch for batch in batches if batch["rows"] and not batch["emptied"]]
+    filled.sort(key=itemgetter("generation", "start"))
+    columns = ("generation", "start", "rows", "bytes")
+    parts = StoredParts(*(np.array([batch[column] for batch in filled], np.int64) for column in columns))
+    freed, gone, doomed = vacuum_plan(
+        versions, named, parts, lambda some: [pieces[one.version] for one in some], keep=keep, deleted=deleted
+    )
+    return _VacuumPlan(freed, [keys[one.version] for one in gone], [filled[at] for at in doomed.tolist()])
+
+
+def _held(batches: list[Document]) -> list[int]:
     """What some batches have that :func:`so_far` counts and a vacuum removes: bytes, batches with texts, texts, words."""
-    some = [batch for batch in batches if batch["_key"] in keys]
-    texts = [batch for batch in some if batch.get("text_items")]
+    texts = [batch for batch in batches if batch.get("text_items")]
     return [
-        sum(batch["bytes"] for batch in some),
+        sum(batch["bytes"] for batch in batches),
         len(texts),
         sum(batch["text_items"] for batch in texts),
         sum(batch["text_words"] for batch in texts),
     ]
-
-
-def _plan(
-    vault: VaultParts,
-    head: Version,
-    batches: list[dict[str, Any]],
-    named: list[int],
-    keep: int,
-    deleted: bool,
-) -> tuple[list[Freed], list[str], list[str]]:
-    """What to free, the batches whose versions lose rows by it, and those whose own rows go."""
-    whole = deleted and batches[-1]["operation"] == "delete"
-    newest = [] if whole else [batch for batch in batches if batch["operation"] != "delete"][-keep:]
-    spared = kept_by_name(head.list, named, [batch["version"] for batch in newest])
-    retained = newest + [batch for batch in batches if batch["version"] in named]
-    filled = [batch for batch in batches if batch["rows"] and not batch["emptied"]]
-    needed = set().union(*_batches_shown(vault, [batch for batch in retained if not batch["gone"]], filled))
-    doomed = [batch for at, batch in enumerate(filled) if at not in needed]
-    if not doomed:
-        return spared, [], []
-    present = [batch for batch in batches if not batch["gone"]]
-    losing = _batches_shown(vault, present, doomed)
-    gone = [batch for batch, lost in zip(present, losing, strict=True) if lost]
-    numbers = tuple(batch["version"] for batch in gone)
-    rows, size = sum(batch["rows"] for batch in doomed), sum(batch["bytes"] for batch in doomed)
-    freed = Freed("deleted list" if whole and not named else "rows", head.list, numbers, rows, size)
-    return [freed, *spared], [batch["_key"] for batch in gone], [batch["_key"] for batch in doomed]
-
-
-def _batches_shown(
-    vault: VaultParts, shown: list[dict[str, Any]], batches: list[dict[str, Any]]
-) -> Iterator[set[int]]:
-    """For each version `shown` the numbers of those `batches` that it shows rows of."""
-    ordered = sorted(range(len(batches)), key=lambda at: (batches[at]["generation"], batches[at]["start"]))
-    generation, start, rows = (
-        np.array([batches[at][name] for at in ordered], np.int64) for name in ("generation", "start", "rows")
-    )
-    for pieces in vault.rows.pieces([version_of(batch) for batch in shown]):
-        yield {
-            ordered[number] for number in np.unique(pieces.runs(generation, start, start + rows)[0]).tolist()
-        }

@@ -36,9 +36,11 @@ class MaintenanceTasks:
         """Merge small parts."""
         return compact(self._vault, name, progress=progress)
 
-    def vacuum(self, *, keep: int = 1, deleted: bool = False, dry_run: bool = True) -> list[Freed]:
+    def vacuum(
+        self, *, keep: int = 1, deleted: bool = False, dry_run: bool = True, progress: Progress | None = None
+    ) -> list[Freed]:
         """Remove what no kept version shows."""
-        return vacuum(self._vault, keep=keep, deleted=deleted, dry_run=dry_run)
+        return vacuum(self._vault, keep=keep, deleted=deleted, dry_run=dry_run, progress=progress)
 
     def back_up(self, folder: Path) -> list[Problem]:
         """Copy the vault to an empty folder, and check the copy."""

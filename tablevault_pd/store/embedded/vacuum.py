@@ -13,7 +13,7 @@ from tablevault_pd.store.embedded.compact import DELETE_SEGMENT, Row, paths_of
 from tablevault_pd.store.embedded.lockfile import LockFile, close_all
 from tablevault_pd.store.embedded.names import NAMED_OF
 from tablevault_pd.store.embedded.strays import hold, strays, unlink
-from tablevault_pd.store.engine.name_rules import kept_by_name
+from tablevault_pd.store.engine.vacuuming import StoredParts, vacuum_plan
 from tablevault_pd.store.pieces import Pieces
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from sqlite3 import Connection
 
+    from tablevault_pd.store import Progress
     from tablevault_pd.store.embedded.parts import VaultParts
 
 SEGMENTS_OF_LIST = """
@@ -45,7 +46,9 @@ class _VacuumPlan:
     doomed: list[Row]  #: the parts that hold those rows
 
 
-def vacuum(vault: VaultParts, *, keep: int, deleted: bool, dry_run: bool) -> list[Freed]:
+def vacuum(
+    vault: VaultParts, *, keep: int, deleted: bool, dry_run: bool, progress: Progress | None
+) -> list[Freed]:
     """Remove the rows and the files that no kept version shows, then strays, and give free space back."""
     freed: list[Freed] = []
     emptied: set[tuple[int, int]] = set()
@@ -55,6 +58,8 @@ def vacuum(vault: VaultParts, *, keep: int, deleted: bool, dry_run: bool) -> lis
         freed += plan.freed
         emptied |= {(version.list_id, version.version) for version in plan.emptied}
         doomed += paths_of(vault, plan.doomed)
+        if progress:
+            progress(1)
     freed += _unused_files(vault, emptied, dry_run=dry_run)
     if not dry_run:
         unlink_locked(vault, doomed)
@@ -118,32 +123,17 @@ def _carry_out(db: Connection, vault: VaultParts, head: Version, keep: int, dele
 
 def _plan(vault: VaultParts, head: Version, keep: int, deleted: bool) -> _VacuumPlan:
     versions = vault.versions.versions(head.list)
-    whole = deleted and versions[-1].deleted
-    newest = [] if whole else [version for version in versions if not version.deleted][-keep:]
     with vault.catalog.reading() as db:
         rows = db.execute(SEGMENTS_OF_LIST, (head.list_id,)).fetchall()
         named = {number for (number,) in db.execute(NAMED_OF, (head.list_id,)).fetchall()}
-    by_name = kept_by_name(head.list, named, [version.version for version in newest])
-    remaining = newest + [version for version in versions if version.version in named]
-    needed = {at for version in remaining if not version.gone for at in _segments_shown(vault, version, rows)}
-    doomed = [row for at, row in enumerate(rows) if at not in needed]
+    parts = StoredParts(*(np.array([row[at] for row in rows], np.int64) for at in (-1, 1, 2, 6)))
+    plan = vacuum_plan(versions, named, parts, vault.versions.pieces, keep=keep, deleted=deleted)
+    doomed = set(plan.doomed.tolist())
     if not doomed:
-        return _VacuumPlan(by_name, [], [], [])
-    gone = [version for version in versions if not version.gone and _segments_shown(vault, version, doomed)]
-    left = Pieces.of((row[-1], row[1], row[1] + row[2]) for at, row in enumerate(rows) if at in needed)
+        return _VacuumPlan(plan.freed, [], [], [])
+    left = Pieces.of((row[-1], row[1], row[1] + row[2]) for at, row in enumerate(rows) if at not in doomed)
     emptied = [version for version in versions if version.rows and not _is_stored(version, left)]
-    numbers = tuple(version.version for version in gone)
-    count, size = sum(row[2] for row in doomed), sum(row[6] for row in doomed)
-    freed = Freed("deleted list" if whole and not named else "rows", head.list, numbers, count, size)
-    return _VacuumPlan([freed, *by_name], gone, emptied, doomed)
-
-
-def _segments_shown(vault: VaultParts, version: Version, rows: Sequence[Row]) -> list[int]:
-    """The numbers of those segments that hold a row which a version shows."""
-    start, count, generation = (np.array([row[at] for row in rows], np.int64) for at in (1, 2, -1))
-    [pieces] = vault.versions.pieces([version])
-    numbers: list[int] = np.unique(pieces.runs(generation, start, start + count)[0]).tolist()
-    return numbers
+    return _VacuumPlan(plan.freed, plan.gone, emptied, [rows[at] for at in sorted(doomed)])
 
 
 def _is_stored(version: Version, left: Pieces) -> bool:
