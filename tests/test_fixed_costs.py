@@ -20,17 +20,18 @@ import pytest
 
 import tablevault_pd as tv
 from tablevault_pd import frames
-from tablevault_pd.capture import environment
+from tablevault_pd.capture import environment, returned
 from tablevault_pd.saving.commit import new_token
 from tablevault_pd.session import environment as session_environment
 from tablevault_pd.session.environment import EnvironmentCapture
 from tablevault_pd.store import Batch, Session
-from tablevault_pd.store.embedded import fsio
+from tablevault_pd.store.embedded import fsio, journal
 from tablevault_pd.store.embedded.lockfile import LockFile
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
+    from types import FrameType
 
 
 @pytest.fixture
@@ -410,6 +411,31 @@ def test_others_run_between_packages_unless_somebody_waits(monkeypatch: pytest.M
     capture.take(at_once=True)
     capture._let_others_run()
     assert pauses == [session_environment.PAUSE_S]
+
+
+def test_a_vault_that_is_connected_reads_the_newest_mark_alone(
+    vault: tv.Vault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        vault.append("numbers", {"n": number})
+    entries: list[journal.Entry | None] = []
+    read = journal._entry
+
+    def entry(line: bytes) -> journal.Entry | None:
+        entries.append(read(line))
+        return entries[-1]
+
+    monkeypatch.setattr(journal, "_entry", entry)
+    vault.close()
+    with tv.connect(tmp_path / "vault", session=False):
+        assert [(mark.list, mark.version) for mark in entries if mark] == [("numbers", 20)]
+
+
+def test_a_script_that_raises_nothing_is_not_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames_of: list[FrameType] = []
+    exec("frames_of.append(sys._getframe())", {"frames_of": frames_of, "sys": sys})
+    monkeypatch.setattr(returned, "dis", None)
+    assert returned.running_calls(frames_of) == []
 
 
 def test_git_is_asked_once_and_while_a_session_begins(

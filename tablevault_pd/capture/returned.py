@@ -9,13 +9,14 @@ import ast
 import dis
 import inspect
 import linecache
-from itertools import pairwise
+from itertools import islice, pairwise
 from types import CodeType, FrameType, FunctionType
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_RAISE = dis.opmap["RAISE_VARARGS"]
 _RETURN = ("RETURN_VALUE", "RETURN_CONST")
 _CONSTANT = ("LOAD_CONST", "LOAD_SMALL_INT")
 _LOCAL = ("LOAD_FAST", "LOAD_FAST_BORROW", "LOAD_FAST_CHECK")
@@ -34,12 +35,16 @@ def running_calls(stack: Sequence[FrameType]) -> list[Called]:
     None otherwise: a frame that is kept keeps its variables. Nor any behind a function that is not called by its name.
     """
     script = stack[0]
-    coming = [
+    if (
+        _RAISE not in script.f_code.co_code[script.f_lasti :: 2]
+    ):  # to list all instructions of a script takes a while
+        return []
+    coming = (
         instruction.opname
         for instruction in dis.get_instructions(script.f_code)
-        if instruction.offset > script.f_lasti
-    ]
-    if [name for name in coming if name != "PRECALL"][:2] != ["CALL", "RAISE_VARARGS"]:
+        if instruction.offset > script.f_lasti and instruction.opname != "PRECALL"
+    )
+    if list(islice(coming, 2)) != ["CALL", "RAISE_VARARGS"]:
         return []
     calls: list[Called] = []
     for caller, frame in pairwise(stack):

@@ -139,10 +139,11 @@ class Journal:
         try:
             with io.open_to_read(self._path) as file:
                 file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
-                entries = _parsed(file.read())
+                lines = file.read().split(b"\n")
         except OSError:
             return True
-        return not entries or not _missing(catalog, entries[-1:])
+        newest = next(filter(None, map(_entry, reversed(lines))), None)
+        return newest is None or not _missing(catalog, [newest])
 
     def lost(self, catalog: SqliteCatalog) -> LostCommits:
         """Commits that left a mark, or were noticed before, and are not in the catalogue."""
@@ -221,17 +222,14 @@ def _unmarked(catalog: SqliteCatalog, lost: Iterable[Entry]) -> list[Entry]:
 
 
 def _parsed(data: bytes) -> list[Entry]:
-    entries = []
-    for line in data.split(b"\n"):
-        mark, _, body = line.partition(b" ")
-        entry = _entry(body) if body and mark == _mark(body) else None
-        if entry is not None:
-            entries.append(entry)
-    return entries
+    return list(filter(None, map(_entry, data.split(b"\n"))))
 
 
-def _entry(body: bytes) -> Entry | None:
-    """The entry of a line; None for one that this library did not write, whatever its checksum."""
+def _entry(line: bytes) -> Entry | None:
+    """The entry of a line; None for one that was cut, or that this library did not write, whatever its checksum."""
+    mark, _, body = line.partition(b" ")
+    if not body or mark != _mark(body):
+        return None
     try:
         name, version, token, rows, files = json.loads(body)
     except (ValueError, TypeError):
