@@ -368,6 +368,44 @@ def test_a_module_that_is_handed_around_counts_whole():
         ["def eval(x): return x + K", "K = 1", "out(eval(1 + 1))"],
         ["def make():\n  n = []\n  def up():\n    n.append(1)\n    return [*n]\n  return up", "u = make()", "a = u()", "out(u())"],
         ["def gen(k=3):\n  k += 1\n  yield from range(k)", "it = gen()", "next(it)", "out(next(it))"],
+        # items, loops, displays and captures share objects
+        ["d = {'x': []}", "rows = d['x']", "rows.append(1)", "out(d)"],
+        ["d = {'x': {'y': []}}", "rows = d['x']['y']", "rows.append(1)", "out(d)"],
+        ["d = {}", "rows = d.setdefault('x', [])", "more = rows", "more.append(1)", "out(d)"],
+        ["d = {'x': {}}", "row = d['x']", "row['y'] = 1", "again = d['x']", "out(again)"],
+        ["a = [1]", "d = {'x': a}", "a.append(2)", "out(d)"],
+        ["a = [1]", "d = {'x': a}", "d['x'].append(2)", "out(a)"],
+        ["a = [1]", "d = {'x': [0, a]}", "l = d['x']", "l[1].append(3)", "out(a)"],
+        ["a = {}", "rows = []", "rows.append(a)", "a['x'] = 1", "out(rows)"],
+        ["a = {}", "d = {}", "d['k'] = a", "a['x'] = 1", "out(d)"],
+        ["d = {'x': [1], 'y': [2]}", "for key, rows in d.items():\n  rows.append(3)", "out(d)"],
+        ["l = [[1], [2]]", "for i, row in enumerate(l):\n  row[0] = i", "out(l)"],
+        ["l = [[1]]", "m = [[3]]", "for a, b in zip(l, m):\n  a.extend(b)", "out(l)"],
+        ["l = [[1], [2]]", "a, b = l", "a.append(3)", "out(l)"],
+        ["l = [[1], [2]]", "[r.append(0) for r in l]", "out(l)"],
+        ["p = {'a': [1]}", "match p:\n  case {'a': rows}:\n    rows.append(2)", "out(p)"],
+        ["import numpy as np", "a = np.zeros(3)", "b = a[1:]", "b[0] = 1", "out(a.tolist())"],
+        ["a = [1]", "b = a", "b += [2]", "out(a)"],
+        ["a = b = []", "a.append(1)", "out(b)"],
+        ["a = []", "b, c = a, 1", "b.append(1)", "out(a)"],
+        ["a = []", "b = a if True else None", "b.append(1)", "out(a)"],
+        ["a = []", "b = (c := a)", "(d := b).append(2)", "out(a)"],
+        ["import io, contextlib", "f = io.StringIO()", "with contextlib.redirect_stdout(f):\n  print('x')", "out(f.getvalue())"],
+        ["import io", "f = io.StringIO()", "n = f.write('x')", "out(f.getvalue())"],
+        ["import io", "f = io.StringIO()", "with f as g:\n  g.write('x')\n  text = g.getvalue()", "out(text)"],
+        # so they do inside of functions, and what functions return
+        ["def add(d, k):\n  r = d[k]\n  r.append(1)", "d = {'x': []}", "add(d, 'x')", "out(d)"],
+        ["def add(d):\n  for r in d:\n    r.append(1)", "d = [[]]", "add(d)", "out(d)"],
+        ["def add(d):\n  e = d\n  e['x'] = 1", "d = {}", "add(d)", "out(d)"],
+        ["def add(*ds):\n  for d in ds: d.append(1)", "d = []", "add(d, d)", "out(d)"],
+        ["def add(**ds):\n  ds['a'].append(1)", "d = []", "add(a=d)", "out(d)"],
+        ["def get(d): return d['x']", "d = {'x': []}", "rows = get(d)", "rows.append(1)", "out(d)"],
+        ["def same(d, k):\n  d['k'] = k\n  return d", "d = {}", "e = same(d, 1)", "e['l'] = 2", "out(d)"],
+        ["def add(d): d.append(1)", "ds = [[], []]", "for d in ds: add(d)", "out(ds)"],
+        ["def add(d): d.append(1)", "d = []", "x = [add(d) for _ in range(2)]", "out(d)"],
+        ["class A:\n  def __enter__(self):\n    self.n = 1\n  def __exit__(self, *a): self.n = 2", "a = A()", "with a: pass", "out(a.n)"],
+        ["class A:\n  n = 0\n  def __call__(self): self.n += 1", "a = A()", "x = a()", "out(a.n)"],
+        ["class A:\n  n = 0\n  @classmethod\n  def up(cls): cls.n += 1", "x = A.up()", "out(A.n)"],
     ],
     ids=lambda program: program[-2][:30],
 )  # fmt: skip
@@ -383,6 +421,69 @@ def test_a_slice_that_runs_alone_makes_what_the_program_made(program):
     slice_ = lines(Slicer(cells(*aside, *program)))
     assert made(slice_) == made(program)
     assert not set(aside) & set(slice_)
+
+
+# (program, what of it changes a copy or something else: it is not in the slice of the last line)
+ASIDE = [
+    ("df = load()\nsub = df[df.x > 1]\nsub['y'] = 2\nsave(df)", "sub['y'] = 2"),
+    ("df = load()\ncol = df['a']\ncol[0] = 2\nsave(df)", "col[0] = 2"),
+    ("df = load()\nsub = df[['a', 'b']]\nsub.loc[0] = 2\nsave(df)", "sub.loc[0] = 2"),
+    (
+        "df = load()\nfor name, group in df.groupby('a'):\n    group['y'] = 2\nsave(df)",
+        "for name, group in df.groupby('a'):\n    group['y'] = 2",
+    ),
+    (
+        "df = load()\nfor i, row in df.iterrows():\n    row['y'] = 2\nsave(df)",
+        "for i, row in df.iterrows():\n    row['y'] = 2",
+    ),
+    (
+        "def clean(df):\n    df = df.copy()\n    df['y'] = 1\n    return df\ndf = load()\nx = clean(df)\nsave(df)",
+        "x = clean(df)",
+    ),
+    (
+        "def clean(df):\n    df = df[df.x > 0]\n    df['y'] = 1\n    return df\ndf = load()\nx = clean(df)\nsave(df)",
+        "x = clean(df)",
+    ),
+    (
+        "def clean(df):\n    sub = df[df.x > 0]\n    sub['y'] = 1\n    return sub\ndf = load()\nx = clean(df)\nsave(df)",
+        "x = clean(df)",
+    ),
+    ("total = 0\nn = total\nn += 1\nsave(total)", "n += 1"),
+    (
+        "d = {'x': [], 'y': []}\nrows = d['y']\nrows.append(1)\nsave(d)\nother = d['x']\nmore = d['y']\nmore.append(1)\nsave(other)",
+        "more.append(1)",
+    ),
+    ("preds = load()\ndf = load()\ndf['pred'] = preds\npreds[0] = 1\nsave(df)", "preds[0] = 1"),
+    ("a = [1]\nd = {'x': a}\na = [2]\na.append(3)\nsave(d)", "a.append(3)"),
+    ("rows = []\nrow = {'a': 1}\nrows.append(row)\nrow = {'b': 1}\nrow['c'] = 1\nsave(rows)", "row['c'] = 1"),
+    ("df = load()\nax = df.plot()\nax.set_title('x')\nsave(df)", "ax.set_title('x')"),
+    ("fig, axes = subplots()\nax = axes[0]\nax.plot(df)\nsave(df)", "ax.plot(df)"),
+    ("df = load()\nmodel = Model(df)\nmodel.fit()\nsave(df)", "model.fit()"),
+    ("df = load()\nconfig = {'df': df, 'lr': 1}\nconfig['lr'] = 2\nsave(df)", "config['lr'] = 2"),
+    ("df = load()\nframes = [df]\nframes.append(load())\nsave(df)", "frames.append(load())"),
+    ("words = ['a']\nfor w in words:\n    counts[w] = 1\nsave(words)", "for w in words:\n    counts[w] = 1"),
+    ("import numpy as np\na = np.zeros(3)\nb = a[a > 1]\nb[0] = 1\nsave(a)", "b[0] = 1"),
+    ("a = [1, 2]\nb = a[1:]\nb[0] = 5\nsave(a)", "b[0] = 5"),
+    ("def f(x):\n    x = list(x)\n    x.append(1)\n    return x\na = [1]\nb = f(a)\nsave(a)", "b = f(a)"),
+    (
+        "def f(x):\n    y = [v for v in x]\n    y.append(1)\n    return y\na = [1]\nb = f(a)\nsave(a)",
+        "b = f(a)",
+    ),
+    ("params = {'lr': 1}\ncopy = dict(params)\ncopy['lr'] = 2\nsave(params)", "copy['lr'] = 2"),
+    ("params = {'lr': 1}\ncopy = {**params}\ncopy['lr'] = 2\nsave(params)", "copy['lr'] = 2"),
+    (
+        "import tablevault_pd as tv\nvault = tv.connect('x')\nruns = vault['runs']\nruns.append({'a': 1})\nvault.save('b', 1)",
+        "runs.append({'a': 1})",
+    ),
+    ("lr = cfg['lr']\nlr += 1\nsave(cfg)", "lr += 1"),
+    ("a = 1\nb = a if a else 2\nb += 1\nsave(a)", "b += 1"),
+]
+
+
+@pytest.mark.parametrize(("text", "line"), ASIDE)
+def test_what_changes_a_copy_is_not_in_the_slice(text, line):
+    assert line in text
+    assert line not in lines(Slicer([Piece(text, "train.py", 1, 0)]), text.count("\n") + 1)
 
 
 CONF = """

@@ -67,6 +67,10 @@ CHANGING = frozenset(
         "difference_update",
         "appendleft",
         "popleft",
+        "write",
+        "writelines",
+        "writerow",
+        "writerows",
     ]
 )
 #: Functions that change their first argument: of modules, and those that stand alone.
@@ -84,6 +88,8 @@ CHANGING_FIRST = frozenset(
         "copyto",
         "putmask",
         "fill_diagonal",
+        "redirect_stdout",
+        "redirect_stderr",
     ]
 )
 _CHANGING_FIRST_ALONE = frozenset(["next", "anext", "setattr", "delattr"])
@@ -121,6 +127,7 @@ IMPORTING = frozenset(["importlib.import_module", "import_module"])
 FILTERS = frozenset(["expr", "filters", "measure"])
 #: Methods whose first argument is one.
 FILTERING = frozenset(["query", "eval"])
+_LINKS: frozenset[Any] = frozenset([ast.Attribute, ast.Subscript, ast.Starred, ast.NamedExpr])
 _NAMED = (ast.Name, ast.Attribute)
 _NAME_OF_CALLER = re.compile(r"(?<![\w`])@([^\W\d]\w*)")
 
@@ -135,10 +142,10 @@ def dotted(node: Any) -> str | None:
 
 
 def root(node: Any) -> str | None:
-    """The name that a chain of attributes, subscripts and method calls begins with."""
-    while isinstance(node, (ast.Attribute, ast.Subscript, ast.Starred)):
+    """The name that a chain of attributes and subscripts begins with."""
+    while node.__class__ in _LINKS:
         node = node.value
-    return node.id if isinstance(node, ast.Name) else None
+    return node.id if node.__class__ is ast.Name else None
 
 
 def is_of_accessor(function: Any) -> bool:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from tablevault_pd.code.calls import CHANGING, RANDOM
 from tablevault_pd.code.namespaces import Namespace, Piece, absolute
+from tablevault_pd.code.objects import Objects
+from tablevault_pd.code.sharing import Change
 from tablevault_pd.code.statements import Statement, inner_functions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from tablevault_pd.code.calls import Call
+    from tablevault_pd.code.sharing import Share
 
 PACKAGE = "tablevault_pd"
 #: Calls that return a vault, a list or a session; :meth:`read` and others return what is the user's own.
@@ -68,9 +72,12 @@ class Program:
         handles: set[str] = (
             set()
         )  # names of vaults, lists and sessions: what is called of these changes no name
-        aliases, imported = _Aliases(), set[str]()
+        objects, imported, numpy = Objects(), set[str](), set[str]()
         for number, statement in enumerate(namespace.statements):
-            aliases.bind(statement, imported)
+            numpy |= {bound for bound, module, _ in statement.imports if _base(module) == "numpy"}
+            arrays = {name for name, source in statement.results if _base(source) in numpy}
+            returned = self._returned(namespace, statement, current)
+            objects.bind(statement, [*statement.shares, *returned], imported | handles, arrays)
             names = dict.fromkeys(statement.names)
             for name in statement.touches:
                 if name in current and name not in handles and name not in imported:
@@ -79,11 +86,14 @@ class Program:
                 owner = _base(self._other_name(namespace, name, current))
                 if owner != name and owner in current and owner not in imported:
                     names[owner] = None  # of ``rows = box.rows``
-            names |= dict.fromkeys(self._changed_by(namespace, statement.calls, current, {}))
+            passed = list(self._changed_by(namespace, statement.calls, current, {}))
+            names |= dict.fromkeys(passed)
             for name in self._writes(namespace, statement.uses, current, set()):
                 names[name] = None
             names |= dict.fromkeys(self._with_state(namespace, statement.uses, current))
-            names |= dict.fromkeys(aliases.of([*statement.alters, *(set(names) - set(statement.names))]))
+            changes = [change for change in statement.changed if change.name not in imported | handles]
+            others = [*passed, *(name for name in names if name not in statement.names)]
+            names |= dict.fromkeys(objects.reached([*changes, *map(Change, others)]))
             names |= dict.fromkeys(self._of_modules(namespace, statement.paths, current))
             yield tuple(names)
             imported = imported.difference(statement.names).union(bound for bound, _, _ in statement.imports)
@@ -160,6 +170,22 @@ class Program:
                 changes = self._changes(where, defined, now, by_function)
                 yield from (name for place, name in arguments if _parameter(defined, place) in changes)
 
+    def _returned(
+        self, namespace: Namespace, statement: Statement, current: Mapping[str, int]
+    ) -> Iterator[Share]:
+        """What names share with arguments of the functions that returned their values."""
+        for name, function in statement.results:
+            for called, arguments in statement.calls:
+                if called != function:
+                    continue
+                for _, defined in self._called(namespace, function, current):
+                    returns = defaultdict(list)
+                    for parameter, how in defined.returns:
+                        returns[parameter].append(how)
+                    for place, argument in arguments:
+                        for how in returns[_parameter(defined, place) or ""]:
+                            yield name, argument, how
+
     def _changes(
         self,
         namespace: Namespace,
@@ -229,11 +255,12 @@ class Program:
             if chain != use and method in CHANGING:
                 yield base
             makers = [maker for bound, maker in namespace.statements[current[base]].results if bound == base]
-            if method:
-                makers = [maker for maker in makers if self._is_class(namespace, maker, current)]
-                functions = self._methods_called(method) if makers else []
-            else:
-                functions = [made for maker in makers for made in self._called(namespace, maker, current)]
+            if namespace.statements[current[base]].kind == "class":
+                makers = [base]
+            classes = [maker for maker in makers if self._is_class(namespace, maker, current)]
+            functions = self._methods_called(method or "__call__") if classes else []
+            if not method:
+                functions += [made for maker in makers for made in self._called(namespace, maker, current)]
             if any(function.keeps_state for _, function in functions):
                 yield base
 
@@ -293,34 +320,12 @@ def _base(name: str) -> str:
 
 def _parameter(function: Statement, place: int | str) -> str | None:
     """The parameter of a function that a position or keyword means."""
+    names = function.parameters
     if isinstance(place, str):
-        return place
-    return function.parameters[place] if place < len(function.parameters) else None
-
-
-class _Aliases:
-    """Which names stand for one object: after ``clean = df`` both, until one of them is bound anew."""
-
-    def __init__(self) -> None:
-        self._groups: dict[str, set[str]] = {}
-
-    def bind(self, statement: Statement, imported: set[str]) -> None:
-        """Take note of what a statement binds."""
-        groups = {
-            name: self._groups.setdefault(source, {source})
-            for name, source in statement.aliases
-            if source not in imported
-        }
-        for name in set(statement.names) - set(statement.alters):
-            self._groups.pop(name, set()).discard(name)
-            if name in groups:
-                groups[name].add(name)
-                self._groups[name] = groups[name]
-
-    def of(self, names: Iterable[str]) -> Iterator[str]:
-        """All names of the objects that have these names."""
-        for name in names:
-            yield from sorted(self._groups.get(name, ()))
+        several = next((name for name in names if name.startswith("**")), place)
+        return place if place in names else several.lstrip("*")
+    starred = next((number for number, name in enumerate(names) if name.startswith("*")), len(names))
+    return names[min(place, starred)].lstrip("*") if min(place, starred) < len(names) else None
 
 
 def _handles(statement: Statement, handles: set[str]) -> set[str]:

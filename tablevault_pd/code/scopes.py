@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+from tablevault_pd.code.sharing import ITEM, RETURNED, SAME, Change, sources_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tablevault_pd.code.sharing import Share, Source
+
 
 class NameScope:
     """The names of one namespace: the module's, a class body's, a function's or a comprehension's."""
 
     __slots__ = (
-        "bound", "certain", "changed", "declared", "kind", "later", "loads", "modules", "nonlocals", "outer", "parameters",
+        "bound", "certain", "changes", "declared", "kind", "later", "loads", "modules", "nonlocals", "outer", "parameters",
+        "rebound", "shares",
     )  # fmt: skip
 
     def __init__(self, kind: str, outer: NameScope | None) -> None:
@@ -21,7 +31,9 @@ class NameScope:
         self.later: dict[str, None] = {}  # those that are looked up when something of it is called
         self.modules: dict[str, tuple[str, str | None]] = {}  # names bound by an import inside of a function
         self.parameters: list[str] = []
-        self.changed: dict[str, None] = {}  # whose values are changed
+        self.changes: dict[Change, None] = {}
+        self.shares: list[Share] = []
+        self.rebound: set[str] = set()  # parameters that stand for other objects from here on
 
     @property
     def in_function(self) -> bool:
@@ -36,6 +48,40 @@ class NameScope:
                 return True
             outer = outer.outer
         return False
+
+    def current(self, name: str) -> str:
+        """What an object is called: a parameter that was bound anew has another name than the argument."""
+        return f"{name}'" if name in self.rebound else name
+
+    def current_sources(self, value: Any) -> list[Source]:
+        """As :func:`sources_of`, by what the objects are called here."""
+        return [(self.current(name), how) for name, how in sources_of(value)]
+
+    def returned(self) -> tuple[Source, ...]:
+        """The names of objects that this function may return, or return something of."""
+        if not any(name == RETURNED for name, _, _ in self.shares):
+            return ()
+        changes = self.all_changes({Change(RETURNED): None})
+        return tuple([(change.name, change.path) for change in changes if change.name != RETURNED])
+
+    def all_changes(self, changes: Mapping[Change, None] | None = None) -> dict[Change, None]:
+        """The changes, and those of what its own names share with others."""
+        changes = dict(self.changes if changes is None else changes)
+        waiting = list(changes) if self.shares else []
+        while waiting:
+            change = waiting.pop()
+            for name, source, how in self.shares:
+                if name == change.name and how[:1] in (SAME, ITEM) and not change.adds:
+                    path = change.path if how == SAME else how.replace(":", "")
+                    further = Change(source, path, change.grows, change.through or how != SAME)
+                    if further not in changes:
+                        changes[further] = None
+                        waiting.append(further)
+        return changes
+
+    def changed(self) -> dict[str, None]:
+        """The names whose objects are changed."""
+        return {change.name: None for change in self.all_changes() if change.grows or not change.through}
 
     def close(self, *, later: bool) -> None:
         """Hand on to the scope around it what this one looks up and changes, and does not bind."""
@@ -55,9 +101,11 @@ class NameScope:
                 outer.later[imported] = None
             elif self.kind == "class" or chain.partition(".")[0] not in self.bound:
                 outer.later[chain] = None
-        for name in self.changed:
-            if name not in self.bound and (not later or outer.kind == "function"):
-                outer.changed[name] = None
+        if later and outer.kind != "function":
+            return
+        for change in self.all_changes():
+            if change.name not in self.bound and not (later and change.through and not change.grows):
+                outer.changes[change] = None
 
     def _of_module(self, chain: str) -> str | None:
         """A name of a module that was imported here, as ``module:name``; None of others."""

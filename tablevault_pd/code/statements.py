@@ -14,13 +14,14 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tablevault_pd.capture.position import COLUMN, is_between, line_of
-from tablevault_pd.code.symbols import Finder
+from tablevault_pd.code.describe import describe
 from tablevault_pd.code.syntax import WITH_DOCSTRING, digest, digest_of_tree, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tablevault_pd.code.calls import Call
+    from tablevault_pd.code.sharing import Change, Share, Source
 
 _PYTHON_MAGICS = {"time", "timeit", "capture", "prun", "python", "python3", "debug"}
 _INNER_FUNCTION = re.compile(r"(?m)^[ \t]+(?:async[ \t]+)?def[ \t]+(\w+)")
@@ -50,12 +51,17 @@ class Statement(NamedTuple):
     calls: tuple[Call, ...] = ()  #: functions called with names as arguments
     passes: tuple[Call, ...] = ()  #: those that the functions it defines call
     parameters: tuple[str, ...] = ()  #: of the function that it defines
-    changes: tuple[str, ...] = ()  #: those of them that this function changes
+    changes: tuple[
+        str, ...
+    ] = ()  #: names whose objects this function changes: parameters, or names of its own
+    returns: tuple[Source, ...] = ()  #: names whose objects this function may return
     writes: tuple[str, ...] = ()  #: global names that the functions it defines change
     results: tuple[
         tuple[str, str], ...
     ] = ()  #: (name, dotted name of what was called, or taken an item of, for its value)
     alters: tuple[str, ...] = ()  #: those of its names whose values it changes, and does not bind
+    changed: tuple[Change, ...] = ()  #: what it changes in place, or calls methods of
+    shares: tuple[Share, ...] = ()  #: what its names may share with others
     aliases: tuple[tuple[str, str], ...] = ()  #: (name, the name that it is another one of)
     attributes: tuple[
         tuple[str, str], ...
@@ -190,7 +196,7 @@ def _statements(tree: ast.Module, lines: list[str], magics: dict[int, str]) -> I
 
 
 def _statement(first: int, begin: int, end: int, node: ast.stmt) -> Statement:
-    fields, methods = Finder.describe(node)
+    fields, methods = describe(node)
     fields["methods"] = tuple([Statement(first, begin, end, "", **method) for method in methods])
     return Statement(first, begin, end, digest_of_tree(node), **fields)
 

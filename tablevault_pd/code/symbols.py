@@ -25,19 +25,23 @@ from tablevault_pd.code.calls import (
     root,
 )
 from tablevault_pd.code.scopes import NameScope
-from tablevault_pd.code.syntax import (
-    CHILDREN,
-    COMPREHENSIONS,
-    FUNCTIONS,
-    KINDS,
-    UNSURE,
-    binds_function,
-    kept_defaults,
-    parsed,
+from tablevault_pd.code.sharing import (
+    GROWING,
+    HOLDS,
+    PUTTING,
+    RETURNED,
+    Change,
+    key_of,
+    path_of,
+    shares_of_elements,
+    shares_of_pattern,
+    shares_of_targets,
+    sources_of,
 )
+from tablevault_pd.code.syntax import CHILDREN, COMPREHENSIONS, FUNCTIONS, kept_defaults, parsed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 _NO_OPTIONS: Mapping[str | None, ast.expr] = {}
 
@@ -48,7 +52,7 @@ class Finder:
     def __init__(self) -> None:
         self.module = NameScope("module", None)
         self.imports: list[tuple[str, str, str | None]] = []
-        self.touches: dict[str, None] = {}
+        self.touches: dict[Change, None] = {}
         self.calls: dict[Call, None] = {}
         self.passes: dict[Call, None] = {}
         self.writes: dict[str, None] = {}
@@ -63,59 +67,10 @@ class Finder:
         ] = []  # name, scope, with self, calls
         self.keeps_state = False
 
-    @classmethod
-    def describe(cls, node: ast.stmt) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """The fields of a :class:`~tablevault_pd.code.statements.Statement` that tell of names, and those of its methods."""
-        finder = cls()
-        finder._walk(node, finder.module)
-        return finder._fields(node), list(finder.method_fields()) if finder.methods else []
-
-    def _fields(self, node: ast.stmt) -> dict[str, Any]:
-        module, function = self.module, self.function
-        named_whole = {name: None for name in module.changed if not self._is_changed_by_path(name)}
-        uses = module.loads | named_whole
-        parameters = [] if function is None else function.parameters
-        return {
-            "kind": "def" if binds_function(node) else KINDS.get(node.__class__, "other"),
-            "names": tuple(module.bound | module.changed),
-            "sure": node.__class__ not in UNSURE,
-            "uses": tuple(uses),
-            "later": tuple([name for name in module.later if name not in uses]),
-            "imports": tuple(self.imports),
-            "touches": tuple(self.touches),
-            "calls": tuple(self.calls),
-            "passes": tuple(self.passes),
-            "parameters": tuple(parameters),
-            "changes": tuple(
-                [name for name in parameters if function is not None and name in function.changed]
-            ),
-            "writes": tuple(self.writes),
-            "results": tuple(self.results),
-            "alters": tuple([name for name in module.changed if name not in module.bound]),
-            "aliases": tuple(self.aliases),
-            "attributes": tuple(self.attributes),
-            "paths": tuple(self.paths),
-            "hands": tuple(self.hands),
-            "keeps_state": self.keeps_state,
-        }
-
-    def method_fields(self) -> Iterator[dict[str, Any]]:
-        """As :meth:`describe`, for each method of a class: what it is called, and what it changes."""
-        for name, scope, bound, passes in self.methods:
-            parameters = tuple(scope.parameters[1:] if bound else scope.parameters)
-            changes = tuple(parameter for parameter in parameters if parameter in scope.changed)
-            yield {
-                "kind": "def",
-                "names": (name,),
-                "parameters": parameters,
-                "changes": changes,
-                "passes": passes,
-                "keeps_state": bound and any(own in scope.changed for own in scope.parameters[:1]),
-            }
-
     # -- walking
 
-    def _walk(self, node: Any, scope: NameScope) -> None:
+    def walk(self, node: Any, scope: NameScope) -> None:
+        """Take note of what a node does in a scope."""
         _HANDLERS[node.__class__](self, node, scope)
 
     def _children(self, node: Any, scope: NameScope) -> None:
@@ -128,7 +83,7 @@ class Finder:
 
     def _each(self, nodes: Any, scope: NameScope) -> None:
         for node in nodes:
-            if node is not None:
+            if node is not None and node.__class__ is not ast.Constant:
                 _HANDLERS[node.__class__](self, node, scope)
 
     def _name(self, node: ast.Name, scope: NameScope) -> None:
@@ -146,9 +101,9 @@ class Finder:
             if scope is self.module and isinstance(node.value, ast.Name):
                 self._look_up(f"{node.value.id}.{node.attr}", scope)
             else:
-                self._walk(node.value, scope)
+                self.walk(node.value, scope)
         elif chain is None:
-            self._walk(node.value, scope)
+            self.walk(node.value, scope)
         else:
             self._look_up(chain, scope)
             if scope is self.module:
@@ -159,7 +114,9 @@ class Finder:
             scope.loads[chain] = None
 
     def _assign(self, node: Any, scope: NameScope) -> None:
-        for target in getattr(node, "targets", None) or [node.target]:
+        targets = getattr(node, "targets", None) or [node.target]
+        scope.shares.extend(shares_of_targets(targets, node.value))
+        for target in targets:
             self._note_result(target, node.value)
             if scope is self.module and isinstance(target, ast.Name):
                 self._note_alias(target.id, node.value)
@@ -186,11 +143,17 @@ class Finder:
     def _with(self, node: Any, scope: NameScope) -> None:
         for item in node.items:
             self._note_result(item.optional_vars, item.context_expr)
+            if item.optional_vars is not None:
+                scope.shares.extend(shares_of_targets([item.optional_vars], item.context_expr))
+            if (chain := dotted(item.context_expr)) is not None:
+                self._look_up(f"{chain}.__enter__", scope)
+                self._look_up(f"{chain}.__exit__", scope)
         self._each(node.items, scope)
         self._be_certain([with_item.optional_vars for with_item in node.items], scope)
         self._each(node.body, scope)
 
     def _for(self, node: Any, scope: NameScope) -> None:
+        scope.shares.extend(shares_of_elements(node.target, node.iter))
         self._each([node.iter, node.target], scope)
         self._be_certain([node.target], scope)
         self._each([*node.body, *node.orelse], scope)
@@ -205,15 +168,15 @@ class Finder:
     def _subscript(self, node: ast.Subscript, scope: NameScope) -> None:
         if not isinstance(node.ctx, ast.Load):
             self._change(node.value, scope)
-        self._walk(node.value, scope)
-        self._walk(node.slice, scope)
+        self.walk(node.value, scope)
+        self.walk(node.slice, scope)
 
     def _augmented(self, node: ast.AugAssign, scope: NameScope) -> None:
         if isinstance(node.target, ast.Name):
             scope.loads[node.target.id] = None
-            self._change(node.target, scope)
-        self._walk(node.target, scope)
-        self._walk(node.value, scope)
+            self._change(node.target, scope, adds=True)
+        self.walk(node.target, scope)
+        self.walk(node.value, scope)
 
     def _bind(self, name: str, scope: NameScope) -> None:
         if name in scope.nonlocals:
@@ -223,51 +186,56 @@ class Finder:
         else:
             scope.bound[name] = None
 
-    def _change(self, node: Any, scope: NameScope) -> None:
+    def _change(self, node: Any, scope: NameScope, *, grows: bool = False, adds: bool = False) -> None:
         """Note that what a name stands for is changed in place."""
         base = root(node)
         if base is not None:
-            scope.changed[base] = None
+            scope.changes[Change(scope.current(base), path_of(node), grows, adds=adds)] = None
             self._note_path(node, base, scope)
 
     def _note_path(self, node: Any, base: str, scope: NameScope) -> None:
         if scope is self.module:
             self.paths[dotted(node) or base] = None
 
-    def _is_changed_by_path(self, name: str) -> bool:
-        """Whether attributes of what a name stands for are changed, and not it as a whole: ``conf.RATE = 1``."""
-        return name not in self.paths and any(path.startswith(f"{name}.") for path in self.paths)
-
     def _call(self, node: ast.Call, scope: NameScope, *, is_kept: bool = True) -> None:
         chain = dotted(node.func)
         method = node.func.attr if isinstance(node.func, ast.Attribute) else chain
         options = {keyword.arg: keyword.value for keyword in node.keywords} if node.keywords else _NO_OPTIONS
         if not is_of_accessor(node.func):  # df.vault.append("runs") leaves df as it is
-            self._note_receiver(node.func, options, scope, is_kept=is_kept)
+            self._note_receiver(node, options, scope, is_kept=is_kept)
             self._note_arguments(node, chain, method, options, scope)
         if method in FILTERING or not FILTERS.isdisjoint(options):
             for name in names_of_caller(node):
                 self._look_up(name, scope)
         if chain is None:
-            self._walk(node.func, scope)
+            self.walk(node.func, scope)
         else:
             self._look_up(chain, scope)
         self._each(node.args, scope)
         self._each(node.keywords, scope)
 
     def _note_receiver(
-        self, function: ast.expr, options: Mapping[str | None, ast.expr], scope: NameScope, *, is_kept: bool
+        self, node: ast.Call, options: Mapping[str | None, ast.expr], scope: NameScope, *, is_kept: bool
     ) -> None:
         """Note the object whose method is called, if that changes it."""
+        function = node.func
         if not isinstance(function, ast.Attribute):
             return
         changing = function.attr in CHANGING or getattr(options.get("inplace"), "value", None) is True
         if not changing and (is_kept or scope is not self.module or function.attr in SHOWING):
             return
-        base = root(function.value)
-        if base is not None:
-            (self.touches if scope is self.module else scope.changed)[base] = None
+        base, grows = root(function.value), function.attr in GROWING
+        if scope is not self.module:
+            self._change(function.value, scope, grows=grows)
+        elif base is not None:
+            self.touches[Change(base, path_of(function.value), grows)] = None
             self._note_path(function.value, base, scope)
+            if function.attr in PUTTING:
+                scope.shares.extend(
+                    (base, argument.id, HOLDS + key_of(function.value))
+                    for argument in node.args
+                    if isinstance(argument, ast.Name)
+                )
 
     def _note_arguments(
         self,
@@ -289,7 +257,8 @@ class Finder:
         if chain in RUNNING_TEXT and node.args:
             self._run_text(chain, node.args[0], scope)
         if chain is not None and (arguments := named_arguments(node)):
-            (self.calls if scope is self.module else self.passes)[chain, arguments] = None
+            given = tuple([(place, scope.current(name)) for place, name in arguments])
+            (self.passes if scope.in_function else self.calls)[chain, given] = None
 
     def _run_text(self, function: str, text: ast.expr, scope: NameScope) -> None:
         """Look up the names in a text that ``eval`` runs, or say that nobody knows which ones are in it."""
@@ -297,7 +266,7 @@ class Finder:
             self._look_up(RUNNING_TEXT[function], scope)
         elif function == "eval" and isinstance(text.value, str):
             try:
-                self._walk(parsed(text.value.strip(), "eval").body, scope)
+                self.walk(parsed(text.value.strip(), "eval").body, scope)
             except (SyntaxError, ValueError):
                 return  # it fails when it runs
 
@@ -306,12 +275,16 @@ class Finder:
         if isinstance(value, ast.Call):
             self._call(value, scope, is_kept=False)
         else:
-            self._walk(node.value, scope)
+            self.walk(node.value, scope)
+
+    def _return(self, node: ast.Return, scope: NameScope) -> None:
+        scope.shares.extend((RETURNED, name, how) for name, how in scope.current_sources(node.value))
+        self._children(node, scope)
 
     def _delete(self, node: ast.Delete, scope: NameScope) -> None:
         for target in node.targets:
             if not isinstance(target, ast.Name):
-                self._walk(target, scope)
+                self.walk(target, scope)
 
     def _global(self, node: ast.Global, scope: NameScope) -> None:
         scope.declared.update(node.names)
@@ -358,8 +331,11 @@ class Finder:
         if scope is self.module:
             self.function = inner
         others, self.passes = self.passes, {}
-        self._each(node.body, inner)
-        if scope is self.module and any(name in inner.changed for name in kept_defaults(node.args)):
+        for statement in node.body:
+            self.walk(statement, inner)
+            self._rebind(statement, inner)
+        defaults = list(kept_defaults(node.args)) if scope is self.module else []
+        if defaults and not inner.changed().keys().isdisjoint(defaults):
             self.writes[node.name] = None  # each call finds what the one before has left
         if scope.kind == "class" and scope.outer is self.module:
             bound = not any(dotted(decorator) == "staticmethod" for decorator in node.decorator_list)
@@ -367,26 +343,46 @@ class Finder:
         self.passes = others | self.passes
         self._close(inner, later=True)
 
+    @staticmethod
+    def _rebind(statement: ast.stmt, scope: NameScope) -> None:
+        """Give a parameter another name from where it stands for another object: ``df = df.copy()``."""
+        target = statement.targets[0] if isinstance(statement, ast.Assign) else None
+        if (
+            not isinstance(target, ast.Name)
+            or target.id not in scope.parameters
+            or target.id in scope.rebound
+        ):
+            return
+        sources = [how for name, how in sources_of(statement.value) if name == target.id]  # type: ignore[attr-defined]
+        if "" not in sources:
+            scope.shares = [share for share in scope.shares if share[:2] != (target.id, target.id)]
+            scope.rebound.add(target.id)
+            scope.shares += [(scope.current(target.id), target.id, how) for how in sources]
+
     def _register(self, decorators: list[ast.expr]) -> None:
         """Note the objects that a decorator such as ``@app.cell`` or ``@app.route("/")`` adds the function to."""
         for decorator in decorators:
             target = decorator.func if isinstance(decorator, ast.Call) else decorator
             if isinstance(target, ast.Attribute) and (base := root(target)) is not None:
-                self.touches[base] = None
+                self.touches[Change(base)] = None
                 self._note_path(target.value, base, self.module)
 
     def _lambda(self, node: ast.Lambda, scope: NameScope) -> None:
         inner = self._parameters(node.args, scope)
         if scope is self.module and self.function is None:
             self.function = inner
-        self._walk(node.body, inner)
+        inner.shares.extend((RETURNED, name, how) for name, how in sources_of(node.body))
+        self.walk(node.body, inner)
         self._close(inner, later=True)
 
     def _parameters(self, arguments: ast.arguments, scope: NameScope) -> NameScope:
         inner = NameScope("function", scope)
         self._each([*arguments.defaults, *arguments.kw_defaults], scope)
         several = [*arguments.posonlyargs, *arguments.args]
-        inner.parameters = [argument.arg for argument in [*several, *arguments.kwonlyargs]]
+        inner.parameters = [argument.arg for argument in several]
+        inner.parameters += [f"*{arguments.vararg.arg}"] if arguments.vararg else []
+        inner.parameters += [argument.arg for argument in arguments.kwonlyargs]
+        inner.parameters += [f"**{arguments.kwarg.arg}"] if arguments.kwarg else []
         for argument in [*several, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]:
             if argument is not None:
                 inner.bound[argument.arg] = None
@@ -404,18 +400,25 @@ class Finder:
 
     def _comprehension(self, node: Any, scope: NameScope) -> None:
         inner = NameScope("comprehension", scope)
-        self._walk(node.generators[0].iter, scope)
+        self.walk(node.generators[0].iter, scope)
         for number, generator in enumerate(node.generators):
-            self._walk(generator.target, inner)
+            inner.shares.extend(shares_of_elements(generator.target, generator.iter))
+            self.walk(generator.target, inner)
             self._each(generator.ifs if number == 0 else [generator.iter, *generator.ifs], inner)
         self._each([node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt], inner)
         self._close(inner, later=False)
 
     def _walrus(self, node: ast.NamedExpr, scope: NameScope) -> None:
-        self._walk(node.value, scope)
+        self.walk(node.value, scope)
+        scope.shares.extend(shares_of_targets([node.target], node.value))
         while scope.kind == "comprehension" and scope.outer is not None:
             scope = scope.outer
         self._bind(node.target.id, scope)
+
+    def _match(self, node: ast.Match, scope: NameScope) -> None:
+        for case in node.cases:
+            scope.shares.extend(shares_of_pattern(case.pattern, node.subject))
+        self._children(node, scope)
 
     def _handler(self, node: ast.ExceptHandler, scope: NameScope) -> None:
         if node.name is not None:
@@ -432,7 +435,7 @@ class Finder:
     def _close(self, inner: NameScope, *, later: bool) -> None:
         """End a scope. What a function changes that it does not bind is global, or a variable of a function around it."""
         inner.close(later=later)
-        for name in inner.changed if later else ():
+        for name in inner.changed() if later else ():
             if name in inner.bound:
                 continue
             if inner.is_of_outer_function(name):
@@ -463,6 +466,7 @@ _SPECIAL: dict[type, Any] = {
     ast.Call: Finder._call,
     ast.Expr: Finder._expression,
     ast.Delete: Finder._delete,
+    ast.Return: Finder._return,
     ast.Global: Finder._global,
     ast.Nonlocal: Finder._nonlocal,
     ast.Import: Finder._import,
@@ -475,6 +479,7 @@ _SPECIAL: dict[type, Any] = {
     ast.AsyncWith: Finder._with,
     ast.For: Finder._for,
     ast.AsyncFor: Finder._for,
+    ast.Match: Finder._match,
     ast.MatchAs: Finder._capture,
     ast.MatchStar: Finder._capture,
     ast.MatchMapping: Finder._capture,

@@ -1,0 +1,126 @@
+"""Which names stand for one object, or for one inside of another, while a program runs from statement to statement."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, NamedTuple
+
+from tablevault_pd.code.sharing import HOLDS, ITEM, MADE, PUT, SAME, SAME_NEW, SLICE
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+
+    from tablevault_pd.code.sharing import Change, Share
+    from tablevault_pd.code.statements import Statement
+
+
+class _Edge(NamedTuple):
+    """One object is in another."""
+
+    outer: int
+    inner: int
+    key: str
+    taken: bool  #: whether it was taken out of the other, and may be a copy; else it was put in
+
+
+class Objects:
+    """The objects that names stand for, as far as statements tell."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, set[int]] = {}
+        self._names: dict[int, set[str]] = defaultdict(set)
+        self._number = 0
+        self._outwards: dict[int, list[_Edge]] = defaultdict(list)
+        self._inwards: dict[int, list[_Edge]] = defaultdict(list)
+        self._containers: set[int] = set()  # lists, dicts, sets: their items are no copies
+        self._arrays: set[int] = set()  # nor are slices of these
+
+    def bind(
+        self, statement: Statement, shares: Iterable[Share], apart: Collection[str], arrays: Collection[str]
+    ) -> None:
+        """Take note of what a statement binds, and what that shares with others.
+
+        `apart` are names of modules and handles, `arrays` those that it binds to arrays.
+        """
+        shares = [share for share in shares if share[1] not in apart]
+        before = {source: set(self._of.get(source, ())) for _, source, _ in shares}
+        for name in statement.bound:
+            if not any(change.adds and change.name == name for change in statement.changed):
+                earlier = set() if statement.sure else self._of.get(name, set())
+                self._name(name, earlier | {self._new()})
+                self._arrays.update(self._of[name] if name in arrays else ())
+        for share in shares:
+            self._share(share, before)
+
+    def _new(self) -> int:
+        self._number += 1
+        return self._number
+
+    def _name(self, name: str, numbers: set[int]) -> None:
+        for number in self._of.get(name, ()):
+            self._names[number].discard(name)
+        for number in numbers:
+            self._names[number].add(name)
+        self._of[name] = numbers
+
+    def _share(self, share: Share, before: dict[str, set[int]]) -> None:
+        name, source, how = share
+        own, earlier = self._of.setdefault(name, set()), before[source]
+        kind, key = how[:1], how[1:]
+        if how == MADE:
+            self._containers |= own
+        elif how == SAME:
+            self._name(name, own | earlier)
+        elif how == SAME_NEW:
+            self._name(name, own | self._of.get(source, set()))
+        elif kind == HOLDS or (kind == PUT and not own.isdisjoint(self._containers)):
+            self._join(own, earlier | self._of.get(source, set()), key, taken=False)
+        elif kind == ITEM and (how != SLICE or not earlier.isdisjoint(self._arrays)):
+            key = "" if how == SLICE else key
+            put = {
+                edge.inner
+                for outer in earlier
+                for edge in self._inwards[outer]
+                if key and edge.key == key and not edge.taken
+            }
+            self._name(name, own | put)
+            self._join(earlier, own, key, taken=True)
+
+    def _join(self, outers: Iterable[int], inners: Iterable[int], key: str, *, taken: bool) -> None:
+        for outer in outers:
+            for inner in inners:
+                if outer != inner:
+                    edge = _Edge(outer, inner, key, taken)
+                    self._inwards[outer].append(edge)
+                    self._outwards[inner].append(edge)
+
+    def reached(self, changes: Iterable[Change]) -> Iterator[str]:
+        """All names of what is changed: of the same objects, of those around them, of those in them that may be meant."""
+        objects: set[int] = set()
+        for change in changes:
+            for number in self._of.get(change.name, ()):
+                if self._counts(change, number):
+                    self._spread(number, change.path, change.grows, objects)
+        for number in sorted(objects):
+            yield from sorted(self._names[number])
+
+    def _counts(self, change: Change, number: int) -> bool:
+        if change.adds:
+            return self._has_items(number)
+        return not change.through or change.grows or self._has_items(number)
+
+    def _has_items(self, number: int) -> bool:
+        return number in self._containers or number in self._arrays
+
+    def _spread(self, number: int, path: str, grows: bool, objects: set[int]) -> None:
+        if path != SAME:
+            key = path.removeprefix(ITEM)
+            for edge in self._inwards[number]:
+                if not key or not edge.key or key == edge.key:
+                    objects.add(edge.inner)
+        if number in objects:
+            return
+        objects.add(number)
+        for edge in self._outwards[number]:
+            if not edge.taken or grows or self._has_items(edge.outer):
+                self._spread(edge.outer, ITEM + edge.key, grows, objects)

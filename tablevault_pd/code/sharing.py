@@ -1,0 +1,199 @@
+"""Which names an expression may share an object with, by its looks: the same one, one inside of it, or one that holds it.
+
+A share is (name, source, how): `how` is ``""`` where both are one object, ``"="`` where a statement binds both to a new one,
+``"[key"`` where the name stands for an item of the source, ``"[:"`` where for a slice of it, ``"{key"`` where the source is in what
+the name stands for, ``"}key"`` where it is if that is no frame, and ``"!"`` where the name stands for a new list, dict, set or tuple.
+"""
+
+from __future__ import annotations
+
+import ast
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tablevault_pd.code.calls import dotted, root
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Share = tuple[str, str, str]
+Source = tuple[str, str]  #: (name, how)
+SAME, SAME_NEW, MADE = "", "=", "!"
+ITEM = "["  #: some item; with the text of a constant behind it, that one
+SLICE = "[:"
+HOLDS, PUT = "{", "}"
+RETURNED = "return"  #: stands for what a function returns
+#: What gives an item of its object, and what lets its items be gone through.
+_GETTING = frozenset(["get", "setdefault"])
+_OF_ITEMS = frozenset(["items", "values"])
+_OF_ELEMENTS = frozenset(["enumerate", "zip", "reversed", "sorted", "list", "tuple", "iter"])
+#: Methods that put their argument into their object.
+PUTTING = frozenset(["append", "appendleft"])
+#: Methods of lists, dicts and sets alone: frames, columns and arrays have none of that name.
+GROWING = frozenset(
+    [
+        "append", "appendleft", "clear", "difference_update", "discard", "extend", "extendleft", "intersection_update",
+        "popitem", "popleft", "remove", "reverse", "setdefault", "sort",
+    ]
+)  # fmt: skip
+#: What makes an object of Python's own: its items are objects, not copies.
+_MAKING = frozenset(["dict", "list", "set", "tuple", "defaultdict", "deque", "OrderedDict", "Counter"])
+_UNPACKING: frozenset[Any] = frozenset([ast.Tuple, ast.List])
+_CHAINED: frozenset[Any] = frozenset([ast.Name, ast.Attribute, ast.Subscript])
+_CONTAINERS: frozenset[Any] = frozenset(
+    [ast.List, ast.Tuple, ast.Set, ast.Dict, ast.ListComp, ast.SetComp, ast.DictComp]
+)
+_LINKS: frozenset[Any] = frozenset([ast.Attribute, ast.Subscript, ast.Starred])
+#: Subscripts that frames and arrays answer with a copy.
+_SELECTING: frozenset[Any] = frozenset([ast.Compare, ast.BinOp, ast.UnaryOp, ast.List, ast.ListComp])
+
+
+class Change(NamedTuple):
+    """Something is changed in place."""
+
+    name: str
+    path: str = SAME  #: where in its object: ``"[key"`` in an item
+    grows: bool = False  #: by a method of lists, dicts and sets alone
+    through: bool = False  #: by another name, of an item of it, which may be a copy
+    adds: bool = False  #: by ``+=``, which binds a number anew
+
+
+def _is_container(value: Any) -> bool:
+    """Whether an expression makes a list, dict, set or tuple."""
+    if value.__class__ is ast.Call:
+        return (dotted(value.func) or "").rpartition(".")[2] in _MAKING
+    return value.__class__ in _CONTAINERS
+
+
+def shares_of_targets(targets: list[Any], value: Any) -> list[Share]:
+    """What the names of an assignment share with each other and with its value."""
+    first = targets[0]
+    shares = _shares(first, value)
+    for target in targets[1:]:
+        shares += _shares(target, value)
+        if target.__class__ is ast.Name and first.__class__ is ast.Name:
+            shares.append((target.id, first.id, SAME_NEW))
+    return shares
+
+
+def _shares(target: Any, value: Any) -> list[Share]:
+    kind = target.__class__
+    if kind is ast.Name:
+        shares = [(target.id, source, how) for source, how in sources_of(value)]
+        if _is_container(value):
+            shares += [(target.id, source, how) for source, how in _held(value)]
+            shares.append((target.id, "", MADE))
+        return shares
+    if kind in _UNPACKING:
+        if value.__class__ in _UNPACKING and len(value.elts) == len(target.elts):
+            pairs = zip(target.elts, value.elts, strict=True)
+            return [share for one, its_value in pairs for share in _shares(one, its_value)]
+        return shares_of_elements(target, value) if value.__class__ in _CHAINED else []
+    if kind is ast.Subscript and value.__class__ is ast.Name:
+        owner = root(target)
+        return [] if owner is None else [(owner, value.id, PUT + key_of(target))]
+    return []
+
+
+def shares_of_elements(target: Any, iterable: Any) -> list[Share]:
+    """What the names of a loop share with what it goes through."""
+    sources = _elements(iterable)
+    if not sources:
+        return []
+    names = [name.id for name in _targets(target)]
+    return [(name, source, how) for source, how in sources for name in names]
+
+
+def _targets(target: Any) -> Iterator[ast.Name]:
+    if target.__class__ is ast.Name:
+        yield target
+    elif target.__class__ in _UNPACKING:
+        for one in target.elts:
+            yield from _targets(one)
+
+
+def shares_of_pattern(pattern: Any, subject: Any, how: str = SAME) -> Iterator[Share]:
+    """What the names that a pattern captures share with what is matched."""
+    if isinstance(pattern, ast.MatchAs) and pattern.name is not None:
+        for source, kind in sources_of(subject):
+            yield pattern.name, source, kind or how
+    inside = how if isinstance(pattern, (ast.MatchAs, ast.MatchOr)) else ITEM
+    for field in ("pattern", "patterns", "kwd_patterns"):
+        inner = getattr(pattern, field, None)
+        for part in inner if isinstance(inner, list) else [inner]:
+            if part is not None:
+                yield from shares_of_pattern(part, subject, inside)
+
+
+def sources_of(value: Any) -> list[Source]:
+    """The names of objects that a value may be, or be in."""
+    kind = value.__class__
+    if kind is ast.Name:
+        return [(value.id, SAME)]
+    if kind is ast.NamedExpr:
+        return sources_of(value.value)
+    if kind is ast.IfExp or kind is ast.BoolOp:
+        several = value.values if kind is ast.BoolOp else (value.body, value.orelse)
+        return [source for one in several for source in sources_of(one)]
+    if kind is ast.Subscript and value.slice.__class__ not in _SELECTING:
+        owner, how = root(value), SLICE if value.slice.__class__ is ast.Slice else ITEM + key_of(value)
+        return [] if owner is None else [(owner, how)]
+    if kind is ast.Call and value.args and getattr(value.func, "attr", None) in _GETTING:
+        owner = root(value.func.value)
+        return [] if owner is None else [(owner, ITEM + _constant(value.args[0]))]
+    return []
+
+
+def _held(value: Any) -> Iterator[Source]:
+    """The names that a display puts into what it makes."""
+    if value.__class__ is ast.Dict:
+        elements = [
+            (_constant(key), element) for key, element in zip(value.keys, value.values, strict=True) if key
+        ]
+    elif value.__class__ is ast.Call:
+        elements = [(repr(keyword.arg), keyword.value) for keyword in value.keywords if keyword.arg]
+    else:
+        elements = [(str(number), element) for number, element in enumerate(getattr(value, "elts", ()))]
+    for key, element in elements:
+        if element.__class__ is ast.Name:
+            yield element.id, HOLDS + key
+        elif element.__class__ in _CONTAINERS:
+            yield from ((name, HOLDS + key) for name, _ in _held(element))
+
+
+def _elements(iterable: Any) -> list[Source]:
+    kind = iterable.__class__
+    if kind in _UNPACKING:
+        return [source for element in iterable.elts for source in sources_of(element)]
+    if kind in _CHAINED:
+        owner = root(iterable)
+    elif kind is ast.Call and iterable.func.__class__ is ast.Name and iterable.func.id in _OF_ELEMENTS:
+        return [source for argument in iterable.args for source in _elements(argument)]
+    elif kind is ast.Call and getattr(iterable.func, "attr", None) in _OF_ITEMS:
+        owner = root(iterable.func.value)
+    else:
+        owner = None
+    return [] if owner is None else [(owner, ITEM)]
+
+
+def path_of(node: Any) -> str:
+    """Where in the object of its first name a changed node is: ``""`` for itself or an attribute, ``"[key"`` for an item."""
+    first = _first_subscript(node)
+    return SAME if first is None else ITEM + _constant(first.slice)
+
+
+def key_of(node: Any) -> str:
+    """The constant that the first subscript of a chain has, as text; else nothing."""
+    first = _first_subscript(node)
+    return "" if first is None else _constant(first.slice)
+
+
+def _first_subscript(node: Any) -> Any:
+    first = None
+    while node.__class__ in _LINKS:
+        first = node if node.__class__ is ast.Subscript else first
+        node = node.value
+    return first
+
+
+def _constant(node: Any) -> str:
+    return repr(node.value) if node.__class__ is ast.Constant else ""
