@@ -124,6 +124,36 @@ def test_a_damaged_or_foreign_index_is_built_anew(tmp_path, damage):
     assert path.read_bytes() == whole
 
 
+@pytest.mark.parametrize("what", ["folder", "folder with a file"])
+def test_what_is_in_the_place_of_an_index_is_told_and_removed(tmp_path, what):
+    frame = vectors(ROWS)
+    path = built(tmp_path / "v", frame)
+    path.unlink()
+    path.mkdir()
+    if what == "folder with a file":
+        (path / "mine.txt").write_text("not ours")
+    with opened(tmp_path / "v", session=False) as vault:
+        assert ask(vault, frame, 7, k=1) == [7]
+        index_of(vault).wait()
+        [problem] = vault.check().itertuples()
+        assert (problem.what, problem.list, problem.path) == (
+            "approximate index",
+            "x",
+            f"indexes/{path.name}",
+        )
+        [problem] = vault.check(fix=True).itertuples()
+        assert problem.fixed == (what != "folder with a file")
+        if not problem.fixed:
+            assert "a folder in the place of a file" in problem.detail
+            assert (path / "mine.txt").read_text() == "not ours"
+            return
+        assert vault.check().empty
+    with opened(tmp_path / "v") as vault:
+        ask(vault, frame, 7)
+        index_of(vault).wait()
+    assert path.is_file()
+
+
 def test_an_index_never_brings_back_rows_that_are_gone(tmp_path):
     frame = vectors(ROWS).assign(key=range(ROWS))
     built(tmp_path / "v", frame)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pyarrow as pa
 
-from tablevault_pd.errors import InvalidInput, MissingDependency, short_repr
+from tablevault_pd.errors import InvalidInput, MissingDependency, VaultCorrupt, VaultError, short_repr
 from tablevault_pd.frames import labels, schemas, vectors
 from tablevault_pd.frames.categories import unpack, value_type
 from tablevault_pd.frames.codecs import Spec, decode_column
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
     import numpy as np
+
+#: What is raised on cells that no release has written.
+UNDECODABLE = (UnicodeDecodeError, json.JSONDecodeError, RecursionError, pa.ArrowException)
 
 
 def decode(
@@ -42,6 +45,8 @@ def decode(
     ------
     MissingDependency
         If this machine lacks the time zone of a column, a label or the index.
+    VaultCorrupt
+        If cells are not what was encoded.
 
     Examples
     --------
@@ -73,6 +78,12 @@ def decode(
             f"{what} cannot be read on this machine, which lacks the time zone {short_repr(str(error))}. "
             "Install the time zones with: pip install tzdata"
         ) from None
+    except VaultError:
+        raise
+    except UNDECODABLE as error:
+        raise VaultCorrupt(
+            f"{what} has cells that cannot be decoded: {error}. Read the other columns with columns=; restore a backup."
+        ) from error
     return frame
 
 

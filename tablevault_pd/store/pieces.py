@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 OWN = 0  #: in the pieces of a batch: the generation that its commit starts. Others are numbered from 1 on.
-_BITS = 40  # no generation has so many rows that its addresses need more
+BITS = 40  # no generation has so many rows that its addresses need more
 
 
 class Pieces:
@@ -244,7 +244,7 @@ EMPTY = Pieces.of([])
 
 def _key(generation: np.ndarray | int, address: np.ndarray) -> np.ndarray:
     """Addresses in one number each."""
-    return np.asarray(address + (np.asarray(generation, np.int64) << _BITS))
+    return np.asarray(address + (np.asarray(generation, np.int64) << BITS))
 
 
 def _merged(generation: np.ndarray, first: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -13,14 +13,19 @@ import sqlite3
 import sys
 import sysconfig
 import warnings
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 import tablevault_pd as tv
+from tablevault_pd.keys import key_index
+from tablevault_pd.store.embedded import journal
+from tablevault_pd.store.engine import ann_index
 from torture.crashes import in_child
 from torture.harness import LONG
 
@@ -42,6 +47,10 @@ VALUES: list[Any] = [
 
 def make_world(place: Path) -> None:
     """A vault that has something in most tables, closed."""
+    key_index._LACKING_ROWS = 1  # so that indexes of a few rows are kept in files, here and in the children
+    ann_index.SMALLEST = 10
+    if not LONG:
+        journal.MOST_MISSING, journal.READ_BYTES = 500, 1 << 22
     note = place.parent / "note.txt"
     note.write_text("a kept note")
     rng = np.random.default_rng(0)
@@ -56,6 +65,8 @@ def make_world(place: Path) -> None:
         vault.save(
             "kinds", pd.DataFrame({"kind": pd.Categorical(["a", "b", "a"]), "d": [{"k": 1}, None, {"k": 2}]})
         )
+        vault.save("forms", forms(50))
+        vault.save("many forms", forms(LARGE // 4))
         vault.save("kept", pd.DataFrame({"path": [str(note)]}), files="path", copy=True)
         vault.save("child", vault.read("words").head(3))
         vault.describe("words", "what they are", vector=[1.0, 0.0])
@@ -63,6 +74,35 @@ def make_world(place: Path) -> None:
         for step in range(3):
             tv.log(step=step, loss=1 / (step + 1))
         vault.search("zebra1")
+        vault.search(near=[1.0] * 8, lists="vectors", k=3, approx=True)
+        for column in vault.store.vectors.columns.values():
+            for index in column.ann.values():
+                index.wait()
+
+
+def forms(rows: int) -> pd.DataFrame:
+    """Columns whose cells Arrow finds by offsets, lengths and codes."""
+    numbers = range(rows)
+    return pd.DataFrame(
+        {
+            "text": ["letters"] * rows,
+            "colour": pd.Categorical([("red", "blue")[n % 2] for n in numbers]),
+            "money": [Decimal(77770000 + n) for n in numbers],
+            "json": [[3, 1]] * rows,
+            "several": pd.Series([[3, 1]] * rows, dtype=pd.ArrowDtype(pa.list_(pa.int64()))),
+            "raw": [b"byte"] * rows,
+            "nested": [{"deep": ["word"]}] * rows,
+        }
+    )
+
+
+def touched(vault: tv.Vault, name: str) -> None:
+    """Read some rows, each cell as a value of Python."""
+    for rows in (vault.read(name), vault.read(name, filters="text == 'letters' or colour == 'red'")):
+        for column in rows:
+            with contextlib.suppress(UnicodeDecodeError, pa.ArrowException):  # a check tells of those
+                rows[column].iloc[[*range(0, len(rows), 97), -1]].tolist()
+    vault.read(name, filters="text.str.contains('x')", columns=["text", "raw"])
 
 
 def examine(place: Path) -> dict[str, Any]:
@@ -107,10 +147,13 @@ def examine(place: Path) -> dict[str, Any]:
             ask(f"repr {name}", lambda name=name: repr(vault[name]))
         ask("big", lambda: vault.read("big"), lambda found: found["n"].tolist() == list(range(LARGE)))
         ask("filter", lambda: vault.read("big", filters="n >= 19990")["x"].tolist())
+        ask("forms", lambda: touched(vault, "forms"))
+        ask("many forms", lambda: touched(vault, "many forms"))
         ask("parents", lambda: vault.read("child").vault.parents())
         ask("search", lambda: vault.search("zebra7"))
         ask("near", lambda: vault.search(near=[1.0] * 8, lists="vectors", k=3))
-        ask("code", lambda: vault.search("x", kind="code"))
+        ask("near", lambda: vault.search(near=[1.0] * 8, lists="vectors", k=3, approx=True))
+        ask("code", lambda: vault.search(code="x"))
         ask("sessions", vault.sessions)
         ask("sessions", lambda: vault.sessions(filters="metrics.loss > 0"))
         ask("versions", vault.versions)

@@ -271,6 +271,11 @@ class SqliteCatalog:
             if error.errno == errno.ENOENT or not self._is_whole():
                 self._wait_for_removal()
             raise io.disk_error(error, f"using {self.path}") from error
+        except MemoryError as error:
+            raise StorageError(
+                f"There is not enough memory for what the catalogue {self.path} says: a record of it is damaged, or this process "
+                "is at its limit. vault.check() tells which records are damaged."
+            ) from error
         except (
             ValueError,
             TypeError,

@@ -171,7 +171,6 @@ def _damage(
         schema, seed = vault.schemas.schema(schema_id), vault.schemas.seed(schema_id)
         part = Payload(count, schema, seed, codec, size, checksum, data, file)
         table = unpack(part, vault.segments, None, where, again=True)[0]
-        table.validate(full=True)
         if table.num_rows != count:
             raise VaultCorrupt(f"{table.num_rows} rows where {count} were committed")
     except FileNotFoundError:
@@ -288,7 +287,7 @@ def _text_index(vault: VaultParts, *, fix: bool) -> Iterator[Problem]:
         try:
             if fix:
                 vault.text.rebuild()
-        except VaultCorrupt as error:
+        except (VaultCorrupt, StorageError) as error:
             fixed, detail = False, f"{detail} It cannot be made anew: {error}"
         yield Problem("damage", "text index", path="catalog.db", detail=detail, fixed=fixed)
 

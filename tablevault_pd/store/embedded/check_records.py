@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from itertools import groupby
+from itertools import groupby, islice
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
+from tablevault_pd.errors import VaultFormatError
 from tablevault_pd.store import Problem
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded import journal
@@ -72,12 +73,8 @@ def missing_versions(vault: VaultParts, *, fix: bool) -> Iterator[Problem]:
     if not gaps:
         return
     lost = {(entry.list, entry.version) for entry in vault.journal.lost(vault.catalog).entries}
-    missing = [
-        (name, number)
-        for name, first, last in gaps
-        for number in range(first, min(last + 1, first + journal.MOST_MISSING))
-        if (name, number) not in lost
-    ]
+    numbered = ((name, number) for name, first, last in gaps for number in range(first, last + 1))
+    missing = [each for each in islice(numbered, journal.MOST_MISSING) if each not in lost]
     if fix and missing:
         vault.catalog.write(_settle, missing)
     for name, numbers in groupby(missing, key=itemgetter(0)):
@@ -129,7 +126,12 @@ def damaged_copies(vault: VaultParts, *, fix: bool) -> Iterator[Problem]:
             if path.suffix == ".new" or _is_whole(path, folder):
                 continue
             fixed = fix and io.remove(path)
-            detail = "removed" if fixed else "it is a copy, and not used; check(fix=True) removes it"
+            if fixed:
+                detail = "removed"
+            elif path.is_dir():
+                detail = "a folder in the place of a file: check(fix=True) removes it where it is empty; move what it holds elsewhere"
+            else:
+                detail = "it is a copy, and not used; check(fix=True) removes it"
             shown = f"{folder}/{path.name}"
             yield Problem("damage", what, names.get(path.name.partition("-")[0]), None, shown, detail, fixed)
 
@@ -138,6 +140,8 @@ def _is_whole(path: Path, folder: str) -> bool:
     try:
         with io.open_to_read(path) as file:
             data = file.read()
+    except VaultFormatError:
+        return False
     except OSError:
         return True  # removed meanwhile, or not to be read: then nobody uses it
     decode = key_files.unpack_index if folder == KEYS else cell_files.decode

@@ -6,9 +6,11 @@ import time
 import uuid
 from typing import TYPE_CHECKING
 
+from tablevault_pd.errors import VaultFormatError
 from tablevault_pd.store.embedded import fsio as io
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
     from pathlib import Path
 
@@ -19,7 +21,21 @@ WRITTEN_WITHIN_S = 3600.0
 
 def is_left_over(path: Path) -> bool:
     """Return whether a file is of a writer that died."""
-    return path.suffix == ".new" and time.time() - path.stat().st_mtime > WRITTEN_WITHIN_S
+    status = _status(path) if path.suffix == ".new" else None
+    return status is not None and time.time() - status.st_mtime > WRITTEN_WITHIN_S
+
+
+def size_of(path: Path) -> int:
+    """Return the size of a file, or of what is in its place; 0 once it was removed."""
+    status = _status(path)
+    return 0 if status is None else status.st_size
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.lstat()
+    except OSError:
+        return None
 
 
 class CopyFiles:
@@ -34,7 +50,7 @@ class CopyFiles:
         try:
             with io.open_to_read(self.path(list_id, name)) as file:
                 return file.read()
-        except OSError:
+        except (OSError, VaultFormatError):  # a folder or pipe in its place
             return None
 
     def keep(self, list_id: int, name: str, parts: Sequence[bytes]) -> None:

@@ -127,13 +127,13 @@ def create(path: Path, *, anew: bool = True) -> BinaryIO:
 def open_to_read(path: Path) -> BufferedReader:
     """A file to read from its beginning."""
     failpoint("read")
-    file = os.fdopen(os.open(path, os.O_RDONLY | _PLAIN | getattr(os, "O_BINARY", 0)), "rb")
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
+    descriptor = os.open(path, os.O_RDONLY | _PLAIN | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
         raise VaultFormatError(
             f"{path} is not a plain file. A vault holds no links, pipes or folders in its place."
         )
-    return file
+    return os.fdopen(descriptor, "rb")
 
 
 def write(file: BinaryIO | FileIO, data: bytes) -> None:
@@ -167,10 +167,13 @@ def copy(source: Path, target: Path) -> None:
 
 
 def remove(path: Path) -> bool:
-    """Remove a file that nothing names. Where that fails it stays as a stray, for a later vacuum. Whether it is gone."""
+    """Remove a file that nothing names, or an empty folder in its place. Else it stays, for a later vacuum. Whether it is gone."""
     try:
         failpoint("remove")
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except (IsADirectoryError, PermissionError):  # macOS has the other one
+            path.rmdir()
         failpoint("removed")
     except OSError:
         return False

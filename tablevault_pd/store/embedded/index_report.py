@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 
 from tablevault_pd import frames
+from tablevault_pd.errors import VaultFormatError
 from tablevault_pd.store import IndexInfo, Metric
 from tablevault_pd.store.embedded import fsio as io
-from tablevault_pd.store.embedded.copies import INDEXES, KEYS
+from tablevault_pd.store.embedded.copies import INDEXES, KEYS, size_of
 from tablevault_pd.store.embedded.index_files import index_name, rows_named
 from tablevault_pd.store.embedded.strays import scan
 from tablevault_pd.store.engine import cell_files
@@ -78,8 +79,8 @@ def _of_vectors(
         try:
             with io.open_to_read(path) as file:
                 data = file.read()
-        except OSError:
-            data = b""  # removed meanwhile
+        except (OSError, VaultFormatError):
+            data = b""  # removed meanwhile, or no file
         cells = cell_files.decode(data)
         size += len(data)
         damaged |= cells is None
@@ -89,11 +90,7 @@ def _of_vectors(
 
 
 def _of_keys(head: Version, path: Path) -> IndexInfo:
-    try:
-        size = path.stat().st_size
-    except OSError:
-        size = 0
-    return IndexInfo("keys", head.list, None, None, None, head.total, size, "kept", KEYS)
+    return IndexInfo("keys", head.list, None, None, None, head.total, size_of(path), "kept", KEYS)
 
 
 def _info(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import xxhash
 
 from tablevault_pd.errors import VaultError
+from tablevault_pd.names import check_name
 from tablevault_pd.progress import warn
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.lockfile import appending
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 NAME = "commits.log"
 REWRITE_BYTES = 4 << 20  # each time it has grown by so much
 READ_BYTES = 1 << 26  # the newest marks; a file that somebody made long takes no more memory
-MOST_MISSING = 1_000_000  # versions of a gap that are told
+MOST_MISSING = 20_000  # versions without a mark that are told, the newest of each list
 _NAME = re.compile("[0-9a-f]{32}|[0-9a-f]{64}")  # of a segment, of a kept file
 TAIL_BYTES = 1 << 16
 
@@ -207,7 +208,7 @@ def _missing(catalog: SqliteCatalog, entries: Iterable[Entry]) -> list[Entry]:
 
 def _unmarked(catalog: SqliteCatalog, lost: Iterable[Entry]) -> list[Entry]:
     """Versions between those the catalogue has and a lost one, whose marks are gone."""
-    entries = []
+    entries: list[Entry] = []
     versions: dict[str, set[int]] = {}
     for entry in lost:
         versions.setdefault(entry.list, set()).add(entry.version)
@@ -215,7 +216,8 @@ def _unmarked(catalog: SqliteCatalog, lost: Iterable[Entry]) -> list[Entry]:
         for name, numbers in versions.items():
             for version in sorted(numbers):
                 before = db.execute(HEAD, (name, version)).fetchone()[0] or 0
-                between = range(max(before + 1, version - MOST_MISSING), version)
+                at_most = MOST_MISSING - len(entries)
+                between = range(max(before + 1, version - at_most), version)
                 entries += [Entry(name, one, "", 0) for one in between if one not in numbers]
                 numbers.update(between)
     return entries
@@ -232,11 +234,12 @@ def _entry(line: bytes) -> Entry | None:
         return None
     try:
         name, version, token, rows, files = json.loads(body)
-    except (ValueError, TypeError):
+        check_name(name)
+    except (ValueError, TypeError, RecursionError):
         return None
-    whole = isinstance(version, int) and isinstance(rows, int) and isinstance(files, list)
-    texts = whole and all(isinstance(text, str) for text in (name, token, *files))
-    if not texts or not all(map(_NAME.fullmatch, files)):
+    whole = all(type(number) is int and 0 <= number < 1 << 48 for number in (version, rows))
+    texts = isinstance(files, list) and all(isinstance(text, str) for text in (token, *files))
+    if not (whole and texts and token.isascii() and all(map(_NAME.fullmatch, files))):
         return None
     return Entry(name, version, token, rows, tuple(files))
 

@@ -21,12 +21,15 @@ from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.lockfile import HAS_LOCKS, LockFile
 from tablevault_pd.store.engine import fork_guard as forks
 from tablevault_pd.store.engine.payloads import (
+    as_large,
     checksum_of,
     decode,
     decode_batches,
     encode,
     has_dictionary,
     one_batch,
+    require_schema,
+    require_sound,
     seed_of,
     signed,
 )
@@ -313,18 +316,27 @@ def _unpack_file(
         raise
     except OSError as error:
         raise io.disk_error(error, f"reading rows of {where} (segment {part.file})", reading=True) from error
-    if again or _verified.get(path.name) != identity:
+    new = again or _verified.get(path.name) != identity
+    if new:
         _checked(part, buffer, where)
-        _verified[path.name] = identity
     # Only uncompressed columns still lie in our private map; others are Arrow's own fresh memory, private as well.
     file = pa.ipc.open_file(buffer)
-    if (
-        columns is not None and part.codec == "zstd"
-    ):  # asked for some columns, Arrow copies them; so only where it must
+    require_schema(file.schema, part.schema)
+    compressed = part.codec == "zstd"
+    if columns is not None and compressed:  # asked for some columns, Arrow copies them; so only where it must
         names = file.schema.names
         fields = [names.index(name) for name in columns if name in names]
         file = pa.ipc.open_file(buffer, options=pa.ipc.IpcReadOptions(included_fields=fields))
-    return _project(file.read_all(), columns), True
+    table = file.read_all() if compressed or not new else _uncompressed(file, part)
+    if new or compressed:  # which is decompressed anew each time
+        require_sound(table, texts=again)
+    _verified[path.name] = identity
+    return _project(table, columns), True
+
+
+def _uncompressed(file: pa.RecordBatchFileReader, part: Payload) -> pa.Table:
+    batches = (file.get_batch(number) for number in range(file.num_record_batches))
+    return pa.Table.from_batches([as_large(batch, part.size) for batch in batches], file.schema)
 
 
 def _checked(part: Payload, data: Any, where: str) -> Any:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from tablevault_pd.errors import VaultFormatError
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.blobs import kept_strays
-from tablevault_pd.store.embedded.copies import INDEXES, KEYS, is_left_over
+from tablevault_pd.store.embedded.copies import INDEXES, KEYS, is_left_over, size_of
 from tablevault_pd.store.embedded.index_files import is_index
 from tablevault_pd.store.embedded.lockfile import HAS_LOCKS, LockFile
 from tablevault_pd.store.embedded.segments import SUFFIX
@@ -66,7 +66,7 @@ def _keys(vault: VaultParts, *, remove: bool) -> list[Stray]:
     with vault.catalog.reading() as db:
         lists = {str(list_id) for (list_id,) in db.execute(LISTS_WITH_ROWS).fetchall()}
     left = [path for path in paths if path.name.partition("-")[0] not in lists or is_left_over(path)]
-    return [Stray(path, path.stat().st_size, remove and io.remove(path)) for path in left]
+    return [Stray(path, size_of(path), remove and io.remove(path)) for path in left]
 
 
 def _indexes(vault: VaultParts, *, remove: bool) -> list[Stray]:
@@ -74,7 +74,7 @@ def _indexes(vault: VaultParts, *, remove: bool) -> list[Stray]:
     paths = scan(vault.folder / INDEXES)
     with vault.catalog.reading() as db:
         left = [path for path in paths if not is_index(db, path.name) or is_left_over(path)]
-    return [Stray(path, path.stat().st_size, remove and io.remove(path)) for path in left]
+    return [Stray(path, size_of(path), remove and io.remove(path)) for path in left]
 
 
 def _segments(vault: VaultParts, lost: set[str], *, remove: bool) -> list[Stray]:

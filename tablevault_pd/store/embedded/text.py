@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tablevault_pd.errors import VaultCorrupt, VaultError
+from tablevault_pd.errors import StorageError, VaultCorrupt, VaultError
 from tablevault_pd.store.embedded.code import reindex_code
 from tablevault_pd.store.engine import fts, text_tail
 from tablevault_pd.store.engine.fts_index import (
@@ -283,6 +283,10 @@ class TextSearch:
             self._catalog.write(_check)
         except VaultCorrupt as error:
             return str(error)
+        except StorageError as error:
+            if not isinstance(error.__cause__, MemoryError):
+                raise
+            return str(error)  # SQLite asks for as much memory as a damaged index says
         return None
 
     def rebuild(self) -> None:

@@ -75,6 +75,6 @@ def header(data: bytes) -> dict[str, int] | None:
     try:
         numbers = json.loads(data[len(MAGIC) : end])
         whole = all(type(numbers[name]) is int and 0 <= numbers[name] < 1 << 48 for name in NUMBERS)
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
     return numbers if whole and numbers["cells"] and numbers["probes"] else None

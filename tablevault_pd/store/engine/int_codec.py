@@ -14,11 +14,12 @@ import numpy as np
 import xxhash
 
 from tablevault_pd.errors import VaultCorrupt
-from tablevault_pd.store.pieces import Pieces
+from tablevault_pd.store.pieces import BITS, Pieces
 
 _HEADER = struct.Struct("<BBqqQ")  # form, width in bytes, number of values, offset, XXH3 of what follows
 _SIZES = struct.Struct("<III")  # in bytes, of the three arrays of pieces
 _DELTA, _DEFLATED = 1, 2
+_WIDTHS = (1, 2, 4, 8)
 _WORTH_IT = 0.9  # deflating must save a tenth
 
 
@@ -52,6 +53,8 @@ def unpack(data: bytes, where: str) -> np.ndarray:
         body = bytes(data[_HEADER.size :])
         if xxhash.xxh3_64_intdigest(body) != checksum:
             raise ValueError("its checksum does not match")
+        if width not in _WIDTHS or count < 0:
+            raise ValueError(f"it is said to have {count} numbers of {width} bytes")
         if form & _DEFLATED:
             body = zlib.decompress(body)
         columns = np.frombuffer(body, np.uint8).reshape(width, count)
@@ -83,6 +86,8 @@ def unpack_pieces(data: bytes, where: str) -> Pieces:
         raise VaultCorrupt(f"{where} is damaged: it is cut off. Restore the vault from a backup.")
     ends = np.cumsum([_SIZES.size, *_SIZES.unpack_from(data)]).tolist()
     generation, left_out, rows = (unpack(data[low:high], where) for low, high in pairwise(ends))
+    if not len(generation) == len(left_out) == len(rows):
+        raise _no_pieces(where)
     order = np.argsort(generation, kind="stable")
     passed = np.cumsum(left_out + rows)
     new = np.diff(generation[order], prepend=-1) != 0
@@ -90,7 +95,13 @@ def unpack_pieces(data: bytes, where: str) -> Pieces:
     stop = passed - np.maximum.accumulate(np.where(new, before, 0)) if len(passed) else passed
     first, last = np.empty_like(stop), np.empty_like(stop)
     first[order], last[order] = stop - rows, stop
+    if ((generation < 0) | (rows < 0) | (first < 0) | (last >= 1 << BITS)).any():
+        raise _no_pieces(where)
     return Pieces(generation, first, last)
+
+
+def _no_pieces(where: str) -> VaultCorrupt:
+    return VaultCorrupt(f"{where} is damaged: it has no ranges of rows. Restore the vault from a backup.")
 
 
 def _reach(values: np.ndarray) -> int:
@@ -98,4 +109,4 @@ def _reach(values: np.ndarray) -> int:
 
 
 def _narrowest(highest: int) -> str:
-    return next(f"<u{width}" for width in (1, 2, 4, 8) if highest < 1 << (8 * width))
+    return next(f"<u{width}" for width in _WIDTHS if highest < 1 << (8 * width))
