@@ -13,6 +13,7 @@ import pandas as pd
 
 from tablevault_pd.code.newer import Newer, Place, name_of
 from tablevault_pd.lineage.of_rows import rows_to_trace
+from tablevault_pd.lineage.passages import rows_of_passages
 from tablevault_pd.lineage.report import lines
 from tablevault_pd.lineage.same import unchanged_rows
 from tablevault_pd.reading import reports
@@ -232,6 +233,8 @@ def _shared(store: Store, head: Version, number: int) -> tuple[np.ndarray, np.nd
 
 # -- parents
 
+_PLACES = ["position", "parent_position", "parent_start", "parent_stop"]
+_STEP = [*_PLACES, "parent_list", "parent_version"]
 _PARENT = ["parent_list", "parent_version", "own", "of_map"]
 UNKNOWN = -2  # where the input of a row is now, if map did not make the row
 
@@ -318,13 +321,8 @@ class _AncestorWalk:
             version = self._version(name, int(number))
             assert version is not None
             at = np.unique(group["position"])
-            steps = lines(self.store, rows_to_trace(version, at), depth=1)[
-                ["position", "parent_list", "parent_position", "parent_version"]
-            ]
-            places = {
-                column: steps[column].fillna(-1).astype(np.int64)
-                for column in ("position", "parent_position")
-            }
+            steps = lines(self.store, rows_to_trace(version, at), depth=1)[_STEP]
+            places = {column: steps[column].fillna(-1).astype(np.int64) for column in _PLACES}
             steps = steps.assign(**places, own=(steps["parent_list"] == name).astype(bool))
             state = self.maps.get(version)
             of_map = (steps["parent_list"] == ("" if state is None else state.source.list)).to_numpy(bool)
@@ -353,6 +351,8 @@ class _AncestorWalk:
         else:
             fate, now = _fate(self.store, old, head, at)
             newest = head
+            group, fate, now = self._with_passages(group, fate, now, old, head)
+            at = group["parent_position"].to_numpy(np.int64)
         of = np.full(len(at), None, dtype=object)
         lost = np.flatnonzero(fate == "parent")
         of[lost] = [
@@ -366,6 +366,26 @@ class _AncestorWalk:
         followed = np.zeros(len(at), bool)
         followed[unchanged] = True
         return group.assign(reason=fate, of=of, followed=followed, newest_version=newest.version, now=now)
+
+    def _with_passages(
+        self, group: pd.DataFrame, fate: np.ndarray, now: np.ndarray, old: Version, head: Version
+    ) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+        """The lines, with what became of them, where a row has changed and the passage that was cited of it still stands."""
+        spans = group[["parent_start", "parent_stop"]].to_numpy(np.int64)
+        lost = np.flatnonzero((fate == "parent") & (spans[:, 0] >= 0))
+        if head.deleted or not len(lost):
+            return group, fate, now
+        at = group["parent_position"].to_numpy(np.int64)[lost]
+        rows = rows_of_passages(self.store, old, head, at, spans[lost])
+        standing = [number for number, there in enumerate(rows) if len(there)]
+        counts = np.ones(len(group), np.int64)
+        counts[lost[standing]] = [len(rows[number]) for number in standing]
+        line = np.repeat(np.arange(len(group)), counts)
+        fate[lost[standing]] = None
+        now = now[line]
+        moved = np.isin(line, lost[standing])
+        now[moved] = np.concatenate([now[:0], *(rows[number] for number in standing)])
+        return group.iloc[line], fate[line], now
 
     def _recoded(self, head: Version, now: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What has changed in the code that made each of these rows, and the reason that it gives; for a whole list any of its code."""

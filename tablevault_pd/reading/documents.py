@@ -260,7 +260,7 @@ def extents(store: Store, version: Version, field: str) -> Extents:
     schema = store.schema(version.schema_id)
     start_field = frames.start_field(schema, field)
     if start_field is not None:
-        positions, table = _columns(store, version, [field, start_field])
+        positions, table = columns_of(store, version, [field, start_field])
         start = frames.offsets_of(table.column(start_field))
         return Extents(positions, start, start + frames.lengths_of(table.column(field)))
     return _following(store, version, field)
@@ -281,7 +281,7 @@ def _following(store: Store, version: Version, field: str) -> Extents:
     if before is not None and before.pieces.total == pieces.total:
         return before.places
     measured_rows = 0 if before is None else before.pieces.total
-    positions, table = _columns(store, version, [field], measured_rows)
+    positions, table = columns_of(store, version, [field], measured_rows)
     lengths = frames.lengths_of(table.column(field))
     stop = np.cumsum(lengths) + (0 if before is None else before.places.length)
     places = Extents(positions, stop - lengths, stop)
@@ -297,7 +297,7 @@ def _following(store: Store, version: Version, field: str) -> Extents:
     return places
 
 
-def _columns(
+def columns_of(
     store: Store, version: Version, fields: Sequence[str], start: int = 0
 ) -> tuple[np.ndarray, pa.Table]:
     """The positions of all rows from `start` on that are not erased, and these columns of them."""
