@@ -532,12 +532,21 @@ def test_r12_tables_for_people(vault):
     record(vault.store, {"loss": curve(0.4, 0.2)}, params={"opt": {"lr": 0.2}, "same": "x"})
     found = vault.sessions(only_changed=True, show={"loss": "min", "acc": ["max", "count"]})
     assert found.columns.tolist()[:1] == ["session"]
-    assert not {"name", "user", "host", "state", "params.same", "tags"} & set(found.columns)
+    assert set(found.columns) == {
+        "session",
+        "params.opt.lr",
+        "params.layers",
+        "metrics.loss",
+        "metrics.acc_max",
+        "metrics.acc_count",
+    }
     assert rows(found, "params.opt.lr", "params.layers", "metrics.loss", "metrics.acc_max") == [
         [0.1, 2, 0.1, 1.0],
         [0.2, None, 0.2, "nan"],
     ]
     assert str(found["params.layers"].dtype) == "Int64"
+    asked = vault.sessions(only_changed=True, columns=["started", "state", "params.opt.lr"])
+    assert asked.columns.tolist() == ["started", "params.opt.lr"]
 
 
 @pytest.mark.parametrize("columns", [["metrics.los"], ["params.lrr"], ["sate"], ["session", "metrics.los"]])

@@ -13,7 +13,7 @@ from tablevault_pd.analysis.curves import check_known, read_curves
 from tablevault_pd.errors import InvalidType, short_repr
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from tablevault_pd.store import Store
 
@@ -62,9 +62,17 @@ def show_of(given: Any) -> Mapping[str, Any] | None:
     )
 
 
-def without_constants(frame: pd.DataFrame) -> pd.DataFrame:
-    """`frame` without the columns in which all rows are alike, ``session`` excepted. A missing value is a value."""
-    keep = [name == "session" or _varies(frame[name]) for name in frame.columns]
+#: What differs between any two sessions, and says nothing that ``session`` does not.
+_OWN = frozenset(["name", "run", "pid", "started", "ended", "heartbeat"])
+
+
+def without_constants(frame: pd.DataFrame, chosen: Sequence[str] | None = None) -> pd.DataFrame:
+    """`frame` without the columns in which all rows are alike, ``session`` excepted. A missing value is a value.
+
+    What is each session's own is left out, too, unless it was `chosen`.
+    """
+    own = _OWN.difference(chosen or ())
+    keep = [name == "session" or (name not in own and _varies(frame[name])) for name in frame.columns]
     return frame.loc[:, keep]
 
 

@@ -165,7 +165,8 @@ class Sessions(VaultPart):
             aggregates that :meth:`metrics` takes. Several, ``{"acc": ["max", "last"]}``, are columns ``metrics.acc_max`` and
             ``metrics.acc_last``. Filters judge last values all the same.
         only_changed : bool
-            Leave out the columns in which all these sessions are alike, ``session`` excepted.
+            Leave out the columns in which all these sessions are alike, and what is each one's own (name, run, pid, started,
+            ended, heartbeat) unless `columns` asks for it. ``session`` stays.
 
         Returns
         -------
@@ -226,7 +227,7 @@ class Sessions(VaultPart):
         if show is not None:
             frame = with_aggregates(self.store, frame, show)
         if only_changed:
-            frame = without_constants(frame)
+            frame = without_constants(frame, names)
         return mark(frame.reset_index(drop=True), "sessions")
 
     def run(self, which: Any) -> RunInfo:
