@@ -984,6 +984,39 @@ def test_a_difference_shows_itself_side_by_side_and_escaped(three_runs):
     assert three_runs.code_diff("out@1", "out@1")._repr_html_() == "<p>The code is the same.</p>"
 
 
+def test_sessions_of_one_script_are_what_each_has_executed(tmp_path):
+    body = """
+        import tablevault_pd as tv
+        vault = tv.connect("v", session=False)
+        unused = 1
+        def fit(rate):
+            with vault.session("fit") as run:
+                run.log(loss=rate)
+                if rate < 5:
+                    vault.save("out", {"a": [rate]})
+        fit(1)
+        rate = 2
+        fit(rate)
+        fit(rate); fit(5)
+        after = 1
+    """
+    script(tmp_path, body)
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        changed = {
+            run: [line for line in vault.code_diff("fit#1", run).splitlines()[2:] if line[0] in "+-"]
+            for run in ("fit#1", "fit#2", "fit#4")
+        }
+        assert changed == {
+            "fit#1": [],
+            "fit#2": ["-fit(1)", "+rate = 2", "+fit(rate)"],
+            "fit#4": ["-fit(1)", "+fit(5)"],
+        }
+        assert (
+            vault.compare("fit#1", "fit#2", on="position").code_diff.splitlines()[2:]
+            == (vault.code_diff("fit#1", "fit#2").splitlines()[2:])
+        )
+
+
 def test_a_difference_of_nothing_known_is_an_error(three_runs):
     with pytest.raises(LookupError):
         three_runs.code_diff("nowhere", "out")

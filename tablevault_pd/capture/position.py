@@ -42,8 +42,12 @@ def is_between(place: int, first: int, last: int) -> bool:
     """Whether a place lies in a statement that begins at `first` and ends at `last`; one without a column, whether its line does."""
     if place // COLUMN == ANYWHERE:
         return line_of(first) <= line_of(place) <= line_of(last)
-    end = (line_of(last), last // COLUMN or ANYWHERE)
-    return in_order(first) <= in_order(place) <= end
+    return in_order(first) <= in_order(place) and not ends_before(last, place)
+
+
+def ends_before(last: int, place: int) -> bool:
+    """Whether what ends at `last` ends before a place."""
+    return (line_of(last), last // COLUMN or ANYWHERE) < in_order(place)
 
 
 def place_of_main() -> int | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from tablevault_pd.capture.position import ends_before
 from tablevault_pd.code.calls import RANDOM, RUNNING_TEXT
 from tablevault_pd.code.namespaces import Namespace, Piece, absolute
 from tablevault_pd.code.program import Program
@@ -95,15 +96,20 @@ class Slicer:
         at = main.statements_at(last, place)
         return self._slice(at or [number for number, owner in enumerate(main.owners) if owner == last])
 
-    def of_everything(self) -> Slice:
-        """All that was executed, and the parts of modules that it needs."""
-        return self._slice(range(len(self._program.main)))
-
-    def since(self, cell: int | None) -> Slice:
-        """What the pieces from that cell on need, themselves included; without one, everything."""
+    def of_everything(self, first: tuple[int, int] | None = None, begin: int | None = None) -> Slice:
+        """All that was executed from a (session, cell) on, and what it needs; of the last piece what did not end before `begin`."""
         main = self._program.main
-        first = next((number for number, piece in enumerate(main.pieces) if piece.cell == cell), 0)
-        return self._slice([number for number, owner in enumerate(main.owners) if owner >= first])
+        start = next(
+            (number for number, piece in enumerate(main.pieces) if (piece.session_id, piece.cell) == first), 0
+        )
+        last = len(main.pieces) - 1
+        return self._slice(
+            [
+                number
+                for number, (statement, owner) in enumerate(zip(main.statements, main.owners, strict=True))
+                if owner >= start and (owner < last or begin is None or not ends_before(statement.end, begin))
+            ]
+        )
 
     def _slice(self, roots: Sequence[int]) -> Slice:
         walk = _Walk(self._program)

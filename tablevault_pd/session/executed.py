@@ -81,6 +81,7 @@ class CodeRecorder:
         self._slices: dict[tuple[int, int], Slice] = {}
         self._project: ProjectModules | None = None
         self.scripts: list[Cell] = []  #: the cells of this session in a script or at a prompt
+        self.begun: int | None = None  #: the place in the script where the session began
 
     def sources(self, session_id: int, cell: int | None) -> list[ModuleSource]:
         """Return the modules that the store lacks. Call :meth:`mark_stored` once they are stored."""
@@ -144,14 +145,18 @@ class CodeRecorder:
         return None if code_slice.unresolved or len(code_slice.parts) < 2 else code_slice
 
     def everything(self, vault: str, session_id: int) -> list[WrittenCode]:
-        """Return the slice of all that the session executed."""
+        """Return the slice of all that the session executed, which ends here."""
         if self._capture == "none":
             return []
         cells = [ran for ran in CELLS if (vault, session_id) in ran.numbers]
         if not cells and not self.scripts:
             return []
-        first = cells[0].numbers[vault, session_id] if cells else None
-        code_slice = self._slicer(vault, session_id, None).since(first)
+        first = (session_id, cells[0].numbers[vault, session_id]) if cells else None
+        pieces = self._pieces(vault, session_id, None)
+        if self.scripts:
+            pieces[-1] = replace(pieces[-1], until=place_of_main() or pieces[-1].until)
+        begin = self.begun if self.scripts else None
+        code_slice = Slicer(pieces, self._module_pieces()).of_everything(first, begin)
         return [_written(session_id, -1, 0, code_slice)]
 
     def _modules(self) -> Mapping[str, Module]:

@@ -320,6 +320,7 @@ class Recorder(SessionState):
         text = script.main_source()
         if self.settings.capture != "none" and (text is not None or self.cells.prompt is not None):
             self.cells.begin(text or "", path=script.main_path(folder_of_project()))
+            self.outbox.code.begun = place_of_main()
 
     def _reopen(self, last: Session, new: Session) -> Session:
         """Continue the run `last`, with its parameters, tags and cells."""

@@ -197,7 +197,7 @@ class Lineage(VaultPart):
         return graph(self.store, name)
 
     def code_diff(self, a: Any, b: Any) -> CodeDiff:
-        """Return a unified diff of the slices that made `a` and `b`.
+        """Return a unified diff of the slices that made `a` and `b`: of a session what it executed, with all that this needs.
 
         Statements whose syntax trees are equal do not differ: comments, blank lines and docstrings do not count.
 
