@@ -16,6 +16,7 @@ import random
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 KEPT: list[tuple[str, list[str]]] = []  #: (list, tags of the row) of each save of this process
@@ -81,6 +82,7 @@ class Notebook:
     has_ids: bool
     cells: list[list[Line]] = field(default_factory=list)
     module: dict[str, Line] = field(default_factory=dict)
+    blocks: set[int] = field(default_factory=set)  #: the cells that stand in a ``with``
     count: int = 0
 
     def tag(self) -> str:
@@ -120,6 +122,7 @@ class Notebook:
             self.cells.append([Line(kind, name, needs, self.tag(), content=1)])
             if rnd.random() < 0.6:
                 self.cells.append([Line("derive", f"{name}2", tuple(rnd.sample(known, 1)), self.tag())])
+        self.blocks = {number for number in range(len(self.cells)) if rnd.random() < 0.3}
 
     def edit(self, line: Line) -> Line:
         """Another form of a statement."""
@@ -257,6 +260,7 @@ def _same(then: list[Row], now: list[Row], position: int) -> int | None:
 
 CONNECT = """
 import importlib
+from contextlib import nullcontext
 import tablevault_pd as tv
 from programs import V, keep
 import helper
@@ -341,7 +345,10 @@ def live(notebook: Notebook, oracle: Oracle, kernel: Kernel, folder: Path) -> li
             texts.insert(fails, "1 / 0")
         if rnd.random() < 0.3:
             texts.insert(0, f"# {rnd.random()}\n'''Nothing.'''")
-        _, kept = kernel.run(f"c{number}", "\n".join(texts))
+        text = "\n".join(texts)
+        if number in notebook.blocks:
+            text = "with nullcontext():\n" + indent(text, "    ")
+        _, kept = kernel.run(f"c{number}", text)
         ran = lines if fails is None else lines[:fails]
         oracle.executed(f"c{number}", list(ran), kept)
         state.update({line.name: line for line in ran if line.defines})

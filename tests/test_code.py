@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
 import textwrap
+from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
@@ -50,12 +52,12 @@ def cells(*texts: str) -> list[Piece]:
         ("df['a'] = f(df)", {"df"}, {"df", "f"}, set()),
         ("x.y.z = 1", {"x"}, {"x.y"}, set()),
         ("n += 1", {"n"}, {"n"}, set()),
-        ("for i in xs:\n    total = total + i", {"i", "total"}, {"xs", "total"}, set()),
-        ("with open(p) as f:\n    t = f.read()", {"f", "t"}, {"open", "p"}, set()),
+        ("for i in xs:\n    if i: break\n    total = total + i", {"i", "total"}, {"xs", "total"}, set()),
+        ("with open(p) as f: t = f.read()", {"f", "t"}, {"open", "p"}, set()),
         ("a, (b, *c) = d", {"a", "b", "c"}, {"d"}, set()),
         ("f = lambda v: v + w", {"f"}, set(), {"w"}),
         ("y = [v for v in v]", {"y"}, {"v"}, set()),
-        ("if (n := size()) > 3:\n    pass", {"n"}, {"size"}, set()),
+        ("if (n := size()) > 3: pass", {"n"}, {"size"}, set()),
         ("any((last := v) for v in vs)", {"last"}, {"any", "vs"}, set()),
         ("import a.b, c as d", {"a", "d"}, set(), set()),
         ("def f():\n    import helper\n    return helper.clean(t)", {"f"}, set(), {"helper:clean", "t"}),
@@ -276,7 +278,106 @@ def test_a_decorator_that_belongs_to_an_object_adds_the_function_to_it():
 
 def test_conditional_definitions_leave_the_older_one_in_force_too():
     program = cells("x = 1", "x = 2", "if flag:\n    x = 3", "save(x)")
-    assert lines(Slicer(program)) == ["x = 2", "if flag:\n    x = 3", "save(x)"]
+    assert lines(Slicer(program)) == ["x = 2", "if flag:", "    x = 3", "save(x)"]
+
+
+@pytest.mark.parametrize(
+    ("text", "needed"),
+    [
+        # (a script; the lines of it that its last line needs, from 1)
+        ("with open(p) as f:\n    x = f.read()\n    y = 2\nsave(x)", [1, 2, 4]),
+        ("x = 1\nwith a() as b, c() as d:\n    x = 2\n    y = x\nsave(x)", [2, 3, 5]),
+        (
+            "if one:\n    x = 1\n    z = 1\nelif two:\n    x = 2\nelse:\n    x = 3\nsave(x)",
+            [1, 2, 4, 5, 6, 7, 8],
+        ),
+        ("if one:\n    z = 1\nelif two:\n    y = 2\nelse:\n    x = 3\nsave(x)", [1, 3, 5, 6, 7]),
+        ("if one:\n    x = 1\nelse:\n    y = 2\nif two:\n    y = 3\n    save(y)", [5, 6, 7]),
+        ("y = 1\nif two:\n    y = 3\n    save(y)", [2, 3, 4]),  # in its own block a binding is sure
+        ("y = 1\nif two: y = 3\nsave(y)", [1, 2, 3]),
+        ("i = 9\nfor i in xs:\n    n = 1\n    save(i)", [2, 4]),
+        ("x = 0\nfor i in xs:\n    y = x\n    x = i\n    z = 1\n    save(y)", [1, 2, 3, 4, 6]),
+        ("x = 0\nfor i in xs:\n    x = i\n    save(x)", [2, 3, 4]),
+        ("while go(x):\n    y = 1\n    x = step()\n    save(y)", [1, 2, 3, 4]),
+        ("for i in xs:\n    for j in ys:\n        a = b\n    b = i\n    c = 1\nsave(a)", [1, 2, 3, 4, 6]),
+        (
+            "for i in xs:\n    if i: continue\n    x = 1\n    y = 2\nsave(x)",
+            [1, 2, 3, 4, 5],
+        ),  # decides about others
+        ("try:\n    x = a()\n    y = 1\nexcept E:\n    x = 2\nsave(x)", [1, 2, 3, 4, 5, 6]),
+        ("with a:\n    # why\n\n    x = 1\n    with b:\n        y = x\nz = 1\nsave(y)", [1, 4, 5, 6, 8]),
+        ("if a:\n    if b:\n        x = 1\n    else:\n        elsewhere = 1\n    save(x)", [1, 2, 3, 6]),
+        ("with (\n    a() as b\n):\n    c = 1\n    save(b)", [1, 2, 3, 5]),
+    ],
+)
+def test_a_block_is_cut_into_its_header_and_the_statements_of_its_body(text, needed):
+    last = text.count("\n") + 1
+    slice_of_last = Slicer([Piece(text, "train.py", 1, 0, until=last)]).of_place(last)
+    numbers = {line for part in slice_of_last.parts for line in range(part.line, part.end + 1)}
+    written = text.splitlines()
+    numbers -= {number for number in numbers if not written[number - 1].strip() or "#" in written[number - 1]}
+    assert sorted(numbers) == needed
+
+
+class Tagged:
+    """A value that knows the statements that it was computed from."""
+
+    def __init__(self, tag: int, *others: Tagged) -> None:
+        self.tags: set[int] = {tag}.union(*(other.tags for other in others))
+
+    def put(self, tag: int, *others: Tagged) -> None:
+        self.tags |= {tag}.union(*(other.tags for other in others))
+
+
+@st.composite
+def nested_programs(draw) -> str:
+    """A script with blocks in blocks; each statement has a tag of its own, and the last ones save."""
+    tags = iter(range(100, 1000))
+    names = ["a", "b", "c"]
+    written = [f"{name} = Tagged({next(tags)})" for name in names]
+
+    def block(depth: int) -> list[str]:
+        body: list[str] = []
+        for _ in range(draw(st.integers(1, 3))):
+            kind = draw(st.sampled_from(["assign", "assign", "put", "save", "with", "if", "for"]))
+            name, other = draw(st.sampled_from(names)), draw(st.sampled_from(names))
+            if kind in ("assign", "put", "save") or depth == 3:
+                call = {"put": f"{name}.put(", "save": "save("}.get(kind, f"{name} = Tagged(")
+                body.append(f"{call}{next(tags)}, {other})")
+                continue
+            head = {
+                "with": "with nullcontext():",
+                "if": f"if {draw(st.integers(0, 1))}:",
+                "for": f"for _ in range({draw(st.integers(0, 3))}):",
+            }[kind]
+            body += [head, *(f"    {line}" for line in block(depth + 1))]
+            if kind == "if" and draw(st.booleans()):
+                body += ["else:", *(f"    {line}" for line in block(depth + 1))]
+            if kind == "for" and draw(st.integers(0, 3)) == 0:
+                body.append("    if draw(): continue")
+        return body
+
+    return "\n".join([*written, *block(0), f"save({next(tags)}, {draw(st.sampled_from(names))})"])
+
+
+@settings(max_examples=times(400, ordinary=120))
+@given(nested_programs())
+def test_slices_of_nested_blocks_have_all_that_running_them_says(text):
+    saved: list[tuple[int, set[int], int]] = []
+
+    def save(tag: int, value: Tagged) -> None:
+        saved.append((sys._getframe(1).f_lineno, {tag} | value.tags, tag))
+
+    exec(
+        compile(text, "train.py", "exec"),
+        {"Tagged": Tagged, "save": save, "nullcontext": nullcontext, "draw": int},
+    )
+    for line, tags, _ in saved:
+        slicer = Slicer([Piece(text, "train.py", 1, 0, until=line)])
+        parts = [part.text for part in slicer.of_place(line).parts]
+        assert tags <= {int(tag) for part in parts for tag in re.findall(r"\d{3}", part)}
+        if "if" not in text and "for" not in text:
+            assert tags == {int(tag) for part in parts for tag in re.findall(r"\d{3}", part)}
 
 
 def test_of_a_cell_that_failed_only_what_it_had_begun_is_in_force():
@@ -700,15 +801,16 @@ def test_the_slice_of_rows_of_a_script_is_the_statement_that_wrote_them_and_what
     with tv.connect(tmp_path / "v", mode="r") as vault:
         code = vault.read("out").vault.code(whole=True)
         assert code.names.tolist() == [
-            ["re"], ["PROMPT"], ["clean"], ["helper"], ["tv"], ["vault"], ["SEED", "OTHER"], ["main"], [],
+            ["re"], ["PROMPT"], ["clean"], ["helper"], ["tv"], ["vault"], ["SEED", "OTHER"], ["main"], [], [],
         ]  # fmt: skip
-        assert code.path.tolist() == ["helper.py"] * 3 + ["train.py"] * 6
+        assert code.path.tolist() == ["helper.py"] * 3 + ["train.py"] * 7
         assert code.session.dropna().unique().tolist() == ["train#1"]
         assert code.line.tolist()[:3] == [1, 2, 4]
         log = vault.read("log").vault.code(whole=True)
-        assert log.text.tolist()[-2:] == [
+        assert log.text.tolist()[-3:] == [
             'plain = {"a": 1}',
-            'for n in range(2):\n    vault.append("log", plain)',
+            "for n in range(2):",
+            '    vault.append("log", plain)',
         ]
         assert "helper.py" not in log.path.tolist()
         assert vault.read("out").vault.code().columns.tolist() == vault.cells().columns.tolist()

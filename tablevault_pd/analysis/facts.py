@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from itertools import zip_longest
+from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -192,7 +193,7 @@ def _is_import(part: Part) -> bool:
 
 
 def _text(part: Part | None) -> str | None:
-    return None if part is None else part.text
+    return None if part is None else dedent(part.text)
 
 
 def _title(part: Part | None) -> str:

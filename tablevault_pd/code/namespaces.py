@@ -38,6 +38,8 @@ class Namespace:
     module: str | None = None
     statements: list[Statement] = field(default_factory=list)
     owners: list[int] = field(default_factory=list)  #: the piece of each statement
+    headers: list[int | None] = field(default_factory=list)  #: the header of the block that each is in
+    ends: dict[int, int] = field(default_factory=dict)  #: header -> the first statement behind its block
     names: dict[str, list[int]] = field(
         default_factory=dict
     )  #: name -> the statements that bind or change it
@@ -46,10 +48,14 @@ class Namespace:
 
     def __post_init__(self) -> None:
         for number, piece in enumerate(self.pieces):
+            begin = len(self.statements)
             for statement in cut(piece.text):
-                if piece.until is None or in_order(statement.line) <= in_order(piece.until):
+                place = statement.line if statement.loop is None else statement.loop
+                if piece.until is None or in_order(place) <= in_order(piece.until):
                     self.statements.append(statement)
                     self.owners.append(number)
+                    self.headers.append(None if statement.header is None else begin + statement.header)
+                    self.ends.update(dict.fromkeys(self._headers_of(len(self) - 1), len(self)))
 
     def __len__(self) -> int:
         return len(self.statements)
@@ -69,13 +75,48 @@ class Namespace:
         return self.imports.get("*", [])
 
     def definitions(self, name: str, before: int) -> Iterator[int]:
-        """The statements that may have bound `name` when statement `before` began, the latest first."""
+        """The statements that may have bound `name` when statement `before` began, the latest first; in loops also later ones."""
         numbers = self.names.get(name, ())
-        for at in range(bisect_left(numbers, before) - 1, -1, -1):
-            yield numbers[at]
-            statement = self.statements[numbers[at]]
-            if statement.sure and name in statement.names:
+        if not numbers:
+            return
+        above = self._headers_of(before)
+        if before < len(self) and self.statements[before].block == "loop":
+            above.insert(0, before)  # its test runs again in each turn
+        end, later = bisect_left(numbers, before), before
+        for loop in (header for header in above if self.statements[header].block == "loop"):
+            start = bisect_left(numbers, loop)
+            for number in reversed(numbers[start:end]):
+                yield number
+                if self._is_sure(name, number, above):
+                    return
+            stop = self.ends.get(loop, loop + 1)
+            yield from reversed(
+                numbers[bisect_left(numbers, later) : bisect_left(numbers, stop)]
+            )  # in the turn before
+            end, later = start, stop
+        for number in reversed(numbers[:end]):
+            yield number
+            if self._is_sure(name, number, above):
                 return
+
+    def _headers_of(self, number: int) -> list[int]:
+        """The headers of the blocks that a statement is in, the innermost first; of an ``if`` that of its own branch."""
+        headers: list[int] = []
+        header = self.headers[number] if number < len(self.headers) else None
+        while header is not None:
+            headers.append(header)
+            while self.statements[header].block == "else":
+                header = self.headers[header] or 0  # the branch before
+            header = self.headers[header]
+        return headers
+
+    def _is_sure(self, name: str, number: int, above: Sequence[int]) -> bool:
+        """Whether a statement has bound a name when a later one in the blocks `above` runs, so that nothing older is in force."""
+        statement = self.statements[number]
+        if name not in statement.names or not (statement.sure or statement.block):
+            return False
+        decide = [*self._headers_of(number), *([number] if statement.block == "loop" else [])]
+        return all(header in above or self.statements[header].block == "with" for header in decide)
 
     def import_behind(self, name: str, numbers: Sequence[int]) -> list[int]:
         """The import of a name that statements `numbers`, the latest first, only change: ``conf.RATE = 1``."""

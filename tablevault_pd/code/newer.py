@@ -10,6 +10,7 @@ import json
 from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
+from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.capture.position import in_order
@@ -137,7 +138,7 @@ class Newer:
         here = (part.session_id or 0, -1 if part.cell is None else part.cell)
         if part.path is not None or part.notebook is not None or part.names or part.cell is None:
             return False
-        subjects = _subjects(cut(part.text))
+        subjects = _subjects(_cut_part(part))
         if here == (code.session_id, code.cell) or not subjects:
             return False
         used = {(code_part.session_id, code_part.cell) for other in slices for code_part in other.parts}
@@ -162,10 +163,12 @@ class Newer:
 
     def is_same_place(self, one: WrittenCode, other: WrittenCode) -> bool:
         """Whether two slices begin at the same statement, or cell, of two runs of one session name."""
-        if not one.parts or not other.parts or one.parts[-1].tree != other.parts[-1].tree:
-            return False
+        writers = [_writer(code) for code in (one, other)]
         names = {self._session(code.session_id).name for code in (one, other)}
-        return len(names) == 1 and one.parts[-1].path == other.parts[-1].path
+        return (
+            len({part and (part.tree, part.path) for part in writers}) == len(names) == 1
+            and None not in writers
+        )
 
     # -- what is known
 
@@ -316,8 +319,9 @@ class Newer:
         if not same or part.tree in same[-1].trees:
             return False
         newest = same[-1]
-        if part.kind == "other" and part.names and newest.order in _cells_of(code):
-            return False  # it may bind its names, as an ``if`` does; so does the newer form, which the rows are made of
+        may_bind = part.kind == "other" or part.text[:1].isspace()  # it stands in a block, such as an ``if``
+        if may_bind and part.names and newest.order in _cells_of(code):
+            return False  # so does the newer form, which the rows are made of
         if any(statement.names.intersection(part.names) for statement in newest.statements):
             return True
         if part.names:
@@ -351,6 +355,20 @@ class Newer:
         return bool(same_lists) and later.cell.session_id != mine.cell.session_id
 
 
+def _writer(code: WrittenCode) -> Part | None:
+    """The statement that wrote; of a whole cell its last one."""
+    last = code.parts[-1] if code.parts else None
+    places = ((part.session_id, part.cell, part.line) for part in code.parts)
+    here = (code.session_id, code.cell, code.line)
+    return next((part for part, place in zip(code.parts, places, strict=True) if place == here), last)
+
+
+def _cut_part(part: Part) -> tuple[Statement, ...]:
+    """A part as a statement: one of a block is indented, and a header has no body."""
+    text = dedent(part.text)
+    return cut(text) or cut(f"{text} pass")
+
+
 def _cells_of(code: WrittenCode) -> set[tuple[int | None, int | None]]:
     """The cells, as (session, cell), that have a part of a slice."""
     return {(part.session_id, part.cell) for part in code.parts}
@@ -358,7 +376,9 @@ def _cells_of(code: WrittenCode) -> set[tuple[int | None, int | None]]:
 
 def _is_replaced(part: Part, code: WrittenCode, newest: Sequence[Executed], old: Iterable[str] = ()) -> bool:
     """Whether a statement without names, such as ``settings.update(…)``, has another form that begins from the same ones."""
-    uses = {use for _, _, _, used, _ in statements_of(part.text, None) for use in used}
+    uses = {
+        use for statement in _cut_part(part) for use in (*statement.uses, *statement.later) if use != RANDOM
+    }
     trees_of_code = {code_part.tree for code_part in code.parts}.union(old)
     return any(
         not statement.names and statement.uses & uses and statement.tree not in trees_of_code

@@ -1,4 +1,8 @@
-"""A piece of code as its top-level statements, each with the names it defines and uses. Nothing is executed.
+"""A piece of code as its statements, each with the names it defines and uses. Nothing is executed.
+
+Blocks of the top level that make no scope (``with``, ``if``, ``for``, ``while``) are cut, too: into a header (``with open(path)
+as file:``) and the statements of the body. A block whose statements decide whether others run (``try``, ``match``, loops with
+``break`` or ``continue``) is one statement.
 
 What runs when is kept apart: the names that a statement looks up while it runs (``uses``), and those that the functions
 it makes look up when they are called (``later``).
@@ -7,6 +11,7 @@ it makes look up when they are called (``later``).
 from __future__ import annotations
 
 import ast
+import copy
 import json
 import re
 from functools import lru_cache
@@ -15,7 +20,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tablevault_pd.capture.position import COLUMN, is_between, line_of
 from tablevault_pd.code.describe import describe
-from tablevault_pd.code.syntax import WITH_DOCSTRING, digest, digest_of_tree, parsed
+from tablevault_pd.code.syntax import (
+    BLOCKS,
+    FUNCTIONS,
+    LOOPS,
+    WITH_DOCSTRING,
+    digest,
+    digest_of_tree,
+    parsed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,12 +42,14 @@ _NEWLINE = re.compile(r"\r\n|\r|\n")  # other characters that str.splitlines() k
 _WORD = re.compile(r"[^\W\d]\w*")
 _CELL_MAGIC = re.compile(r"\s*%%(\w+)[^\n]*")
 _TIMED = re.compile(r"(?P<indent>\s*)%time\s+(?P<code>\S.*)")  # it runs a statement, which may bind names
+_ELIF = re.compile(r"\s*elif\b")
+_ELSE = re.compile(r"\s*else\s*:")
 _RUN = re.compile(r"%run\s+(?:-\w+\s+)*([\"']?)(?P<file>.+?\.py)\1(?:\s.*)?$")
 _ASSIGNED = re.compile(r"(?P<left>\s*[\w.,\s\[\]\"']+=\s*)(?P<magic>[%!](?!=).*)")
 
 
 class Statement(NamedTuple):
-    """One top-level statement."""
+    """One statement of the top level, or of a block there; or the header of such a block."""
 
     first: int  #: the line where its text begins, the comments above included; from 1
     line: int  #: the place where it begins, decorators included: see :mod:`~tablevault_pd.capture.position`
@@ -72,6 +87,11 @@ class Statement(NamedTuple):
     methods: tuple[Statement, ...] = ()  #: of the class that it defines, as functions without ``self``
     #: whether functions made by the one that it defines change variables of that one; whether a method changes its object
     keeps_state: bool = False
+    header: int | None = None  #: the number of the header of the block that it stands in
+    block: str = (
+        ""  #: of a header: "with", "if", "else" (``elif``, too, in the block of the test before) or "loop"
+    )
+    loop: int | None = None  #: the place of the outermost loop that it is in
 
     @property
     def bound(self) -> list[str]:
@@ -81,7 +101,7 @@ class Statement(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def cut(text: str) -> tuple[Statement, ...]:
-    """The top-level statements of a piece of code; none if it is no Python."""
+    """The statements of a piece of code; none if it is no Python."""
     lines = _lines(text)
     magic = _CELL_MAGIC.match(text)
     if magic is not None and magic[1] not in _PYTHON_MAGICS:
@@ -91,7 +111,7 @@ def cut(text: str) -> tuple[Statement, ...]:
         tree = _tree(text) or _tree("\n".join(_without_magics(lines, magics)))
     except (RecursionError, MemoryError):
         return (_too_deep(1, 1, len(lines), "\n".join(lines)),)
-    return () if tree is None else tuple(_statements(tree, lines, magics))
+    return () if tree is None else tuple(_Cutter(lines, magics).cut(tree.body))
 
 
 def trees(text: str) -> tuple[str, ...]:
@@ -172,27 +192,123 @@ def _without_magics(lines: list[str], magics: dict[int, str]) -> Iterator[str]:
             yield line
 
 
-def _statements(tree: ast.Module, lines: list[str], magics: dict[int, str]) -> Iterator[Statement]:
-    above = 0  # the last line of the statement before
-    starts = [_first_line(node) for node in tree.body]
-    for node, line, following in zip_longest(tree.body, starts, starts[1:]):
-        last = node.end_lineno or node.lineno
-        begin, end = line, last
-        if line == above:
-            begin += COLUMN * node.col_offset
-        if following == last:
-            end += COLUMN * (node.end_col_offset or 0)
-        first = _with_comments(lines, line, above)
-        above = last
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            continue  # a docstring, or a value that nobody keeps
-        if line in magics:
-            yield _magic(first, begin, end, "\n".join(lines[first - 1 : last]).strip(), magics[line])
-        else:
-            try:
-                yield _statement(first, begin, end, node)
-            except RecursionError:
-                yield _too_deep(first, begin, end, "\n".join(lines[first - 1 : last]))
+class _Cutter:
+    """Cuts the body of a module into statements, in the order of the text."""
+
+    def __init__(self, lines: list[str], magics: dict[int, str]) -> None:
+        self._lines = lines
+        self._magics = magics
+        self._statements: list[Statement] = []
+
+    def cut(self, body: list[ast.stmt]) -> list[Statement]:
+        """All statements of the top level."""
+        self._block(body, 0, None, None)
+        return self._statements
+
+    def _block(self, body: list[ast.stmt], above: int, header: int | None, loop: int | None) -> None:
+        """Cut the statements of a block; `above` is the last line before it."""
+        starts = [_first_line(node) for node in body]
+        for node, line, following in zip_longest(body, starts, starts[1:]):
+            last = node.end_lineno or node.lineno
+            begin, end = line, last
+            if line == above:
+                begin += COLUMN * node.col_offset
+            if following == last:
+                end += COLUMN * (node.end_col_offset or 0)
+            first = _with_comments(self._lines, line, above)
+            above = last
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+                continue  # a docstring, or a value that nobody keeps
+            if begin == line and end == last and self._is_cut(node):
+                self._compound(node, first, begin, header, loop)
+            else:
+                self._add(self._described(node, first, begin, end), header, loop)
+
+    def _compound(
+        self,
+        node: Any,
+        first: int,
+        begin: int,
+        header: int | None,
+        loop: int | None,
+        block: str | None = None,
+    ) -> None:
+        """Cut a block into its header and its body, and the other branches of an ``if``."""
+        own = copy.copy(node)
+        own.body = []
+        if isinstance(node, ast.If):
+            own.orelse = []
+        if isinstance(node, LOOPS):
+            loop = begin if loop is None else loop
+        inside = _first_line(node.body[0])
+        end = _with_comments(self._lines, inside, begin) - 1
+        while not self._lines[end - 1].strip():
+            end -= 1
+        number = self._add(
+            self._described(own, first, begin, end), header, loop, block or BLOCKS[node.__class__]
+        )
+        self._block(node.body, end, number, loop)
+        if isinstance(node, ast.If) and node.orelse:
+            self._other_branch(node, number, loop)
+
+    def _other_branch(self, node: ast.If, number: int, loop: int | None) -> None:
+        """Cut ``elif`` and ``else``: they stand in the block of the ``if``, whose test decides about them."""
+        last = node.body[-1].end_lineno or node.lineno
+        other = node.orelse[0]
+        line = self._line_of_other(node)
+        assert line is not None  # see _is_cut()
+        first = _with_comments(self._lines, line, last)
+        if line == other.lineno:
+            self._compound(other, first, line, number, loop, "else")
+            return
+        tree = digest(f"else {self._statements[number].tree}")
+        header = self._add(Statement(first, line, line, tree, "other"), number, loop, "else")
+        self._block(node.orelse, line, header, loop)
+
+    def _line_of_other(self, node: ast.If) -> int | None:
+        """The line of ``elif`` or ``else``; None: what follows stands on it."""
+        start = _first_line(node.orelse[0])
+        if len(node.orelse) == 1 and _ELIF.match(self._lines[start - 1]):
+            return start
+        lines = range(start - 1, node.body[-1].end_lineno or 0, -1)
+        return next((line for line in lines if _ELSE.match(self._lines[line - 1])), None)
+
+    def _is_cut(self, node: Any) -> bool:
+        """Whether the statements of a block are looked at one by one."""
+        if node.__class__ not in BLOCKS or _first_line(node.body[0]) == node.lineno:
+            return False
+        if not isinstance(node, ast.If):
+            return not (isinstance(node, LOOPS) and (node.orelse or any(map(_leaves_loop, node.body))))
+        if not node.orelse:
+            return True
+        line = self._line_of_other(node)
+        return line is not None and (line < _first_line(node.orelse[0]) or self._is_cut(node.orelse[0]))
+
+    def _described(self, node: ast.stmt, first: int, begin: int, end: int) -> Statement:
+        line, last = line_of(begin), line_of(end)
+        if line in self._magics:
+            text = "\n".join(self._lines[first - 1 : last]).strip()
+            return _magic(first, begin, end, text, self._magics[line])
+        try:
+            return _statement(first, begin, end, node)
+        except RecursionError:
+            return _too_deep(first, begin, end, "\n".join(self._lines[first - 1 : last]))
+
+    def _add(self, statement: Statement, header: int | None, loop: int | None, block: str = "") -> int:
+        if header is not None or block:
+            statement = statement._replace(header=header, block=block, loop=loop)
+        self._statements.append(statement)
+        return len(self._statements) - 1
+
+
+def _leaves_loop(node: ast.AST) -> bool:
+    """Whether a statement of a loop may end it, or the turn that it is in."""
+    if isinstance(node, (ast.Break, ast.Continue)):
+        return True
+    if isinstance(node, (*FUNCTIONS, ast.ClassDef)):
+        return False
+    inner = node.orelse if isinstance(node, LOOPS) else ast.iter_child_nodes(node)
+    return any(_leaves_loop(child) for child in inner if not isinstance(child, ast.expr))
 
 
 def _statement(first: int, begin: int, end: int, node: ast.stmt) -> Statement:
