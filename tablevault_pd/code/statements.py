@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tablevault_pd.capture.position import COLUMN, is_between, line_of
 from tablevault_pd.code.describe import describe
 from tablevault_pd.code.syntax import (
+    BLOCK_KINDS,
     BLOCKS,
     FUNCTIONS,
     LOOPS,
@@ -275,11 +276,11 @@ class _Cutter:
 
     def _is_cut(self, node: Any) -> bool:
         """Whether the statements of a block are looked at one by one."""
-        if node.__class__ not in BLOCKS or _first_line(node.body[0]) == node.lineno:
+        if not isinstance(node, BLOCK_KINDS) or _first_line(node.body[0]) == node.lineno:
             return False
-        if not isinstance(node, ast.If):
-            return not (isinstance(node, LOOPS) and (node.orelse or any(map(_leaves_loop, node.body))))
-        if not node.orelse:
+        if isinstance(node, LOOPS):
+            return not node.orelse and not any(map(_leaves_loop, node.body))
+        if not isinstance(node, ast.If) or not node.orelse:
             return True
         line = self._line_of_other(node)
         return line is not None and (line < _first_line(node.orelse[0]) or self._is_cut(node.orelse[0]))

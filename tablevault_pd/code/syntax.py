@@ -27,10 +27,8 @@ KINDS = {
 }
 UNSURE = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.Try, ast.Match, ast.TryStar)
 LOOPS = (ast.For, ast.AsyncFor, ast.While)
-#: Statements whose bodies belong to the scope around them and are looked at one by one, and what they are.
-BLOCKS: dict[type, str] = {ast.With: "with", ast.AsyncWith: "with", ast.If: "if"} | dict.fromkeys(
-    LOOPS, "loop"
-)
+#: Statements whose bodies belong to the scope around them, and are looked at one by one.
+BLOCKS = (ast.With, ast.AsyncWith, ast.If, *LOOPS)
 #: What holds a text, a number or an operator.
 _PLAIN_FIELDS = frozenset(
     [
