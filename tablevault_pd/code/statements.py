@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tablevault_pd.capture.position import COLUMN, is_between, line_of
 from tablevault_pd.code.describe import describe
 from tablevault_pd.code.syntax import (
-    BLOCK_KINDS,
     BLOCKS,
     FUNCTIONS,
     LOOPS,
@@ -237,17 +236,16 @@ class _Cutter:
         """Cut a block into its header and its body, and the other branches of an ``if``."""
         own = copy.copy(node)
         own.body = []
+        kind = "with"
         if isinstance(node, ast.If):
-            own.orelse = []
-        if isinstance(node, LOOPS):
-            loop = begin if loop is None else loop
+            own.orelse, kind = [], "if"
+        elif isinstance(node, LOOPS):
+            loop, kind = begin if loop is None else loop, "loop"
         inside = _first_line(node.body[0])
         end = _with_comments(self._lines, inside, begin) - 1
         while not self._lines[end - 1].strip():
             end -= 1
-        number = self._add(
-            self._described(own, first, begin, end), header, loop, block or BLOCKS[node.__class__]
-        )
+        number = self._add(self._described(own, first, begin, end), header, loop, block or kind)
         self._block(node.body, end, number, loop)
         if isinstance(node, ast.If) and node.orelse:
             self._other_branch(node, number, loop)
@@ -276,7 +274,7 @@ class _Cutter:
 
     def _is_cut(self, node: Any) -> bool:
         """Whether the statements of a block are looked at one by one."""
-        if not isinstance(node, BLOCK_KINDS) or _first_line(node.body[0]) == node.lineno:
+        if not isinstance(node, BLOCKS) or _first_line(node.body[0]) == node.lineno:
             return False
         if isinstance(node, LOOPS):
             return not node.orelse and not any(map(_leaves_loop, node.body))
