@@ -110,6 +110,16 @@ class Namespace:
             header = self.headers[header]
         return headers
 
+    def filled_by(self, number: int, name: str, before: int) -> range:
+        """The body of a block whose header changes an object, as ``with redirect_stdout(log):`` does: by what its body does."""
+        if not self.statements[number].block or name in self.statements[number].bound:
+            return range(0)
+        return range(number + 1, min(self.ends.get(number, 0), before))
+
+    def always_runs(self, number: int) -> bool:
+        """Whether no test and no loop decides if a statement runs."""
+        return all(self.statements[header].block == "with" for header in self._headers_of(number))
+
     def _is_sure(self, name: str, number: int, above: Sequence[int]) -> bool:
         """Whether a statement has bound a name when a later one in the blocks `above` runs, so that nothing older is in force."""
         statement = self.statements[number]

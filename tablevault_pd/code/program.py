@@ -77,6 +77,8 @@ class Program:
             numpy |= {bound for bound, module, _ in statement.imports if _base(module) == "numpy"}
             arrays = {name for name, source in statement.results if _base(source) in numpy}
             returned = self._returned(namespace, statement, current)
+            if not namespace.always_runs(number):
+                statement = statement._replace(sure=False)
             objects.bind(statement, [*statement.shares, *returned], imported | handles, arrays)
             names = dict.fromkeys(statement.names)
             for name in statement.touches:

@@ -225,6 +225,8 @@ class _Walk:
             numbers = list(namespace.definitions(base, end))
         for number in numbers:
             self._add(namespace, number, before if called is None else called, source)
+            for inner in namespace.filled_by(number, base, before):
+                self._add(namespace, inner, inner, source)
         for number in [*numbers, *namespace.import_behind(base, numbers)]:
             for bound, module, brought in namespace.statements[number].imports:
                 if bound == base:
