@@ -33,8 +33,8 @@ COUNTERS = (
     "scanned_full",
     "scanned_index",
     "filtered",
-    "documentLookups",
-    "peakMemoryUsage",
+    "lookups",
+    "peak_memory_usage",
     "execution_time",
 )
 #: What the layout assumes, and the number in the output that proves it wrong.

@@ -151,6 +151,31 @@ def test_a_search_looks_once_for_texts(filled: Store) -> None:
     assert looks == [1]
 
 
+def test_ranking_loads_as_few_documents_of_many_texts_as_of_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What matches is counted and ranked by what the view holds itself."""
+    from stores import database_of
+
+    monkeypatch.setattr("tablevault_pd.store.arango.text_index.LAG_MS", 0)
+    catch_up = "FOR d IN tv_search SEARCH d.text_of > '' OPTIONS {waitForSync: true} LIMIT 1 RETURN 1"
+    with new_database() as url:
+        store = ArangoStore(url, create=True)
+        loaded = []
+        for texts in (20, 200):
+            head = put(store, f"of {texts}", words(*["apple pear"] * texts))
+            list(database_of(url).aql.execute(catch_up))
+            watched = Watched()
+            with watched.watching():
+                assert len(store.search_text(parse_text("apple"), [Scope(head)], k=3).score) >= 3
+            counters = [
+                one for text, (_, some) in watched.statements.items() if "tv_search" in text for one in some
+            ]
+            loaded.append([one.get("lookups") for one in counters])
+        assert loaded[0] == loaded[1]
+        assert len(loaded[0]) == 2
+        assert None not in loaded[0]
+        store.close()
+
+
 def test_a_check_in_small_pages_tells_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches, their items and what was never committed, of which no page holds all."""
     from stores import database_of

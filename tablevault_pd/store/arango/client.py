@@ -273,6 +273,12 @@ class Client:
 
         return self.run(once, expect=expect, within_s=within_s, unreachable_s=unreachable_s, wait_s=wait_s)
 
+    def query_of(self, ids: Sequence[int] | None, every: str, some: str, **values: Any) -> list[Any]:
+        """All results of the statement `every`, or of `some`, which tells of those with these `ids` alone."""
+        if ids is None:
+            return self.query(every, **values)
+        return self.query(some, ids=[int(key) for key in ids], **values)
+
     def insert(
         self,
         collection: str,

@@ -11,7 +11,6 @@ from __future__ import annotations
 import random
 import time as clocks
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import ClaimLost, Conflict
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
     from tablevault_pd.store.arango.edges import LineageEdges
     from tablevault_pd.store.arango.layout import Clock
     from tablevault_pd.store.arango.stage import SharedDocuments
-    from tablevault_pd.store.arango.versions import Versions
     from tablevault_pd.store.pieces import Pieces
 
 LARGE_BYTES = 1_900  # of a batch document: what grows with it is then in a document of its own
@@ -53,21 +51,27 @@ MOST_READS = 16  # versions that a session read, told by the commit after it; mo
 # All statements: 3.12 now; nothing in them is newer than 3.8, and nothing is removed in 4.0. Names are looked up by
 # their hash, because the server compares texts by the rules of a language.
 LOOK = """
-LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
-LET head = FIRST(FOR b IN tv_batches FILTER b.list == @list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "pieces", "reads"))
+LET known = FIRST(
+  FOR l IN tv_lists
+    FILTER l.digest == @digest
+    COLLECT list = l.id, erased = l.erased
+    LET head = FIRST(
+      FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "pieces", "reads"))
+    RETURN {list, erased, head})
+LET list = known.list
+LET head = known.head
 LET was = FIRST(
   FOR r IN tv_renames FILTER head == null AND r.digest == @digest SORT r.time DESC LIMIT 1
     FOR l IN tv_lists FILTER l.id == r.list RETURN l
 )
 LET renamed = was.name
-LET own = head == null ? was.id : @list
+LET own = head == null ? was.id : list
 LET committed = FIRST(FOR b IN tv_batches FILTER b.list == own AND b.token == @token RETURN UNSET(b, "pieces", "reads"))
-LET target = FIRST(FOR b IN tv_batches FILTER b.list == @list AND b.version == @target RETURN UNSET(b, "pieces", "reads"))
+LET target = FIRST(FOR b IN tv_batches FILTER b.list == list AND b.version == @target RETURN UNSET(b, "pieces", "reads"))
 LET shown = @target == null ? head : target
-LET erased = FIRST(FOR l IN tv_lists FILTER @target != null AND l.digest == @digest RETURN l.erased)
-LET layout = FIRST(FOR b IN tv_batches FILTER @content AND b.list == @list AND b.version == shown.layout
+LET layout = FIRST(FOR b IN tv_batches FILTER @content AND b.list == list AND b.version == shown.layout
   RETURN b.pieces == null ? DOCUMENT("tv_details", b._key).pieces : b.pieces)
-RETURN {now: DATE_NOW(), list, head, renamed, committed, target, layout, erased}
+RETURN {now: DATE_NOW(), list, head, renamed, committed, target, layout, erased: @target == null ? null : known.erased}
 """
 NEW_LIST = """
 FOR m IN tv_meta
@@ -108,11 +112,10 @@ class Committer:
         clock: Clock,
         shared: SharedDocuments,
         lineage: LineageEdges,
-        versions: Versions,
         mirror: str,
     ) -> None:
         self._client, self._clock, self._shared, self._lineage = client, clock, shared, lineage
-        self._versions, self._mirror = versions, mirror
+        self._mirror = mirror
 
     def stage(self) -> Stage:
         """A place to put rows before :meth:`commit`."""
@@ -165,7 +168,7 @@ class Committer:
         """Look, decide, insert: the batch document; None if another writer was faster."""
         if batch.operation == "restore" and batch.original is None:
             return self._try_in_transaction(key, batch, schema, lineage)
-        state = self._look(batch, lambda looking: self._client.query(LOOK, **looking))
+        [state] = self._client.query(LOOK, **_looking(batch))
         if state["committed"]:
             return dict(state["committed"])
         check_not_renamed(batch, state["renamed"])
@@ -199,16 +202,6 @@ class Committer:
         except ExpectedError:
             return self._after_conflict(batch, document, rows)
         return document
-
-    def _look(self, batch: Batch, query: Callable[[dict[str, Any]], list[Any]]) -> dict[str, Any]:
-        """The state of the list that the batch is for. The id of the list is bound: see versions.py."""
-        looking = _looking(batch)
-        while True:
-            list_id = self._versions.ids.get(looking["digest"])
-            [state] = query({**looking, "list": list_id})
-            if state["list"] == list_id:
-                return dict(state)
-            self._versions.learn(looking["digest"], state["list"])
 
     def _insert_finishing(self, batch: Batch, document: dict[str, Any], rows: Stage | None) -> None:
         """Insert the batch and finish its claims, or do neither. Raises ClaimLost."""
@@ -261,7 +254,7 @@ class Committer:
 
         def work(handle: Any) -> dict[str, Any] | None:
             all_of(handle, TOUCH, {"digest": looking["digest"], "token": batch.token})
-            state = self._look(batch, partial(all_of, handle, LOOK))
+            [state] = all_of(handle, LOOK, looking)
             if state["committed"]:
                 return dict(state["committed"])
             check_not_renamed(batch, state["renamed"])

@@ -174,11 +174,13 @@ FOR list IN @lists
   FOR generation IN @generations[TO_STRING(list)]
     LET start = FIRST(
       FOR b IN tv_batches FILTER b.list == list AND b.generation == generation SORT b.start DESC LIMIT 1 RETURN b.start)
-    FOR b IN (
+    LET newest = FIRST(
       FOR b IN tv_batches
         FILTER b.list == list AND b.generation == generation AND b.start == start
-        SORT b.version DESC LIMIT 1 RETURN b)
-      RETURN UNSET(b, "parts", "pieces", "reads")
+        SORT b.version DESC LIMIT 1
+        RETURN UNSET(b, "parts", "pieces", "reads"))
+    FILTER newest != null
+    RETURN newest
 """
 # Keys are made by the client and "ignore" lets it be repeated.
 PUT_EDGES = """
@@ -194,14 +196,14 @@ FOR s IN tv_sessions
   UPDATE s WITH {reads: MERGE(@reads, NOT_NULL(s.reads, {}))} IN tv_sessions OPTIONS {waitForSync: true}
   RETURN 1
 """
-READS_NOTED = """
-FOR s IN tv_sessions
-  FILTER @ids == null OR s.id IN @ids
+_NOTED = """
   LET carried = (FOR b IN tv_batches FILTER b.reader == s.id FOR r IN b.reads RETURN r)
   FOR r IN APPEND(VALUES(NOT_NULL(s.reads, {})), carried)
     LET name = FIRST(FOR l IN tv_lists FILTER l.id == r[0] RETURN l.name)
     RETURN [s.id, r[2], name, r[1]]
 """
+READS_NOTED = f"FOR s IN tv_sessions{_NOTED}"
+READS_NOTED_BY = f"FOR s IN tv_sessions FILTER s.id IN @ids{_NOTED}"
 # A page at a time, of as many batches as fit one answer: there may be megabytes of positions in each. The last of the rows that
 # an edge names was written by the first batch that ends behind it: by the version named, or before.
 CHECK_EDGES = """
@@ -347,8 +349,7 @@ class LineageEdges:
 
     def reads(self, session_ids: Sequence[int] | None = None) -> list[tuple[int, str, int]]:
         """(session id, list, version): what sessions read, in order."""
-        ids = None if session_ids is None else [int(session_id) for session_id in session_ids]
-        rows = self._client.query(READS_NOTED, ids=ids)
+        rows = self._client.query_of(session_ids, READS_NOTED, READS_NOTED_BY)
         rows.sort(key=lambda row: row[:2])
         return list(dict.fromkeys((session, name, version) for session, _, name, version in rows))
 

@@ -165,6 +165,9 @@ _LINKS = {
     SOURCES: _CODE,
 }
 
+#: What the view holds beside the words, so that texts are counted and ranked without their documents. It cannot be added later.
+_RANKED = [{"fields": ["text_of", "row", "column", "length"]}, {"fields": ["stems"]}, {"fields": ["words"]}]
+
 #: Without the order of words in a text and its length, the server could not rank: neither can be added later.
 _FEATURES = ["frequency", "norm", "position"]
 
@@ -176,6 +179,7 @@ LAYOUT = hashlib.sha256(
             sorted(_INDEXES.items()),
             sorted(_STORED.items()),
             sorted(_LINKS.items()),
+            _RANKED,
             _FEATURES,
             _TRIPLES,
         )
@@ -317,7 +321,8 @@ def _lay_out(client: Client) -> None:
     # The same analyzer again is no error, another one of this name is.
     client.run(lambda db: db.create_analyzer(ANALYZER, "delimiter", {"delimiter": " "}, _FEATURES))
     client.run(lambda db: db.create_analyzer(TRIPLES, "pipeline", _TRIPLES, []))
-    if not _once(client, lambda db: db.create_arangosearch_view(VIEW, properties={"links": _LINKS})):
+    view = {"links": _LINKS, "storedValues": _RANKED}
+    if not _once(client, lambda db: db.create_arangosearch_view(VIEW, properties=view)):
         client.run(_complete_view)
     for counter in ("lists", "sessions", "descriptions", "requests", "confirmations"):
         client.insert(META, {"_key": counter, "value": 0}, mode="ignore")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import time
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
@@ -130,8 +131,17 @@ class Reader:
         """Fetch the schemas that are not known yet. One request."""
         unknown = sorted(set(keys) - self._schemas.keys())
         if unknown:
-            for key, data, digest in self._client.query(SCHEMAS, keys=unknown):
-                self._schemas[key], self._seeds[key] = _read_schema(data, digest, key)
+            for row in self._client.query(SCHEMAS, keys=unknown):
+                self._keep_schema(*row)
+
+    def keep_schemas(self, rows: Iterable[Sequence[str]]) -> None:
+        """Remember schemas that came along. Who needs a damaged one is told when asking for it."""
+        for row in rows:
+            with suppress(VaultCorrupt):
+                self._keep_schema(*row)
+
+    def _keep_schema(self, key: str, data: str, digest: str) -> None:
+        self._schemas[key], self._seeds[key] = _read_schema(data, digest, key)
 
     def _stored_columns(self, key: str, columns: Sequence[str] | None) -> list[StoredColumn]:
         """The columns of a schema that are asked for."""

@@ -129,7 +129,7 @@ class ArangoStore:
     def _make_parts(self, stray_age_s: float, *, has_triples: bool) -> None:
         client, clock = self.client, self.clock
         reader = Reader(client)
-        self._versions = Versions(client)
+        self._versions = Versions(client, reader)
         self._names = NameCatalog(client)
         self._rows = Scanner(client, reader)
         self._sessions = SessionRecords(client)
@@ -143,9 +143,7 @@ class ArangoStore:
         self._slices = SliceStore(client, self._code)
         self._claims = ClaimBook(client)
         self.vectors = VectorSearch(client, reader, self._rows)
-        self._committer = Committer(
-            client, clock, SharedDocuments(client), self._lineage, self._versions, self._mirror
-        )
+        self._committer = Committer(client, clock, SharedDocuments(client), self._lineage, self._mirror)
         parts = VaultParts(client, self._versions, self._rows, self._blobs, self._lineage, stray_age_s)
         self._maintenance = MaintenanceTasks(parts)
         self._eraser = Eraser(parts, self._committer)

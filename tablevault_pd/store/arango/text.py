@@ -41,7 +41,8 @@ _EXACT = 1e-12  # the server adds in another order
 # All statements: 3.12; nothing in them is newer than 3.10. A search condition may refer to no variable of an outer loop,
 # hence the fixed number of phrases. What is sought is counted by splitting, since other functions for texts compare by the
 # rules of a language. It has a blank on each side, so there are two between the words. The view may have been there
-# before the vault, with links to other collections: these are not looked at.
+# before the vault, with links to other collections: these are not looked at. What is asked of an item is stored in the view
+# itself (see layout.py), so no document is loaded, however many items match.
 _MATCHES = """ANALYZER(
       d.stems IN @stems
       OR PHRASE(d.stems, @phrase1) OR PHRASE(d.stems, @phrase2)
@@ -73,10 +74,10 @@ LET holding = (
   FOR d IN tv_search
     SEARCH {_MATCHES}
     OPTIONS {{collections: ["tv_records", "tv_documents", "tv_files"]}}
-    FILTER d.batch NOT IN elsewhere{_COUNTS}
+    FILTER d.text_of NOT IN elsewhere{_COUNTS}
     FOR number IN RANGE(0, LENGTH(counts) - 1)
       FILTER counts[number] > 0
-      COLLECT batch = d.batch, column = number WITH COUNT INTO items
+      COLLECT batch = d.text_of, column = number WITH COUNT INTO items
       FOR b IN tv_batches
         FILTER b._key == batch AND b.list > 0 AND b.emptied == false
         COLLECT sought = column AGGREGATE total = SUM(items)
@@ -103,14 +104,14 @@ FOR d IN tv_search
     SEARCH {_MATCHES}
       AND (d.text_of IN @batches OR (d.text_of >= @low AND d.text_of <= @high))
     OPTIONS {{collections: ["tv_records", "tv_documents", "tv_files"]}}
-    FILTER d.batch NOT IN @elsewhere{_COUNTS}
+    FILTER d.text_of NOT IN @elsewhere{_COUNTS}
     FILTER LENGTH(FOR group IN @required FILTER SUM(FOR n IN group RETURN counts[n]) == 0 RETURN 1) == 0
     LET most = SUM(
       FOR n IN RANGE(0, LENGTH(@weights) - 1)
         RETURN @weights[n] * counts[n] * (@k1 + 1) / (counts[n] + @k1 * (1 - @b + @b * d.length / @average)))
-    SORT most DESC, d.batch, d.row, d.column
+    SORT most DESC, d.text_of, d.row, d.column
     LIMIT @count
-    RETURN [d.batch, d.row, d.column, d.length, counts, most, @exactly ? [d.stems, d.words] : null]
+    RETURN [d.text_of, d.row, d.column, d.length, counts, most, @exactly ? [d.stems, d.words] : null]
 """
 ALL_TEXTS = """
 FOR b IN tv_batches

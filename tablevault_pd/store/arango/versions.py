@@ -17,36 +17,34 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tablevault_pd.store.arango.client import Client
+    from tablevault_pd.store.arango.reader import Reader
     from tablevault_pd.store.pieces import Pieces
 
-# All statements: 3.12; nothing in them is newer than 3.8. Names are looked up by their hash, because the server compares
-# texts by the rules of a language. The ids of lists are bound, as they were told last, or loop variables: behind any other
-# value the server would read and sort all versions of a list to find the newest. Which ids the lists have now is told along.
-#
-# Each of `newest`, `numbered` and `dated` is a list of ids, of [id, version] and of ids whose times are in `times`.
+# All statements: 3.12; nothing in them is newer than 3.10. Names are looked up by their hash, because the server compares
+# texts by the rules of a language. COLLECT makes the id of a list a plain variable: behind an attribute the server would read and
+# sort all versions of the list to find the newest. Schemas come along for who does not know the lists.
 FIND_VERSIONS = """
-LET lists = (FOR l IN tv_lists FILTER l.digest IN @digests RETURN [l.digest, l.id])
-LET newest = (
-  FOR list IN @newest
-    RETURN [list, null, null, FIRST(
-      FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "pieces", "reads"))]
-)
-LET numbered = (
-  FOR w IN @numbered
-    FOR b IN tv_batches
-      FILTER b.list == w[0] AND b.version == w[1]
-      RETURN [w[0], w[1], null, UNSET(b, "pieces", "reads")]
-)
-LET dated = (
-  FOR list IN @dated
-    FOR time IN @times[TO_STRING(list)]
-      RETURN [list, null, time, FIRST(
+FOR l IN tv_lists
+  FILTER l.digest IN @digests
+  COLLECT digest = l.digest, list = l.id
+  LET numbered = (
+    FOR number IN NOT_NULL(@numbers[digest], [])
+      FOR b IN tv_batches
+        FILTER b.list == list AND b.version == number
+        RETURN [number, null, UNSET(b, "pieces", "reads")])
+  LET dated = (
+    FOR time IN NOT_NULL(@times[digest], [])
+      RETURN [null, time, FIRST(
         FOR b IN tv_batches
           FILTER b.list == list AND b.time <= time
           SORT b.version DESC LIMIT 1
-          RETURN UNSET(b, "pieces", "reads"))]
-)
-RETURN {lists, batches: APPEND(APPEND(newest, numbered), dated)}
+          RETURN UNSET(b, "pieces", "reads"))])
+  LET versions = APPEND(numbered, dated[* FILTER CURRENT[2] != null])
+  LET schemas = (
+    FOR s IN tv_schemas
+      FILTER s._key IN (digest IN @unknown ? versions[*][2].schema : [])
+      RETURN [s._key, s.arrow, s.digest])
+  RETURN [digest, versions, schemas]
 """
 VERSIONS_OF = """
 FOR list IN (FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
@@ -65,13 +63,19 @@ FOR b IN tv_batches
 """
 # A list's size is what its newest version says of all versions, less what a vacuum has removed since: see :func:`so_far`.
 HEADS = """
-FOR l IN tv_lists
-  COLLECT list = l.id, name = l.name, lost = l.lost
-  LET head = FIRST(
-    FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "parts", "pieces", "reads"))
-  FILTER head != null
-  LET created = FIRST(FOR b IN tv_batches FILTER b.list == list SORT b.version LIMIT 1 RETURN b.time)
-  RETURN {head: MERGE(head, {name}), created, bytes: head.so_far[0] - lost[0]}
+LET lists = (
+  FOR l IN tv_lists
+    COLLECT list = l.id, name = l.name, lost = l.lost
+    LET head = FIRST(
+      FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "parts", "pieces", "reads"))
+    FILTER head != null
+    LET created = FIRST(FOR b IN tv_batches FILTER b.list == list SORT b.version LIMIT 1 RETURN b.time)
+    RETURN {head: MERGE(head, {name}), created, bytes: head.so_far[0] - lost[0]})
+LET schemas = (
+  FOR s IN tv_schemas
+    FILTER s._key IN SLICE(UNIQUE(lists[*].head.schema), 0, @schemas)
+    RETURN [s._key, s.arrow, s.digest])
+RETURN {lists, schemas}
 """
 NAMES = """
 FOR l IN tv_lists
@@ -83,22 +87,18 @@ WHOLE_BATCH = """MERGE(UNSET(b, "pieces", "reads"),
     b.parts == null OR b.holds_erased ? KEEP(DOCUMENT("tv_details", b._key), "parts", "erased_rows") : {})"""
 BATCHES_BY_KEY = f"FOR b IN tv_batches FILTER b._key IN @keys RETURN {WHOLE_BATCH}"
 
+NEWEST = 1 << 53  # later than any time of a version
+SCHEMAS_AT_ONCE = 64  # that come with the lists to a process that knows none
+
 Document = Mapping[str, Any]
 
 
 class Versions:
     """What lists there are, and which versions of them."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self.ids: dict[str, int] = {}  #: of lists, by the digest of the name, as they were told last
-
-    def learn(self, digest: str, list_id: int | None) -> None:
-        """Remember which list has a name now; None if there is none."""
-        if list_id is None:
-            self.ids.pop(digest, None)
-        else:
-            self.ids[digest] = list_id
+    def __init__(self, client: Client, reader: Reader) -> None:
+        self._client, self._reader = client, reader
+        self._known: set[str] = set()  # lists that were looked up, by the digest of the name
 
     def head(self, name: str) -> Version | None:
         """The newest version of a list."""
@@ -114,21 +114,22 @@ class Versions:
 
     def find_versions(self, lookups: Sequence[VersionLookup]) -> list[Version | None]:
         """Versions by number or time, or the newest ones. One request."""
-        if not lookups:
-            return []
-        digests = {lookup.name: digest_of(lookup.name) for lookup in lookups}
-        while True:
-            ids = {name: self.ids.get(digest) for name, digest in digests.items()}
-            [answer] = self._client.query(
-                FIND_VERSIONS, digests=list(digests.values()), binds=_lookups_by_kind(lookups, ids)
-            )
-            present = dict(answer["lists"])
-            if ids == {name: present.get(digest) for name, digest in digests.items()}:
-                break
-            for digest in digests.values():
-                self.learn(digest, present.get(digest))
-        batches = {tuple(place): batch for *place, batch in answer["batches"] if batch is not None}
-        places = [(ids[lookup.name], *_number_or_time(lookup)) for lookup in lookups]
+        places = [_place(lookup) for lookup in lookups]
+        numbers: dict[str, list[int]] = {}
+        times: dict[str, list[int]] = {}
+        for digest, number, time in places:
+            if number is not None:
+                numbers.setdefault(digest, []).append(number)
+            elif time is not None:
+                times.setdefault(digest, []).append(time)
+        digests = numbers.keys() | times.keys()
+        binds = {"digests": list(digests), "unknown": list(digests - self._known)}
+        rows = self._client.query(FIND_VERSIONS, numbers=numbers, times=times, binds=binds) if places else []
+        batches: dict[tuple[str, int | None, int | None], Document] = {}
+        for digest, versions, schemas in rows:
+            self._known.add(digest)
+            self._reader.keep_schemas(schemas)
+            batches |= {(digest, number, time): batch for number, time, batch in versions}
         return [
             None if place not in batches else version_of({**batches[place], "name": lookup.name})
             for place, lookup in zip(places, lookups, strict=True)
@@ -148,12 +149,13 @@ class Versions:
 
     def lists(self) -> list[ListState]:
         """Every list."""
+        [answer] = self._client.query(HEADS, schemas=0 if self._known else SCHEMAS_AT_ONCE)
+        self._reader.keep_schemas(answer["schemas"])
         states = [
             ListState(version_of(row["head"]), to_time(row["created"]), int(row["bytes"] or 0))
-            for row in self._client.query(HEADS)
+            for row in answer["lists"]
         ]
-        for state in states:
-            self.learn(digest_of(state.head.list), state.head.list_id)
+        self._known |= {digest_of(state.head.list) for state in states}
         return sorted(states, key=lambda state: state.head.list)  # the server would sort as a language does
 
     def list_summary(self, shown: int) -> ListSummary:
@@ -165,28 +167,11 @@ class Versions:
         return sorted(name for name in self._client.query(NAMES) if name.startswith(prefix))
 
 
-def _number_or_time(lookup: VersionLookup) -> tuple[int | None, int | None]:
-    if lookup.version is not None or lookup.time is None:
-        return lookup.version, None
-    return None, from_time(lookup.time)
-
-
-def _lookups_by_kind(lookups: Sequence[VersionLookup], ids: Mapping[str, int | None]) -> dict[str, Any]:
-    """The values of :data:`FIND_VERSIONS`; lists whose ids are not known are left out."""
-    newest: dict[int, None] = {}
-    numbered: list[list[int]] = []
-    times: dict[str, list[int]] = {}
-    for lookup in lookups:
-        list_id, (version, time) = ids[lookup.name], _number_or_time(lookup)
-        if list_id is None:
-            continue
-        if version is not None:
-            numbered.append([list_id, version])
-        elif time is not None:
-            times.setdefault(str(list_id), []).append(time)
-        else:
-            newest[list_id] = None
-    return {"newest": list(newest), "numbered": numbered, "dated": list(map(int, times)), "times": times}
+def _place(lookup: VersionLookup) -> tuple[str, int | None, int | None]:
+    """The list of a look-up by its digest, and the number or the time of the version."""
+    if lookup.version is not None:
+        return digest_of(lookup.name), lookup.version, None
+    return digest_of(lookup.name), None, NEWEST if lookup.time is None else from_time(lookup.time)
 
 
 def version_of(document: Document) -> Version:
