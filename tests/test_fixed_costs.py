@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import tablevault_pd as tv
 from tablevault_pd import frames
 from tablevault_pd.capture import environment, returned
+from tablevault_pd.frames import schemas
 from tablevault_pd.saving.commit import new_token
 from tablevault_pd.session import environment as session_environment
 from tablevault_pd.session.environment import EnvironmentCapture
@@ -142,6 +144,23 @@ def test_schemas_that_differ_in_the_kind_of_a_column_alone_are_told_apart() -> N
     assert schemas[0] == schemas[1]  # for Arrow
     assert [frames.columns(schema)[0].kind for schema in schemas] == ["record", "document"]
     assert [frames.text_columns(schema)[0].kind for schema in schemas] == ["record", "document"]
+
+
+def test_what_is_known_of_a_schema_is_known_by_object_and_goes_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another schema may get the id of one that is gone."""
+    calls: list[str] = []
+    first_name = schemas.once_for_each_schema(lambda schema: calls.append(schema.names[0]) or schema.names[0])
+    monkeypatch.setattr(schemas, "OBJECTS", 4)
+    for number in range(50):
+        schema = pa.schema([pa.field(f"f{number}", pa.int64())])
+        assert [first_name(schema), first_name(schema)] == [f"f{number}"] * 2
+    assert len(calls) == 50
+    equal = [pa.schema([pa.field("f", pa.int64(), metadata={b"kind": kind})]) for kind in (b"a", b"b")]
+    kinds = schemas.once_for_each_schema(lambda schema: schema.field(0).metadata[b"kind"])
+    assert equal[0] == equal[1]
+    assert [kinds(schema) for schema in (*equal, *equal)] == [b"a", b"b", b"a", b"b"]
 
 
 def test_rows_are_encoded_as_pandas_takes_texts_at_that_moment() -> None:

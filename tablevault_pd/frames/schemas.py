@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import weakref
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache, wraps
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import pyarrow as pa
 
@@ -24,6 +25,7 @@ T = TypeVar("T")
 KEY = b"tablevault"
 FORMAT = 1
 HIDDEN = "rows"
+OBJECTS = 256  # so many schemas are known by object
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,21 @@ def once_for_each_schema(function: Callable[[pa.Schema], T]) -> Callable[[pa.Sch
     def answer(serialized: bytes) -> T:
         return function(pa.ipc.read_schema(pa.py_buffer(serialized)))
 
-    # Not by the schema itself: those that differ in metadata alone are equal.
-    return wraps(function)(lambda schema: answer(schema.serialize().to_pybytes()))
+    # By object, for one that comes again; not by value: schemas that differ in metadata alone are equal.
+    by_object: dict[int, tuple[weakref.ref[pa.Schema], T]] = {}
+
+    @wraps(function)
+    def of(schema: pa.Schema) -> T:
+        reference, known = by_object.get(id(schema), (None, None))
+        if reference is not None and reference() is schema:
+            return cast("T", known)
+        if len(by_object) >= OBJECTS:
+            by_object.clear()
+        result = answer(schema.serialize().to_pybytes())
+        by_object[id(schema)] = weakref.ref(schema), result
+        return result
+
+    return of
 
 
 _as_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -126,6 +141,11 @@ def beside(table: pa.Table, columns: Mapping[str, np.ndarray]) -> pa.Table:
 
 def fields_beside(schema: pa.Schema) -> list[pa.Field]:
     """Return the fields of :func:`beside`."""
+    return list(_fields_beside(schema))
+
+
+@once_for_each_schema
+def _fields_beside(schema: pa.Schema) -> list[pa.Field]:
     return [field for field in schema if field.name != HIDDEN and "hidden" in spec_of(field)]
 
 
@@ -142,6 +162,11 @@ def _data_fields(schema: pa.Schema) -> list[tuple[pa.Field, Spec]]:
 
 def level_fields(schema: pa.Schema) -> list[tuple[pa.Field, Spec]]:
     """Return the fields of the index levels in order, with their specs."""
+    return list(_level_fields(schema))
+
+
+@once_for_each_schema
+def _level_fields(schema: pa.Schema) -> list[tuple[pa.Field, Spec]]:
     pairs = [(field, spec_of(field)) for field in schema]
     return sorted((pair for pair in pairs if "index" in pair[1]), key=lambda pair: pair[1]["index"])
 
