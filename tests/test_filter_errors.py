@@ -99,3 +99,19 @@ def test_no_conditions_keep_every_row(vault):
         assert len(vault.sessions(filters=none)) == len(vault.sessions())
     with pytest.raises(tv.InvalidFilter):
         vault.read("a", filters=[[]])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        (r"s.str.contains('\d')", [1]),
+        (r"s.str.contains(r'\d')", [1]),
+        (r"s == 'a\\d'", [2]),
+        (r"s == 'a\d'", [2]),
+        ("n == 1e0", [0]),
+    ],
+)
+def test_backslashes_and_numbers_are_read_without_a_warning(text, kept):
+    frame = pd.DataFrame({"s": ["a", "b1", "a\\d"], "n": [1, 2, 3]})
+    assert parse_filter(text, Names.of(frame)).mask(frame).nonzero()[0].tolist() == kept

@@ -28,6 +28,12 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+#: A number that runs into a word, as in ``1or``: Python reads it, with a warning of its own.
+_GLUED = re.compile(
+    r"(?<![\w.])(?>0[xX][\da-fA-F_]+|0[bB][01_]+|0[oO][0-7_]+|\d[\d_]*\.?(?:\d[\d_]*)?(?:[eE][+-]?\d+)?[jJ]?)[^\W\d]\w*"
+)
+#: A backslash that escapes nothing: it stays one, and Python warns of it.
+_NO_ESCAPE = re.compile(r"\\(?:([\n\\'\"abfnrtvxNuU0-7])|)", re.DOTALL)
 _WORDS = {"&": " and ", "|": " or "}
 
 
@@ -64,6 +70,8 @@ class FilterText:
     def _python_of(self, token: re.Match[str], fresh: Iterator[str]) -> str:
         piece = token[0]
         match token.lastgroup:
+            case "text" if self.text[token.start() - 1 : token.start()] not in ("r", "R"):
+                return _NO_ESCAPE.sub(lambda escape: escape[0] if escape[1] else "\\\\", piece)
             case "quoted":
                 name = next(fresh)
                 self.quoted[name] = piece[1:-1].replace("``", "`")
@@ -111,6 +119,9 @@ class FilterText:
 
     def parse(self) -> ast.expr:
         """Return the expression. Raises InvalidFilter."""
+        glued = _GLUED.search(_TOKEN.sub(_blank, self.text))
+        if glued:
+            raise self.error(f"has a number that runs into a word, {short_repr(glued[0])}", glued.start())
         try:
             return ast.parse(self.python, mode="eval").body
         except (RecursionError, MemoryError) as error:

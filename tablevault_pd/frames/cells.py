@@ -55,7 +55,9 @@ def to_plain(value: Any, depth: int = 0) -> Any:
     if kind is float:
         return value if math.isfinite(value) else wrapped("float", repr(value))
     if depth > _DEPTH_LIMIT:
-        raise CannotSerialize(f"the value is nested more than {_DEPTH_LIMIT} levels deep; flatten it first")
+        raise CannotSerialize(
+            f"the value is nested more than {_DEPTH_LIMIT} levels deep, or contains itself; flatten it first"
+        )
     writer = _WRITERS.get(kind)
     if writer is not None:
         return writer(value, depth + 1)

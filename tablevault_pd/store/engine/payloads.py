@@ -83,7 +83,7 @@ def decode(codec: str, data: pa.Buffer, schema: pa.Schema) -> pa.Table:
 
 def require_schema(schema: pa.Schema, expected: pa.Schema) -> None:
     """Refuse rows with other columns than the catalogue says. Raises ValueError."""
-    if not schema.equals(expected):
+    if not schema.equals(expected, check_metadata=True):
         raise ValueError("they have other columns than the catalogue says")
 
 
