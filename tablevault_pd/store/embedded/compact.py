@@ -14,6 +14,7 @@ from tablevault_pd.store import Compacted, Progress
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.lockfile import LockFile, close_all
 from tablevault_pd.store.embedded.segments import Payload, SegmentWriter, segment_path, unpack
+from tablevault_pd.store.embedded.sizes import remove_parts
 from tablevault_pd.store.embedded.strays import hold, is_segment, unlink
 from tablevault_pd.store.engine import int_codec
 from tablevault_pd.store.engine.payloads import has_dictionary
@@ -34,7 +35,6 @@ WHERE list = ? AND generation = ? AND rows > 0 ORDER BY start
 """
 SEGMENT_DATA = "SELECT data FROM segments WHERE id = ?"
 GENERATIONS = "SELECT DISTINCT list, generation FROM segments ORDER BY list, generation"
-DELETE_SEGMENT = "DELETE FROM segments WHERE id = ?"
 INSERT_MERGED = """
 INSERT INTO segments (list, generation, start, rows, schema, codec, file, size, checksum, data, zones, erased)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -214,7 +214,7 @@ def _replace(
 
 
 def _put_in_place(db: Connection, list_id: int, generation: int, group: Sequence[Row], part: Payload) -> None:
-    if sum(db.execute(DELETE_SEGMENT, (row[0],)).rowcount for row in group) != len(group):
+    if remove_parts(db, [row[0] for row in group]) != len(group):
         raise Overtaken
     _, start, _, schema_id, *_ = group[0]
     merged = (

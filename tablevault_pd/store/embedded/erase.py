@@ -21,9 +21,10 @@ from tablevault_pd.store import Erasure
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded import text
 from tablevault_pd.store.embedded.blobs import kept_path
-from tablevault_pd.store.embedded.compact import DELETE_SEGMENT, INSERT_MERGED, Overtaken, Row, verified
+from tablevault_pd.store.embedded.compact import INSERT_MERGED, Overtaken, Row, verified
 from tablevault_pd.store.embedded.copies import INDEXES, KEYS
 from tablevault_pd.store.embedded.segments import Payload, SegmentWriter, pack, segment_path
+from tablevault_pd.store.embedded.sizes import remove_parts
 from tablevault_pd.store.embedded.strays import is_segment, scan, strays
 from tablevault_pd.store.embedded.versions import VERSIONS_OF, content_of, erased_rows, version_of
 from tablevault_pd.store.engine import erasing, int_codec
@@ -190,7 +191,7 @@ class Eraser:
         list_id = version.list_id
         for rewrite in rewrites:
             part, numbers = rewrite.part, int_codec.pack(rewrite.erased) if len(rewrite.erased) else None
-            if db.execute(DELETE_SEGMENT, (rewrite.row[0],)).rowcount != 1:
+            if remove_parts(db, [rewrite.row[0]]) != 1:
                 raise Overtaken
             payload = (part.codec, part.file, part.size, part.checksum, part.data, part.zones, numbers)
             place = (list_id, rewrite.row[-1], rewrite.row[1], rewrite.row[2], rewrite.row[3])

@@ -9,9 +9,10 @@ import numpy as np
 
 from tablevault_pd.store import Freed, Version
 from tablevault_pd.store.embedded import text
-from tablevault_pd.store.embedded.compact import DELETE_SEGMENT, Row, paths_of
+from tablevault_pd.store.embedded.compact import Row, paths_of
 from tablevault_pd.store.embedded.lockfile import LockFile, close_all
 from tablevault_pd.store.embedded.names import NAMED_OF
+from tablevault_pd.store.embedded.sizes import remove_parts
 from tablevault_pd.store.embedded.strays import hold, strays, unlink
 from tablevault_pd.store.engine.vacuuming import StoredParts, vacuum_plan
 from tablevault_pd.store.pieces import Pieces
@@ -114,9 +115,8 @@ def _carry_out(db: Connection, vault: VaultParts, head: Version, keep: int, dele
         db.execute(MARK_GONE, (head.list_id, version.version))
     for version in plan.emptied:
         db.execute(DELETE_USE, (head.list_id, version.version))
-    for row in plan.doomed:
-        db.execute(DELETE_SEGMENT, (row[0],))
     if plan.doomed:
+        remove_parts(db, [row[0] for row in plan.doomed])
         text.clear(db)
     return plan
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.store import ListState, ListSummary, Spans, Version
+from tablevault_pd.store.embedded.sizes import ListSizes
 from tablevault_pd.store.engine.int_codec import unpack_pieces
 from tablevault_pd.store.pieces import EMPTY, Pieces
 from tablevault_pd.store.times import from_time, to_time, to_times
@@ -60,7 +61,6 @@ WHERE b.version = (SELECT min(version) FROM batches WHERE list = l.id)
 _SHOWN = "WHERE b.version = (SELECT max(version) FROM batches WHERE list = l.id) AND b.operation <> 'delete'"
 SUMMARY = f"SELECT count(*), coalesce(sum(b.total - b.erased), 0) FROM lists l CROSS JOIN batches b ON b.list = l.id {_SHOWN}"  # noqa: S608  # a constant
 FIRST_HEADS = f"{_VERSION} {_SHOWN} ORDER BY l.name LIMIT ?"
-SIZES = "SELECT list, sum(size) FROM segments GROUP BY list"
 NAMES = "SELECT name FROM lists ORDER BY name"
 # The byte FF comes after every character of UTF-8.
 NAMES_FROM = "SELECT name FROM lists WHERE name BETWEEN ?1 AND ?1 || CAST(x'FF' AS TEXT) ORDER BY name"
@@ -104,7 +104,7 @@ class Versions:
     """What lists there are, and which versions of them."""
 
     def __init__(self, catalog: SqliteCatalog) -> None:
-        self._catalog = catalog
+        self._catalog, self._sizes = catalog, ListSizes()
         self._layout = lru_cache(KEPT_LAYOUTS)(self._read_layout)  # a layout never changes
 
     def one(self, statement: str, *values: Any) -> Version | None:
@@ -199,13 +199,13 @@ class Versions:
 
     def lists(self) -> list[ListState]:
         """Every list."""
-        with self._catalog.reading() as db:
-            heads = [version_of(row) for row in db.execute(HEADS).fetchall()]
-            created = dict(db.execute(CREATED).fetchall())
-            sizes = dict(db.execute(SIZES).fetchall())
-            return [
-                ListState(head, to_time(created[head.list_id]), sizes.get(head.list_id, 0)) for head in heads
-            ]
+        return self._catalog.snapshot(self._lists)
+
+    def _lists(self, db: Connection) -> list[ListState]:
+        heads = [version_of(row) for row in db.execute(HEADS).fetchall()]
+        created = dict(db.execute(CREATED).fetchall())
+        sizes = self._sizes.read(db)
+        return [ListState(head, to_time(created[head.list_id]), sizes.get(head.list_id, 0)) for head in heads]
 
     def list_summary(self, shown: int) -> ListSummary:
         """The summary of all lists."""
