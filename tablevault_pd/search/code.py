@@ -41,10 +41,11 @@ class CodeWriters:
 
 def sessions_with_code(store: Store, query: Node, within: CodeIn) -> list[int]:
     """Ids of the sessions that ran such code; of a slice: that wrote rows with it, or executed it."""
-    ids = {int(key) for key in CodeWriters.find(store, query, within).writers[:, 0]}
+    ids = CodeWriters.find(store, query, within).writers[:, 0]
     if within == "slice":
-        ids |= {int(key) for key in store.search_code(query)[:, 0]}
-    return sorted(ids)
+        ids = np.concatenate([ids, store.search_code(query)[:, 0]])
+    distinct: list[int] = np.unique(ids).tolist()
+    return distinct
 
 
 def _numbered(one: np.ndarray, two: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from hashlib import sha256
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tablevault_pd.store.engine.fts_index import add_source, matching_sources, source_ids
+from tablevault_pd.store.engine.fts_index import add_source, integers, matching_sources, source_ids
 from tablevault_pd.store.session_types import Confirmation, Part, WrittenCode
 from tablevault_pd.store.text_query import matching_ids
 from tablevault_pd.store.times import from_time, to_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from sqlite3 import Connection
 
     from tablevault_pd.store.embedded.catalog import SqliteCatalog
@@ -40,12 +39,12 @@ JOIN written_code w ON w.session = j.value ->> 0 AND w.cell = j.value ->> 1 AND 
 JOIN slices s ON s.id = w.slice
 """
 SLICES_OF_SOURCES = """
-SELECT DISTINCT slice FROM slice_sources WHERE source IN (SELECT value FROM json_each(?))
+SELECT json_group_array(DISTINCT slice) FROM slice_sources WHERE source IN (SELECT value FROM json_each(?))
 """
-ALL_SLICES = "SELECT id FROM slices"
+ALL_SLICES = "SELECT json_group_array(id) FROM slices"
 PLACES = """
-SELECT session, cell, line FROM written_code WHERE slice IN (SELECT value FROM json_each(?))
-ORDER BY session, cell, line
+SELECT json_group_array(session), json_group_array(cell), json_group_array(line) FROM written_code
+WHERE slice IN (SELECT value FROM json_each(?))
 """
 OPEN_PLACES = """
 SELECT w.session, w.cell, w.line FROM slices s JOIN written_code w ON w.slice = s.id WHERE s.unresolved != '[]'
@@ -55,13 +54,19 @@ OPEN_SESSIONS = """
 SELECT id, -1, 0 FROM sessions WHERE outcome IS NULL AND id NOT IN (SELECT session FROM written_code WHERE cell = -1)
 """
 UNSLICED = "SELECT DISTINCT session, cell, 0 FROM batches WHERE cell IS NOT NULL AND line IS NULL"
-CELLS_OF_SOURCES = "SELECT session, cell FROM cell_sources WHERE source IN (SELECT value FROM json_each(?))"
-SESSIONS_OF_SOURCES = """
-SELECT session FROM cell_sources WHERE source IN (SELECT value FROM json_each(?1))
-UNION SELECT i.session FROM sources s JOIN session_sources i ON i.sha256 = s.sha256
-WHERE s.source IN (SELECT value FROM json_each(?1))
+CELLS_OF_SOURCES = """
+SELECT json_group_array(session), json_group_array(cell) FROM (
+    SELECT session, cell FROM cell_sources WHERE source IN (SELECT value FROM json_each(?)) ORDER BY session, cell
+)
 """
-ALL_SESSIONS = "SELECT id FROM sessions"
+SESSIONS_OF_SOURCES = """
+SELECT json_group_array(session) FROM (
+    SELECT session FROM cell_sources WHERE source IN (SELECT value FROM json_each(?1))
+    UNION SELECT i.session FROM sources s JOIN session_sources i ON i.sha256 = s.sha256
+    WHERE s.source IN (SELECT value FROM json_each(?1))
+)
+"""
+ALL_SESSIONS = "SELECT json_group_array(id) FROM sessions"
 FORGET_CONFIRMATION = """
 DELETE FROM confirmations WHERE list = ? AND version = ? AND session IS ? AND cell IS ? AND line IS ?
 """
@@ -186,41 +191,35 @@ def _part(own: int, part: Sequence[Any], statement: Sequence[Any]) -> Part:
     return Part(path, session_id, cell, line, end, kind, tuple(json.loads(names)), text, tree, notebook)
 
 
-def _ids(db: Connection, statement: str, keys: np.ndarray) -> np.ndarray:
-    rows = db.execute(statement, (json.dumps(keys.tolist()),)).fetchall() if len(keys) else []
-    return np.array([row[0] for row in rows], np.int64)
-
-
 def _find_slices(db: Connection, query: Node) -> np.ndarray:
     def leaf(what: Leaf) -> np.ndarray:
-        return _ids(db, SLICES_OF_SOURCES, source_ids(db, what))
+        return _of(db, SLICES_OF_SOURCES, source_ids(db, what)).ravel()
 
-    slices = matching_ids(query, leaf, _everything(db, ALL_SLICES))
-    places = db.execute(PLACES, (json.dumps(slices.tolist()),)).fetchall()
-    more: list[tuple[int, int, int]] = []
-    by_session = db.execute(OPEN_PLACES).fetchall() + db.execute(OPEN_SESSIONS).fetchall()
-    if by_session:
-        sessions = set(_find_sessions(db, query).tolist())
-        more += [place for place in by_session if place[0] in sessions]
+    slices = matching_ids(query, leaf, lambda: integers(db, ALL_SLICES)[0])
+    places = [_of(db, PLACES, slices).T]
+    by_session = np.array(db.execute(OPEN_PLACES).fetchall() + db.execute(OPEN_SESSIONS).fetchall(), np.int64)
+    if len(by_session):
+        places.append(by_session[np.isin(by_session[:, 0], _find_sessions(db, query))])
     unsliced = db.execute(UNSLICED).fetchall()
     if unsliced:
-        sources = json.dumps(matching_sources(db, query).tolist())
-        cells = set(db.execute(CELLS_OF_SOURCES, (sources,)).fetchall())
-        more += [place for place in unsliced if place[:2] in cells]
-    if more:
-        places = sorted({*places, *more})
-    return np.fromiter(chain.from_iterable(places), np.int64).reshape(-1, 3)
+        cells = set(map(tuple, _of(db, CELLS_OF_SOURCES, matching_sources(db, query)).T.tolist()))
+        places.append(np.array([place for place in unsliced if place[:2] in cells], np.int64).reshape(-1, 3))
+    several = np.concatenate(places)
+    ordered = several[np.lexsort(several.T[::-1])]
+    is_new = np.append(True, (ordered[1:] != ordered[:-1]).any(axis=1))[: len(ordered)]
+    distinct: np.ndarray = ordered[is_new]
+    return distinct
 
 
 def _find_sessions(db: Connection, query: Node) -> np.ndarray:
     def leaf(what: Leaf) -> np.ndarray:
-        return _ids(db, SESSIONS_OF_SOURCES, source_ids(db, what))
+        return _of(db, SESSIONS_OF_SOURCES, source_ids(db, what)).ravel()
 
-    return matching_ids(query, leaf, _everything(db, ALL_SESSIONS))
+    return matching_ids(query, leaf, lambda: integers(db, ALL_SESSIONS)[0])
 
 
-def _everything(db: Connection, statement: str) -> Callable[[], np.ndarray]:
-    return lambda: np.array([row[0] for row in db.execute(statement).fetchall()], np.int64)
+def _of(db: Connection, statement: str, keys: np.ndarray) -> np.ndarray:
+    return integers(db, statement, json.dumps(keys.tolist()))
 
 
 def _confirm(db: Connection, confirmation: Confirmation) -> None:

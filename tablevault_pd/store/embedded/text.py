@@ -12,10 +12,8 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from tablevault_pd.errors import StorageError, VaultCorrupt, VaultError
-from tablevault_pd.store.embedded.code import reindex_code
+from tablevault_pd.store.embedded.code import CELLS_OF_SOURCES, reindex_code
 from tablevault_pd.store.engine import fts, text_tail
 from tablevault_pd.store.engine.fts_index import (
     DESCRIPTIONS_FROM,
@@ -29,6 +27,7 @@ from tablevault_pd.store.engine.fts_index import (
     gaps,
     has_text,
     insert_texts,
+    integers,
     items_of,
     matching_sources,
     merge_step,
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from sqlite3 import Connection
 
+    import numpy as np
     import pyarrow as pa
 
     from tablevault_pd.store import Chunk, Hits, Scope, Version
@@ -80,9 +80,6 @@ CLEAR_CODE = (
 CELL_TEXTS = "SELECT session, cell, text FROM cells"
 DESCRIPTION_TEXTS = "SELECT id, text FROM descriptions"
 PUT_CELL_SOURCE = "INSERT OR REPLACE INTO cell_sources (session, cell, source) VALUES (?, ?, ?)"
-CELLS_OF_SOURCES = """
-SELECT session, cell FROM cell_sources WHERE source IN (SELECT value FROM json_each(?)) ORDER BY session, cell
-"""
 
 
 # -- what is inserted, in an open transaction
@@ -272,8 +269,7 @@ class TextSearch:
         """Cells whose code matches."""
         with self._catalog.reading() as db:
             sources = matching_sources(db, query)
-            rows = db.execute(CELLS_OF_SOURCES, (json.dumps(sources.tolist()),)).fetchall()
-        return np.array(rows, np.int64).reshape(-1, 2)
+            return integers(db, CELLS_OF_SOURCES, json.dumps(sources.tolist())).T
 
     def problem(self) -> str | None:
         """What is wrong with the index of texts, if anything."""

@@ -96,9 +96,9 @@ INSERT_CODE = (
     "INSERT INTO code_words (rowid, parts, wholes) VALUES (?, ?, ?)",
     "INSERT INTO code_triples (rowid, text) VALUES (?, ?)",
 )
-CODE_WORDS = "SELECT rowid FROM code_words WHERE code_words MATCH ?"
-CODE_TRIPLES = "SELECT rowid FROM code_triples WHERE code_triples MATCH ?"
-ALL_SOURCES = "SELECT id FROM code_texts"
+CODE_WORDS = "SELECT json_group_array(rowid) FROM code_words WHERE code_words MATCH ?"
+CODE_TRIPLES = "SELECT json_group_array(rowid) FROM code_triples WHERE code_triples MATCH ?"
+ALL_SOURCES = "SELECT json_group_array(id) FROM code_texts"
 
 
 # -- what is inserted
@@ -177,7 +177,7 @@ def add_source(db: Connection, text: str) -> int:
 
 def matching_sources(db: Connection, query: Node) -> np.ndarray:
     """The ids of the pieces of code that match."""
-    return matching_ids(query, lambda leaf: source_ids(db, leaf), lambda: _ids(db.execute(ALL_SOURCES)))
+    return matching_ids(query, lambda leaf: source_ids(db, leaf), lambda: integers(db, ALL_SOURCES)[0])
 
 
 def portions(chunks: Iterable[Chunk], most_rows: int) -> Iterator[tuple[int, list[pa.Table]]]:
@@ -256,9 +256,15 @@ def matching(db: Connection, query: Node, span: tuple[int, int]) -> np.ndarray:
 def source_ids(db: Connection, leaf: Leaf) -> np.ndarray:
     """The ids of the pieces of code that a leaf is in."""
     words, triples = fts.code_terms(leaf)
-    parts = [_ids(db.execute(CODE_WORDS, (words,)))] if words else []
-    parts += [_ids(db.execute(CODE_TRIPLES, (triples,)))] if triples else []
-    return np.concatenate([np.empty(0, np.int64), *parts])
+    parts = [*integers(db, CODE_WORDS, words)] if words else []
+    parts += [*integers(db, CODE_TRIPLES, triples)] if triples else []
+    return np.unique(np.concatenate([np.empty(0, np.int64), *parts]))
+
+
+def integers(db: Connection, statement: str, *values: Any) -> np.ndarray:
+    """The columns of a statement that puts each into a JSON array: several times as fast as a tuple for each row."""
+    [columns] = db.execute(statement, values)
+    return np.array([json.loads(column) for column in columns], np.int64)
 
 
 def search(
