@@ -27,7 +27,15 @@ from tablevault_pd.store import (
 )
 from tablevault_pd.store.arango.code import code_documents
 from tablevault_pd.store.arango.server_errors import NOT_FOUND, ExpectedError
-from tablevault_pd.store.arango.sessions import cell_document, changed, digest_of, to_session
+from tablevault_pd.store.arango.sessions import (
+    ALL_SESSIONS,
+    SESSIONS_BY_ID,
+    SESSIONS_NAMED,
+    cell_document,
+    changed,
+    digest_of,
+    to_session,
+)
 from tablevault_pd.store.arango.terms import code_words
 from tablevault_pd.store.times import to_time
 
@@ -140,59 +148,32 @@ FOR r IN APPEND(made, seen[* FILTER CURRENT.request != null].request)
   RETURN r
 """
 REQUESTS_BY_KEY = "FOR r IN tv_requests FILTER r._key IN @keys SORT r.id RETURN r"
-OVERVIEW = """
-RETURN {
-  now: DATE_NOW() * 1000,
-  sessions: (FOR s IN tv_sessions SORT s.id RETURN UNSET(s, "params", "timeline")),
-  latest: (FOR l IN tv_latest FILTER @digests == null OR l.digest IN @digests RETURN [l.session, l.metric, l.value])
-}
+_LATEST = "(@digests == null OR l.digest IN @digests) RETURN [l.session, l.metric, l.value]"
+OVERVIEW = f"""
+LET sessions = ({ALL_SESSIONS})
+LET latest = (FOR l IN tv_latest FILTER {_LATEST})
+RETURN {{now: DATE_NOW() * 1000, sessions, latest}}
 """
-OVERVIEW_BY_ID = """
-RETURN {
-  now: DATE_NOW() * 1000,
-  sessions: (FOR s IN tv_sessions FILTER s.id IN @ids SORT s.id RETURN UNSET(s, "params", "timeline")),
-  latest: (
-    FOR l IN tv_latest
-      FILTER l.session IN @ids AND (@digests == null OR l.digest IN @digests)
-      RETURN [l.session, l.metric, l.value]
-  )
-}
+OVERVIEW_BY_ID = f"""
+LET sessions = ({SESSIONS_BY_ID})
+LET latest = (FOR l IN tv_latest FILTER l.session IN @ids AND {_LATEST})
+RETURN {{now: DATE_NOW() * 1000, sessions, latest}}
 """
-OVERVIEW_NAMED = """
-LET sessions = (FOR s IN tv_sessions FILTER s.digest == @digest SORT s.id RETURN UNSET(s, "params", "timeline"))
+OVERVIEW_NAMED = f"""
+LET sessions = ({SESSIONS_NAMED})
 LET ids = sessions[*].id
-RETURN {
-  now: DATE_NOW() * 1000,
-  sessions,
-  latest: (
-    FOR l IN tv_latest
-      FILTER l.session IN ids AND (@digests == null OR l.digest IN @digests)
-      RETURN [l.session, l.metric, l.value]
-  )
-}
+LET latest = (FOR l IN tv_latest FILTER l.session IN ids AND {_LATEST})
+RETURN {{now: DATE_NOW() * 1000, sessions, latest}}
 """
 # Metrics are looked up by the hash of their name, because the server compares texts by the rules of a language.
-ALL_MEASURES = "FOR m IN tv_measures RETURN UNSET(m, '_id', '_rev', '_key', 'digest')"
-MEASURES_NAMED = """
-FOR m IN tv_measures FILTER m.digest IN @digests RETURN UNSET(m, "_id", "_rev", "_key", "digest")
-"""
-MEASURES_OF = "FOR m IN tv_measures FILTER m.session IN @ids RETURN UNSET(m, '_id', '_rev', '_key', 'digest')"
-MEASURES_OF_NAMED = """
-FOR m IN tv_measures
-  FILTER m.digest IN @digests AND m.session IN @ids
-  RETURN UNSET(m, "_id", "_rev", "_key", "digest")
-"""
-METRIC_NAMES = """
-FOR l IN tv_latest
-  COLLECT digest = l.digest INTO named = l.metric
-  RETURN FIRST(named)
-"""
-METRIC_NAMES_OF = """
-FOR l IN tv_latest
-  FILTER l.session IN @ids
-  COLLECT digest = l.digest INTO named = l.metric
-  RETURN FIRST(named)
-"""
+_MEASURED = 'RETURN UNSET(m, "_id", "_rev", "_key", "digest")'
+ALL_MEASURES = f"FOR m IN tv_measures {_MEASURED}"
+MEASURES_OF = f"FOR m IN tv_measures FILTER m.session IN @ids {_MEASURED}"
+MEASURES_NAMED = f"FOR m IN tv_measures FILTER m.digest IN @digests {_MEASURED}"
+MEASURES_OF_NAMED = f"FOR m IN tv_measures FILTER m.digest IN @digests AND m.session IN @ids {_MEASURED}"
+_NAMES = "COLLECT digest = l.digest INTO named = l.metric RETURN FIRST(named)"
+METRIC_NAMES = f"FOR l IN tv_latest {_NAMES}"
+METRIC_NAMES_OF = f"FOR l IN tv_latest FILTER l.session IN @ids {_NAMES}"
 ALL_TIMELINES = "FOR s IN tv_sessions SORT s.id RETURN [s.id, s.timeline]"
 TIMELINES_OF = "FOR s IN tv_sessions FILTER s.id IN @ids SORT s.id RETURN [s.id, s.timeline]"
 SOURCES_OF = """
@@ -281,12 +262,10 @@ class SessionControl:
     ) -> Overview:
         """Sessions with their last metrics."""
         digests = None if metrics is None else [digest_of(metric) for metric in metrics]
-        if ids is not None:
-            [answer] = self._client.query(OVERVIEW_BY_ID, ids=[int(key) for key in ids], digests=digests)
-        elif name is not None:
+        if ids is None and name is not None:
             [answer] = self._client.query(OVERVIEW_NAMED, digest=digest_of(name), digests=digests)
         else:
-            [answer] = self._client.query(OVERVIEW, digests=digests)
+            [answer] = self._client.query_of(ids, OVERVIEW, OVERVIEW_BY_ID, digests=digests)
         latest = answer["latest"]
         table = pa.table(
             {
@@ -301,31 +280,20 @@ class SessionControl:
         self, session_ids: Sequence[int] | None = None, *, metrics: Sequence[str] | None = None
     ) -> pa.Table:
         """Every logged value."""
-        ids = None if session_ids is None else [int(key) for key in session_ids]
-        digests = None if metrics is None else [digest_of(metric) for metric in metrics]
-        if ids is None and digests is None:
-            rows = self._client.query(ALL_MEASURES, batch_rows=PAGE_ROWS)
-        elif ids is None:
-            rows = self._client.query(MEASURES_NAMED, digests=digests, batch_rows=PAGE_ROWS)
-        elif digests is None:
-            rows = self._client.query(MEASURES_OF, ids=ids, batch_rows=PAGE_ROWS)
+        if metrics is None:
+            rows = self._client.query_of(session_ids, ALL_MEASURES, MEASURES_OF, batch_rows=PAGE_ROWS)
         else:
-            rows = self._client.query(MEASURES_OF_NAMED, ids=ids, digests=digests, batch_rows=PAGE_ROWS)
+            options = {"digests": [digest_of(metric) for metric in metrics], "batch_rows": PAGE_ROWS}
+            rows = self._client.query_of(session_ids, MEASURES_NAMED, MEASURES_OF_NAMED, **options)
         return _table(sorted(rows, key=itemgetter("session", "metric", "attempt", "block", "part")))
 
     def metric_names(self, session_ids: Sequence[int] | None = None) -> list[str]:
         """Names of metrics."""
-        if session_ids is None:
-            return sorted(self._client.query(METRIC_NAMES))
-        return sorted(self._client.query(METRIC_NAMES_OF, ids=[int(key) for key in session_ids]))
+        return sorted(self._client.query_of(session_ids, METRIC_NAMES, METRIC_NAMES_OF))
 
     def timelines(self, session_ids: Sequence[int] | None = None) -> Timelines:
         """Attempts and pauses."""
-        if session_ids is None:
-            rows = self._client.query(ALL_TIMELINES)
-        else:
-            rows = self._client.query(TIMELINES_OF, ids=[int(key) for key in session_ids])
-        return Timelines.of(rows, to_time)
+        return Timelines.of(self._client.query_of(session_ids, ALL_TIMELINES, TIMELINES_OF), to_time)
 
     def sources(self, session_ids: Sequence[int]) -> list[ModuleSource]:
         """Imported project modules."""

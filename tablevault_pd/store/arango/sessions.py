@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from dataclasses import replace
+from dataclasses import fields, replace
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tablevault_pd.errors import Conflict, SessionNotFound, VaultBusy
 from tablevault_pd.store import Cell, Description, Session, SessionLabel
@@ -100,24 +100,21 @@ FOR v IN @versions
     FILTER b.list == v[0] AND b.version == v[1]
     UPDATE b WITH {tags: REMOVE_VALUES(APPEND(b.tags, @add, true), @remove)} IN tv_batches OPTIONS {waitForSync: true}
 """
-ALL_SESSIONS = 'FOR s IN tv_sessions SORT s.id RETURN UNSET(s, "params", "timeline")'
-SESSIONS_NAMED = (
-    'FOR s IN tv_sessions FILTER s.digest == @digest SORT s.id RETURN UNSET(s, "params", "timeline")'
-)
-SESSIONS_BY_ID = 'FOR s IN tv_sessions FILTER s.id IN @ids SORT s.id RETURN UNSET(s, "params", "timeline")'
+_RECORD = 'SORT s.id RETURN UNSET(s, "params", "timeline")'
+ALL_SESSIONS = f"FOR s IN tv_sessions {_RECORD}"
+SESSIONS_NAMED = f"FOR s IN tv_sessions FILTER s.digest == @digest {_RECORD}"
+SESSIONS_BY_ID = f"FOR s IN tv_sessions FILTER s.id IN @ids {_RECORD}"
 INFOS_OF = "FOR i IN tv_infos FILTER i._key IN @keys RETURN [i._key, i.exact_info]"
 SESSION_IDS = "FOR s IN tv_sessions SORT s.id RETURN s.id"
-SESSION_LABELS = "FOR s IN tv_sessions SORT s.id RETURN [s.id, s.name, s.run, s.started, s.openings - 1]"
-SESSION_LABELS_OF = """
-FOR s IN tv_sessions FILTER s.id IN @ids SORT s.id RETURN [s.id, s.name, s.run, s.started, s.openings - 1]
-"""
+_LABEL = "SORT s.id RETURN [s.id, s.name, s.run, s.started, s.openings - 1]"
+SESSION_LABELS = f"FOR s IN tv_sessions {_LABEL}"
+SESSION_LABELS_OF = f"FOR s IN tv_sessions FILTER s.id IN @ids {_LABEL}"
 PUT_CELL = """
 INSERT MERGE(@cell, {saved: DATE_NOW() * 1000}) INTO tv_cells OPTIONS {overwriteMode: "replace", waitForSync: true}
 """
-ALL_CELLS = "FOR c IN tv_cells SORT c.session, c.cell RETURN UNSET(c, 'parts', 'wholes')"
-CELLS_OF = """
-FOR c IN tv_cells FILTER c.session IN @ids SORT c.session, c.cell RETURN UNSET(c, "parts", "wholes")
-"""
+_CELL = 'SORT c.session, c.cell RETURN UNSET(c, "parts", "wholes")'
+ALL_CELLS = f"FOR c IN tv_cells {_CELL}"
+CELLS_OF = f"FOR c IN tv_cells FILTER c.session IN @ids {_CELL}"
 PARAM = "FOR s IN tv_sessions FILTER HAS(s.params, @name) RETURN [s.id, s.params[@name]]"
 METRIC = "FOR l IN tv_latest FILTER l.digest == @digest RETURN [l.session, l.value]"
 # A key made by the client and "ignore" let it be repeated; the number orders descriptions of one moment.
@@ -136,8 +133,10 @@ FOR d IN tv_descriptions
   SORT d.seq
   RETURN UNSET(d, "stems", "words")
 """
+_Row = TypeVar("_Row", bound="Mapping[str, Any]")
 _TIMES = ("started", "ended", "heartbeat")
 _EXACT = ("params", "info")
+CELL_FIELDS = tuple(field.name for field in fields(Cell) if field.name != "session_id")
 
 
 class Descriptions:
@@ -155,14 +154,7 @@ class Descriptions:
     def descriptions(self, *, history: bool = False) -> list[Description]:
         """The newest description of each target and label, or all that ever were, oldest first."""
         rows = self._client.query(DESCRIPTIONS)
-        if history:
-            return [description_of(row) for row in rows]
-        newest: dict[tuple[Any, ...], Description] = {}
-        for row in rows:
-            key = (row["list"], row["session_of"], row["label"])
-            newest.pop(key, None)  # the newest one takes its place in the order, too
-            newest[key] = description_of(row)
-        return list(newest.values())
+        return [description_of(row) for row in (rows if history else newest_of(rows))]
 
 
 class SessionRecords:
@@ -263,12 +255,10 @@ class SessionRecords:
         self, ids: Sequence[int] | None = None, *, name: str | None = None, info: bool = False
     ) -> list[Session]:
         """Sessions, oldest first."""
-        if ids is not None:
-            rows = self._client.query(SESSIONS_BY_ID, ids=[int(key) for key in ids])
-        elif name is not None:
+        if ids is None and name is not None:
             rows = self._client.query(SESSIONS_NAMED, digest=digest_of(name))
         else:
-            rows = self._client.query(ALL_SESSIONS)
+            rows = self._client.query_of(ids, ALL_SESSIONS, SESSIONS_BY_ID)
         if not info:
             return [to_session(row) for row in rows]
         infos = dict(self._client.query(INFOS_OF, keys=[row["_key"] for row in rows]))
@@ -280,13 +270,11 @@ class SessionRecords:
 
     def session_labels(self, ids: Sequence[int] | None = None) -> list[SessionLabel]:
         """Names and times of sessions, oldest first."""
-        if ids is None:
-            rows = self._client.query(SESSION_LABELS)
-        else:
-            rows = self._client.query(SESSION_LABELS_OF, ids=[int(key) for key in ids])
         return [
             SessionLabel(key, name, run, int(started), int(attempt))
-            for key, name, run, started, attempt in rows
+            for key, name, run, started, attempt in self._client.query_of(
+                ids, SESSION_LABELS, SESSION_LABELS_OF
+            )
         ]
 
     def session_values(self, column: str) -> dict[int, Any]:
@@ -303,18 +291,14 @@ class SessionRecords:
 
     def cells(self, session_ids: Sequence[int] | None = None) -> list[Cell]:
         """Cells in order."""
-        if session_ids is None:
-            rows = self._client.query(ALL_CELLS)
-        else:
-            rows = self._client.query(CELLS_OF, ids=[int(key) for key in session_ids])
-        return [
-            Cell(
-                row["session"], row["cell"], row["text"], to_time(row["started"]), _float(row["duration_s"]),
-                row["outcome"], row["error"], row["traceback"], row["execution_count"], row["notebook"], row["path"],
-                row["until"], row["names"],
-            )
-            for row in rows
-        ]  # fmt: skip
+        return [_cell(row) for row in self._client.query_of(session_ids, ALL_CELLS, CELLS_OF)]
+
+
+def _cell(row: Mapping[str, Any]) -> Cell:
+    """The cell that a document stands for."""
+    values = {name: row[name] for name in CELL_FIELDS}
+    values |= {"started": to_time(row["started"]), "duration_s": _float(row["duration_s"])}
+    return Cell(row["session"], **values)
 
 
 def cell_document(cell: Cell) -> dict[str, Any]:
@@ -322,18 +306,8 @@ def cell_document(cell: Cell) -> dict[str, Any]:
     return {
         "_key": f"{cell.session_id}-{cell.cell}",
         "session": cell.session_id,
-        "cell": cell.cell,
-        "text": cell.text,
+        **{name: getattr(cell, name) for name in CELL_FIELDS},
         "started": from_time(cell.started),
-        "duration_s": cell.duration_s,
-        "outcome": cell.outcome,
-        "error": cell.error,
-        "traceback": cell.traceback,
-        "execution_count": cell.execution_count,
-        "notebook": cell.notebook,
-        "path": cell.path,
-        "until": cell.until,
-        "names": cell.names,
         **code_words(cell.text),
     }
 
@@ -370,6 +344,16 @@ def description_of(row: Mapping[str, Any]) -> Description:
         row["session"],
         to_time(row["time"]),
     )
+
+
+def newest_of(rows: Sequence[_Row]) -> list[_Row]:
+    """The newest description of each target and label, from all in order: it takes its place in the order, too."""
+    newest: dict[tuple[Any, ...], _Row] = {}
+    for row in rows:
+        key = (row["list"], row["session_of"], row["label"])
+        newest.pop(key, None)
+        newest[key] = row
+    return list(newest.values())
 
 
 def _opening(session: Session) -> dict[str, Any]:

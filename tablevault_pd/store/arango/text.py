@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tablevault_pd.store.arango.sessions import description_of
+from tablevault_pd.store.arango.sessions import description_of, newest_of
 from tablevault_pd.store.arango.term_queries import PROSE, BindVars, in_prose
 from tablevault_pd.store.arango.text_hits import Items
 from tablevault_pd.store.arango.text_index import TextIndex
@@ -162,12 +162,8 @@ class TextSearch:
         table = bound.table([counts for _, counts in rows])
         ids = {leaf: np.flatnonzero(bound.column(table, one)) for leaf, one in leaves.items()}
         matching = set(matching_ids(query, ids.__getitem__, lambda: np.arange(len(rows))).tolist())
-        newest: dict[tuple[Any, ...], int] = {}
-        for number, (row, _) in enumerate(rows):
-            key = (row["list"], row["session_of"], row["label"])
-            newest.pop(key, None)  # the newest one takes its place in the order, too
-            newest[key] = number
-        return [description_of(rows[number][0]) for number in newest.values() if number in matching]
+        newest = newest_of([{**row, "number": number} for number, (row, _) in enumerate(rows)])
+        return [description_of(row) for row in newest if row["number"] in matching]
 
 
 class _Search:
