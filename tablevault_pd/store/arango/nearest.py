@@ -46,44 +46,12 @@ ANY = -1e308  # below every score the server computes
 # A query: what a score must reach at least, and {vector, norm} of each kind. An item's `norm` is null for what no search
 # finds, 0 for zeros, below 0 for what the server cannot measure. `seen` tells whether all rows are there: a cluster may
 # show a batch before its items.
-NEAREST = """
-RETURN {
-  seen: SUM(
-    FOR s IN @spans
-      RETURN LENGTH(
-        FOR i IN tv_embeddings
-          FILTER i.batch == s[1] AND i.field == s[4] AND i.row >= s[2] AND i.row < s[3]
-          RETURN 1)),
-  best: (
-    FOR query IN @queries
-      RETURN (
-        FOR s IN @spans
-          FOR i IN tv_embeddings
-            FILTER i.batch == s[1] AND i.field == s[4] AND i.row >= s[2] AND i.row < s[3]
-            FILTER i.norm != null AND (i.norm != 0 OR @metric != "cosine")
-            LET vector = i.norm > 0 ? i[s[5]] : i.vector
-            LET q = query.kinds[s[6]]
-            LET most = i.norm < 0 ? 1.0e308
-              : (i.norm == 0 ? (@metric == "l2" ? (@doubt - 1) * q.norm : 0)
-              : (@metric == "l2" ? @doubt * (i.norm + q.norm) - L2_DISTANCE(vector, q.vector)
-              : (@metric == "dot" ? (COSINE_SIMILARITY(vector, q.vector) + @doubt) * i.norm * q.norm
-              : COSINE_SIMILARITY(vector, q.vector) + @doubt)))
-            FILTER most >= query.least
-            SORT most DESC
-            LIMIT @count
-            RETURN [s[0], i.row, most, vector]))
-}
-"""
-
-
-# How many items surely score above some scores: [number of those scores, items]; and the items of which that is not sure:
-# [number, row, the least that their score may be, vector].
 _SCORED = """
       FOR i IN tv_embeddings
         FILTER i.batch == s[1] AND i.field == s[4] AND i.row >= s[2] AND i.row < s[3]
         FILTER i.norm != null AND (i.norm != 0 OR @metric != "cosine")
         LET vector = i.norm > 0 ? i[s[5]] : i.vector
-        LET q = @kinds[s[6]]
+        LET q = kinds[s[6]]
         LET slack = i.norm < 0 ? 1.0e308
           : (i.norm == 0 ? (@metric == "l2" ? @doubt * q.norm : 0)
           : (@metric == "l2" ? @doubt * (i.norm + q.norm) : (@metric == "dot" ? @doubt * i.norm * q.norm : @doubt)))
@@ -91,20 +59,42 @@ _SCORED = """
           : (i.norm == 0 ? (@metric == "l2" ? 0 - q.norm : 0)
           : (@metric == "l2" ? 0 - L2_DISTANCE(vector, q.vector)
           : (@metric == "dot" ? COSINE_SIMILARITY(vector, q.vector) * i.norm * q.norm : COSINE_SIMILARITY(vector, q.vector))))
-        LET below = LENGTH(FOR t IN @scores FILTER t < score - slack RETURN 1)
 """
+NEAREST = f"""
+LET seen = SUM(
+  FOR s IN @spans
+    RETURN LENGTH(
+      FOR i IN tv_embeddings
+        FILTER i.batch == s[1] AND i.field == s[4] AND i.row >= s[2] AND i.row < s[3]
+        RETURN 1))
+LET best = (
+  FOR query IN @queries
+    LET kinds = query.kinds
+    RETURN (
+      FOR s IN @spans{_SCORED}
+        LET most = score + slack
+        FILTER most >= query.least
+        SORT most DESC
+        LIMIT @count
+        RETURN [s[0], i.row, most, vector]))
+RETURN {{seen, best}}
+"""
+# How many items surely score above some scores: [number of those scores, items]; and the items of which that is not sure:
+# [number, row, the least that their score may be, vector].
 NEARER = f"""
-RETURN {{
-  sure: (
-    FOR s IN @spans{_SCORED}
+LET kinds = @kinds
+LET sure = (
+  FOR s IN @spans{_SCORED}
+        LET below = LENGTH(FOR t IN @scores FILTER t < score - slack RETURN 1)
         COLLECT number = below WITH COUNT INTO items
-        RETURN [number, items]),
-  unsure: (
-    FOR s IN @spans{_SCORED}
+        RETURN [number, items])
+LET unsure = (
+  FOR s IN @spans{_SCORED}
+        LET below = LENGTH(FOR t IN @scores FILTER t < score - slack RETURN 1)
         FILTER below < LENGTH(FOR t IN @scores FILTER t <= score + slack RETURN 1)
         LIMIT @limit
         RETURN [s[0], i.row, score - slack, vector])
-}}
+RETURN {{sure, unsure}}
 """
 
 

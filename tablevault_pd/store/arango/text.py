@@ -114,14 +114,10 @@ FOR d IN tv_search
     RETURN [d.text_of, d.row, d.column, d.length, counts, most, @exactly ? [d.stems, d.words] : null]
 """
 ALL_TEXTS = """
-FOR b IN tv_batches
-  FILTER b._key IN @keys AND b.emptied == false
-  RETURN [
-    b._key,
-    (FOR i IN tv_records FILTER i.batch == b._key AND i.stems != null RETURN [i.row, null]),
-    (FOR i IN tv_documents FILTER i.batch == b._key AND i.stems != null RETURN [i.row, i.column]),
-    (FOR i IN tv_files FILTER i.batch == b._key AND i.stems != null RETURN [i.row, i.column])
-  ]
+FOR d IN tv_search
+  SEARCH d.text_of IN @batches
+  OPTIONS {collections: ["tv_records", "tv_documents", "tv_files"]}
+  RETURN [d.text_of, d.row, d.column]
 """
 FIND_DESCRIPTIONS = f"""
 {_DESCRIBED}{_COUNTS}
@@ -221,10 +217,9 @@ class _Search:
             items, bound = self._matches(count)
         if needs_everything(self._query):
             present, nothing = items.keys(), [0] * len(self._bound.terms)
-            for key, *rows in self._client.query(ALL_TEXTS, keys=list(self._shown)):
-                for row, column in (one for some in rows for one in some):
-                    if (key, row, column) not in present:
-                        items.add(self._shown[key], row, column, 0, nothing)
+            for key, row, column in self._client.query(ALL_TEXTS, batches=self._indexed()):
+                if (key, row, column) not in present:
+                    items.add(self._shown[key], row, column, 0, nothing)
         return self._hits(items)
 
     def best_hits(self, k: int) -> Hits:
@@ -264,8 +259,7 @@ class _Search:
         return items, rows[-1][5] if rows and len(rows) >= count else None
 
     def _ranked(self, count: int) -> list[list[Any]]:
-        elsewhere = {batch.key for batch in self._elsewhere}
-        keys = [key for key in self._shown if key not in elsewhere]
+        keys = self._indexed()
         if not keys or not self._in_view.any():
             return []
         texts = self._texts(Items())
@@ -281,7 +275,7 @@ class _Search:
             batches=keys if few else [],
             low=NO_TEXT if few else min(keys),
             high="" if few else max(keys),
-            elsewhere=sorted(elsewhere),
+            elsewhere=[batch.key for batch in self._elsewhere],
             required=self._bound.required(self._query, self._leaves),
             weights=weights.tolist(),
             k1=K1,
@@ -290,6 +284,11 @@ class _Search:
             count=count,
             exactly=any(one.overlaps for one in self._bound.terms),
         )
+
+    def _indexed(self) -> list[str]:
+        """The batches that are searched, and that the view holds all texts of."""
+        elsewhere = {batch.key for batch in self._elsewhere}
+        return [key for key in self._shown if key not in elsewhere]
 
     def _texts(self, items: Items) -> Texts:
         table = self._bound.table(items.counts)
