@@ -463,7 +463,7 @@ def test_git_is_asked_once_and_while_a_session_begins(
     folders: list[Path] = []
     asked, opened = threading.Event(), vault.store.open_session
 
-    def git_state(folder: Path) -> dict[str, str]:
+    def git_state(folder: Path, no_fork: object) -> dict[str, str]:
         folders.append(folder)
         asked.set()
         return {"commit": "abc"}
@@ -481,7 +481,7 @@ def test_git_is_asked_once_and_while_a_session_begins(
 
 
 def test_a_git_that_cannot_be_asked_is_told_once(vault: tv.Vault, monkeypatch: pytest.MonkeyPatch) -> None:
-    def git_state(folder: Path) -> None:
+    def git_state(folder: Path, no_fork: object) -> None:
         raise RuntimeError("no git today")
 
     monkeypatch.setattr(environment, "git_state", git_state)

@@ -6,6 +6,7 @@ import http.client
 import os
 import signal
 import socket
+import subprocess
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ from stores import new_database
 from torture.harness import Acks, check_rows, check_sound, run
 
 import tablevault_pd as tv
+from tablevault_pd.capture import environment, script
+from tablevault_pd.session.environment import EnvironmentCapture
 from tablevault_pd.store.engine import fork_guard as forks
 
 if TYPE_CHECKING:
@@ -218,6 +221,32 @@ def open_files(part: str) -> list[str]:
         except FileNotFoundError:
             continue
     return [link for link in links if part in link]
+
+
+def test_a_fork_waits_until_git_has_started(tmp_path, monkeypatch):
+    """A child that was forked while pipes to it are open would keep them open, and its answers would never end."""
+    (tmp_path / ".git").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(script, "main_file", lambda: None)
+    starting, order, start = threading.Event(), [], subprocess.Popen
+
+    def slow_start(*arguments, **options):
+        process = start(*arguments, **options)
+        starting.set()
+        wait_until(lambda: forks.no_fork._forking is not None)
+        order.append("git started")
+        return process
+
+    monkeypatch.setattr(environment.subprocess, "Popen", slow_start)
+    capture = EnvironmentCapture()
+    capture.begin()
+    assert starting.wait(60)
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    order.append("forked")
+    os.waitpid(child, 0)
+    assert order == ["git started", "git started", "forked"]
 
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")

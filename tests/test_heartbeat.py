@@ -114,7 +114,7 @@ def test_heartbeats_go_on_while_the_environment_is_read(
 ) -> None:
     go_on, store = threading.Event(), folder_vault.store
 
-    def slow_git(folder: Path) -> dict[str, Any]:
+    def slow_git(folder: Path, no_fork: object) -> dict[str, Any]:
         assert go_on.wait(60)
         return {"commit": "abc", "branch": "main", "dirty": False}
 

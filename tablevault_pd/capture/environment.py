@@ -9,12 +9,14 @@ import re
 import socket
 import subprocess
 import sys
+from contextlib import nullcontext
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
 GIT_TIMEOUT_S = 5.0
 PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg", ".git")  # where one is, a project begins
@@ -108,13 +110,17 @@ def _modules_of(distribution: metadata.Distribution) -> set[str]:
     return {module[1] for module in map(_TOP_LEVEL.match, starts) if module is not None}
 
 
-def git_state(folder: Path) -> dict[str, Any] | None:
-    """Return commit, branch and by how much the work tree differs; None outside of a repository or without git."""
+def git_state(folder: Path, no_fork: AbstractContextManager[object] | None = None) -> dict[str, Any] | None:
+    """Return commit, branch and by how much the work tree differs; None outside of a repository or without git.
+
+    In `no_fork` no other thread forks: the child would hold the pipes open, and the answers never end.
+    """
     if not _may_be_in_repository(folder):
         return None  # without a process that says so
-    head = _git(folder, "rev-parse", "HEAD", "--abbrev-ref", "HEAD")
-    # Beside it: a short session waits for both. Without external diff programs of the user.
-    diff = _git(folder, "diff", "--numstat", "--no-ext-diff", "--no-textconv", "HEAD")
+    # Beside each other, the longer one first: a short session waits for both. Without external diff programs of the user.
+    with no_fork or nullcontext():
+        diff = _git(folder, "diff", "--numstat", "--no-ext-diff", "--no-textconv", "HEAD")
+        head = _git(folder, "rev-parse", "HEAD", "--abbrev-ref", "HEAD")
     printed, counted = _answer(head), _answer(diff)
     if printed is None:
         return None

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.capture import environment, script
+from tablevault_pd.store.engine.fork_guard import no_fork
 from tablevault_pd.store.engine.threads import Background
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ class EnvironmentCapture:
     def _read_git(self) -> Mapping[str, Any] | None:
         if self._git is None:
             file = script.main_file()
-            self._git = (environment.git_state(file.parent if file is not None else Path.cwd()),)
+            folder = file.parent if file is not None else Path.cwd()
+            self._git = (environment.git_state(folder, no_fork),)
         return self._git[0]
 
     def _try_git(self) -> None:
