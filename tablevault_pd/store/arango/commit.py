@@ -24,15 +24,8 @@ from tablevault_pd.store.arango.sessions import ADD_DESCRIPTIONS, description_do
 from tablevault_pd.store.arango.stage import Stage, new_batch_key
 from tablevault_pd.store.arango.transport import to_json
 from tablevault_pd.store.arango.versions import document_of, layout_of, so_far, version_of
-from tablevault_pd.store.engine.commit_rules import (
-    check_commit,
-    check_pieces,
-    check_restore_target,
-    copied_version,
-    next_version,
-)
+from tablevault_pd.store.engine.commit_rules import check_commit, placed_version
 from tablevault_pd.store.engine.name_rules import check_not_renamed
-from tablevault_pd.store.pieces import EMPTY
 from tablevault_pd.store.times import to_time
 
 if TYPE_CHECKING:
@@ -316,29 +309,16 @@ def _placed(
     batch: Batch, state: dict[str, Any], list_id: int, rows: int, schema: str | None
 ) -> dict[str, Any]:
     """What the batch document says of its place, given the `state` of the list that :data:`LOOK` read."""
-    if batch.original is not None:
-        assert schema is not None
-        copied, pieces = copied_version(
-            batch, _version(state["head"]), list_id=list_id, rows=rows, schema_id=int(schema, 16)
-        )
-        return document_of(copied, batch.token, pieces)
-    target = check_restore_target(batch, _version(state["target"])) if batch.operation == "restore" else None
-    head, content = _version(state["head"]), None
-    if target is not None:
-        content = _content(target, state)
-        if target.erased:
-            content = content.without(layout_of(state["erased"], "What was erased of the list"))
-    elif batch.operation in ("upsert", "delete_rows", "erase"):
-        content = check_pieces(batch, EMPTY if head is None else _content(head, state), rows)
-    version, layout = next_version(
+    version, layout = placed_version(
         batch,
-        head,
+        _version(state["head"]),
+        _version(state["target"]),
         list_id=list_id,
         rows=rows,
         schema_id=None if schema is None else int(schema, 16),
         now=to_time(state["now"] * 1000),
-        target=target,
-        content=content,
+        content_of=lambda version: _content(version, state),
+        erased=lambda: layout_of(state["erased"], "What was erased of the list"),
     )
     return document_of(version, batch.token, layout)
 

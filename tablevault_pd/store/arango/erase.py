@@ -28,8 +28,8 @@ from tablevault_pd.store.arango.layout import (
     PAYLOADS,
     RECORDS,
 )
-from tablevault_pd.store.arango.strays import NOW, REMOVE_UPLOADS
-from tablevault_pd.store.arango.vacuum import LOSE, REMOVE_WHOLE, UNUSED
+from tablevault_pd.store.arango.strays import NOW
+from tablevault_pd.store.arango.vacuum import LOSE, unused_files
 from tablevault_pd.store.arango.versions import BATCHES_BY_KEY, WHOLE_BATCH, layout_of, version_of
 from tablevault_pd.store.arango.windows import unpack_numbers
 from tablevault_pd.store.engine import erasing, int_codec
@@ -218,16 +218,10 @@ class Eraser:
 
     def _unused(self, files: set[str]) -> tuple[tuple[str, int], ...]:
         """Remove those of these kept files that no row names any more, unless somebody is keeping them now."""
-        removed = []
-        [now] = self._client.query(NOW) if files else [0]
-        before = now - self._vault.stray_age_s * 1000
-        for whole in self._client.query(UNUSED, before=before) if files else ():
-            if whole["_key"] in files and self._client.query(
-                REMOVE_WHOLE, key=whole["_key"], upload=whole["upload"], before=before
-            ):
-                self._client.query(REMOVE_UPLOADS, uploads=[whole["upload"]])
-                removed.append((whole["_key"], whole["size_bytes"]))
-        return tuple(removed)
+        if not files:
+            return ()
+        [now] = self._client.query(NOW)
+        return tuple(unused_files(self._vault, now, dry_run=False, among=files))
 
 
 def _rows_of(packed: str | None) -> Pieces:

@@ -42,17 +42,12 @@ LIST_ID = "FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id"
 BY_NUMBER = """
 FOR b IN tv_batches FILTER b.list == @list AND b.version == @version RETURN UNSET(b, "pieces", "reads")
 """
-NAMES = """
-FOR n IN tv_version_names
+_NAMED = """
   LET called = FIRST(FOR l IN tv_lists FILTER l.id == n.list RETURN l.name)
   RETURN MERGE(UNSET(n, "_id", "_rev"), {called})
 """
-ONE_NAME = """
-FOR n IN tv_version_names
-  FILTER n.digest == @digest
-  LET called = FIRST(FOR l IN tv_lists FILTER l.id == n.list RETURN l.name)
-  RETURN MERGE(UNSET(n, "_id", "_rev"), {called})
-"""
+NAMES = f"FOR n IN tv_version_names{_NAMED}"
+ONE_NAME = f"FOR n IN tv_version_names FILTER n.digest == @digest{_NAMED}"
 FIND_NAMED = """
 FOR w IN @names
   LET list = FIRST(FOR l IN tv_lists FILTER l.digest == w[0] RETURN l.id)

@@ -19,7 +19,7 @@ from tablevault_pd.store.arango.versions import version_of
 from tablevault_pd.store.engine.vacuuming import StoredParts, vacuum_plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
     from tablevault_pd.store import Progress
     from tablevault_pd.store.arango.parts import VaultParts
@@ -89,7 +89,8 @@ def vacuum(
             progress(1)
     freed.sort(key=attrgetter("list"))
     [now] = vault.client.query(NOW)
-    freed += _unused_files(vault, now, dry_run=dry_run)
+    for sha256, size in unused_files(vault, now, dry_run=dry_run):
+        freed.append(Freed("kept file", None, (), 0, size, f"{BLOBS}/{sha256}"))
     for stray in stray_items(vault):
         if stray.old and not dry_run:
             sweep(vault, stray)
@@ -98,17 +99,23 @@ def vacuum(
     return freed
 
 
-def _unused_files(vault: VaultParts, now_ms: int, *, dry_run: bool) -> Iterator[Freed]:
-    """Kept content that no remaining row names: its document goes first, then its chunks."""
+def unused_files(
+    vault: VaultParts, now_ms: int, *, dry_run: bool, among: Container[str] | None = None
+) -> Iterator[tuple[str, int]]:
+    """Kept content that no remaining row names, as (SHA-256, bytes): old ones, or those `among` some. None is being kept now.
+
+    The document of each goes first, then its chunks.
+    """
     before = now_ms - vault.stray_age_s * 1000
     for whole in vault.client.query(UNUSED, before=before):
-        if not is_old(vault, whole["upload"], now_ms):
+        key, upload = whole["_key"], whole["upload"]
+        if key not in among if among is not None else not is_old(vault, upload, now_ms):
             continue
         if not dry_run:
-            if not vault.client.query(REMOVE_WHOLE, key=whole["_key"], upload=whole["upload"], before=before):
+            if not vault.client.query(REMOVE_WHOLE, key=key, upload=upload, before=before):
                 continue
-            vault.client.query(REMOVE_UPLOADS, uploads=[whole["upload"]])
-        yield Freed("kept file", None, (), 0, whole["size_bytes"], f"{BLOBS}/{whole['_key']}")
+            vault.client.query(REMOVE_UPLOADS, uploads=[upload])
+        yield key, whole["size_bytes"]
 
 
 def _vacuum_list(vault: VaultParts, name: str, list_id: int, keep: int, deleted: bool) -> _VacuumPlan:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tablevault_pd.errors import StorageFull, VaultReadOnly
@@ -29,16 +30,9 @@ from tablevault_pd.store.embedded.versions import (
     erased_rows,
     version_of,
 )
-from tablevault_pd.store.engine.commit_rules import (
-    check_commit,
-    check_pieces,
-    check_restore_target,
-    copied_version,
-    next_version,
-)
+from tablevault_pd.store.engine.commit_rules import check_commit, placed_version
 from tablevault_pd.store.engine.int_codec import pack_pieces
 from tablevault_pd.store.engine.name_rules import check_not_renamed
-from tablevault_pd.store.pieces import EMPTY
 from tablevault_pd.store.times import from_time
 
 if TYPE_CHECKING:
@@ -51,7 +45,6 @@ if TYPE_CHECKING:
     from tablevault_pd.store.embedded.journal import Journal
     from tablevault_pd.store.embedded.schemas import Schemas
     from tablevault_pd.store.embedded.versions import Versions
-    from tablevault_pd.store.pieces import Pieces
 
 INSERT_LIST = "INSERT INTO lists (name) VALUES (?)"
 INSERT_BATCH = """
@@ -166,11 +159,19 @@ class Committer:
         assert list_id is not None
         rows = sum(part.rows for part in work.parts)
         schema_id = None if batch.schema is None else self._schemas.insert(db, batch.schema, work.schema_ids)
-        if batch.original is not None:
-            assert schema_id is not None
-            version, layout = copied_version(batch, head, list_id=list_id, rows=rows, schema_id=schema_id)
-        else:
-            version, layout = self._placed(db, batch, head, list_id, rows, schema_id)
+        target = db.execute(ONE_VERSION, (batch.list, batch.target)).fetchone() if batch.target else None
+        version, layout = placed_version(
+            batch,
+            head,
+            version_of(target) if target else None,
+            list_id=list_id,
+            rows=rows,
+            schema_id=schema_id,
+            now=datetime.now(UTC),
+            content_of=partial(content_of, db),
+            erased=partial(erased_rows, db, list_id),
+            after=db.execute(journal.LAST_LOST, (batch.list,)).fetchone()[0] or 0,
+        )
         db.execute(
             INSERT_BATCH,
             (list_id, version.version, batch.token, batch.operation, version.generation, version.layout, version.first,
@@ -181,35 +182,6 @@ class Committer:
         if layout is not None:
             db.execute(INSERT_LAYOUT, (list_id, version.version, pack_pieces(layout)))
         return version
-
-    def _placed(
-        self,
-        db: Connection,
-        batch: Batch,
-        head: Version | None,
-        list_id: int,
-        rows: int,
-        schema_id: int | None,
-    ) -> tuple[Version, Pieces | None]:
-        """The version that the batch becomes, and its layout, if it makes one."""
-        target = _target(db, batch) if batch.operation == "restore" else None
-        content = None
-        if target is not None:
-            content = content_of(db, target)
-            content = content.without(erased_rows(db, target.list_id)) if target.erased else content
-        if batch.operation in ("upsert", "delete_rows", "erase"):
-            content = check_pieces(batch, EMPTY if head is None else content_of(db, head), rows)
-        return next_version(
-            batch,
-            head,
-            list_id=list_id,
-            rows=rows,
-            schema_id=schema_id,
-            now=datetime.now(UTC),
-            target=target,
-            content=content,
-            after=db.execute(journal.LAST_LOST, (batch.list,)).fetchone()[0] or 0,
-        )
 
     def _insert_segments(self, db: Connection, work: _Work, version: Version) -> None:
         start = version.start
@@ -228,11 +200,6 @@ class Committer:
         if schema is not None and part.schema.equals(schema, check_metadata=True):
             return version.schema_id
         return self._schemas.insert(db, part.schema, work.schema_ids)
-
-
-def _target(db: Connection, batch: Batch) -> Version:
-    row = db.execute(ONE_VERSION, (batch.list, batch.target)).fetchone()
-    return check_restore_target(batch, version_of(row) if row else None)
 
 
 def _files_of(work: _Work) -> list[str]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tablevault_pd.errors import Conflict, InvalidInput, ListDeleted, ListNotFound, VersionNotFound
 from tablevault_pd.store import Batch, Version
-from tablevault_pd.store.pieces import OWN, Pieces
+from tablevault_pd.store.pieces import EMPTY, OWN, Pieces
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _TICK = timedelta(microseconds=1)
 
@@ -76,12 +80,51 @@ def check_pieces(batch: Batch, present: Pieces, rows: int) -> Pieces:
     return pieces
 
 
-def copied_version(
-    batch: Batch, head: Version | None, *, list_id: int, rows: int, schema_id: int
+def placed_version(
+    batch: Batch,
+    head: Version | None,
+    target: Version | None,
+    *,
+    list_id: int,
+    rows: int,
+    schema_id: int | None,
+    now: datetime,
+    content_of: Callable[[Version], Pieces],
+    erased: Callable[[], Pieces],
+    after: int = 0,
 ) -> tuple[Version, Pieces | None]:
-    """The version that a copy of one from another vault becomes, and its layout, if it makes one. Raises Conflict, InvalidInput."""
-    original = batch.original
-    assert original is not None
+    """The version that a batch becomes, and its layout, if it makes one: of a copy, a restore, or anything else.
+
+    `target` is the version to restore, `content_of` reads what a version shows, `erased` the erased rows of the list.
+    Raises Conflict, InvalidInput, VersionNotFound.
+    """
+    if batch.original is not None:
+        assert schema_id is not None
+        return _copied_version(batch, batch.original, head, list_id, rows, schema_id)
+    content = None
+    if batch.operation == "restore":
+        target = check_restore_target(batch, target)
+        content = content_of(target)
+        content = content.without(erased()) if target.erased else content
+    elif batch.operation in ("upsert", "delete_rows", "erase"):
+        content = check_pieces(batch, EMPTY if head is None else content_of(head), rows)
+    return next_version(
+        batch,
+        head,
+        list_id=list_id,
+        rows=rows,
+        schema_id=schema_id,
+        now=now,
+        target=target,
+        content=content,
+        after=after,
+    )
+
+
+def _copied_version(
+    batch: Batch, original: Version, head: Version | None, list_id: int, rows: int, schema_id: int
+) -> tuple[Version, Pieces | None]:
+    """The version that a copy of one from another vault becomes, and its layout, if it makes one."""
     if head is not None and head.version >= original.version:
         raise Conflict(
             f"The list {batch.list!r} has a version {original.version} already. Nothing was written."
