@@ -28,7 +28,7 @@ from call_peers import Peers
 from call_sizes import SIZES, Size
 from search import WIDTH, K
 from sessions import insert_sessions
-from timing import OURS, Contender, Line, compare
+from timing import OURS, Contender, Line, compare, wait_until_indexed
 
 import tablevault_pd as tv
 
@@ -75,7 +75,7 @@ class Calls:
             "CREATE TABLE rows (id INTEGER PRIMARY KEY, data BLOB)"
         )
         self.bytes = b"x" * 300
-        vault.search(WORD, lists="texts", k=K)  # completes the index
+        wait_until_indexed(vault)
         self.peers = Peers(folder / "peers", size, self.large, self.matrix, self.texts)
 
     # -- ours, by the names of the table

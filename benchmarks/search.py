@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from timing import OURS, Contender, Line, race
+from timing import OURS, Contender, Line, race, wait_until_indexed
 
 import tablevault_pd as tv
 from tablevault_pd.search.query import parse_text
@@ -150,7 +150,7 @@ def texts(vault: tv.Vault, folder: Path, rows: int) -> list[Line]:
             "SELECT rowid, rank FROM t WHERE t MATCH ? ORDER BY rank LIMIT ?", (query, K)
         ).fetchall()
 
-    vault.search("w50", k=1)
+    wait_until_indexed(vault)
     found = []
     for query in ("w50", "w5 w7", "w1"):
         asked = parse_text(query)

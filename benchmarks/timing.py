@@ -13,8 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from random import Random
 from statistics import median
-from time import perf_counter
-from typing import TYPE_CHECKING
+from time import perf_counter, sleep
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 OURS = "tablevault_pd"
 PACKAGES = ("numpy", "pandas", "pyarrow", "lancedb", "mlflow", "polars", "duckdb", "faiss-cpu")
+
+
+def wait_until_indexed(vault: Any) -> None:
+    """Wait until the index of texts has all rows."""
+    while not vault.indexes().query("kind == 'text' and state != 'complete'").empty:
+        vault.search("word", k=1)  # has them indexed
+        sleep(0.5)
 
 
 @dataclass(frozen=True)

@@ -138,6 +138,11 @@ def put(store: Store, name: str, *tables: pa.Table, operation: str = "save", **o
         return store.commit(Batch(list=name, operation=operation, **options), stage)  # type: ignore[arg-type]
 
 
+def index_texts(store: Any) -> None:
+    """Index the texts of all lists of a folder now, as its thread does a moment after the commits."""
+    store.text._complete([state.head for state in store.lists()])
+
+
 def keep(store: Store, path: Path, sha256: str) -> Version:
     """Keep a file with the row of a list of its name."""
     with store.keeping() as keeping, store.stage() as stage:

@@ -13,7 +13,6 @@ from test_session_interrupts import interrupted
 
 from tablevault_pd import refs
 from tablevault_pd.store.embedded import text as text_module
-from tablevault_pd.store.engine.fts_index import ROWS_BESIDE
 from tablevault_pd.store.engine.threads import Background
 
 
@@ -146,74 +145,48 @@ def test_threads_that_number_the_same_sources_agree():
     assert [refs._sources[number] for number in found[0]] == sources
 
 
-def test_texts_are_indexed_in_small_portions_beside_other_writes(folder_vault, monkeypatch):
-    """Each holds up other writers for as long as it takes."""
-    portions: list[int] = []
-    add_until = text_module._add_until
-
-    def noted(db, is_waited_for, key, start, tables):
-        portions.append(sum(table.num_rows for table in tables))
-        return add_until(db, is_waited_for, key, start, tables)
-
-    monkeypatch.setattr(text_module, "_add_until", noted)
-    search = folder_vault.store.text
-    monkeypatch.setattr(search._indexing, "ask", lambda: None)  # this thread does it
-    frame = pd.DataFrame({"text": [f"word{number} among others of a text" for number in range(1200)]})
-    folder_vault.save("a", frame, documents="text")  # too long to be indexed with the commit
-    version = folder_vault.store.head("a")
-    search._complete(search._shown([version]), stop=search._indexing.stop)
-    assert sum(portions) == 1200
-    assert max(portions) == ROWS_BESIDE
-    assert len(folder_vault.search("word7", lists="a")) == 1
-
-
-def test_a_portion_ends_when_another_writer_waits(folder_vault, monkeypatch):
-    """The writer waits for the rows of one step, whatever the portion has."""
-    search = folder_vault.store.text
-    monkeypatch.setattr(search._indexing, "ask", lambda: None)  # this thread does it
+@pytest.fixture
+def lines(folder_vault, monkeypatch):
+    """A list of many texts, which nothing has indexed."""
+    monkeypatch.setattr(text_module, "IDLE_S", 600.0)
+    monkeypatch.setattr(text_module, "PATIENCE_S", 0.0)
     frame = pd.DataFrame({"text": [f"word{number} among others of a text" for number in range(1200)]})
     folder_vault.save("a", frame, documents="text")
-    waits = threading.Thread(target=lambda: folder_vault.append("b", {"x": 1}, inputs=False))
+    return folder_vault.store.text
+
+
+def test_indexing_gives_way_to_a_commit_of_this_process(folder_vault, lines, monkeypatch):
+    """The portion ends with the step that is under way, and the next one goes on where it ended."""
     rows: list[int] = []
-    add_rows, add_until = text_module.add_rows, text_module._add_until
-    is_waited_for = []
+    add_rows = text_module.add_rows
 
     def noted(db, list_id, generation, start, table):
         rows.append(table.num_rows)
         add_rows(db, list_id, generation, start, table)
         if len(rows) == 2:
-            waits.start()
-            while not is_waited_for[0]():
-                time.sleep(0.001)
-
-    def until(db, waited_for, *what):
-        is_waited_for[:] = [waited_for]
-        return add_until(db, waited_for, *what)
+            folder_vault.append(
+                "b", {"x": 1}, inputs=False
+            )  # does not wait for the transaction that this is in
 
     monkeypatch.setattr(text_module, "add_rows", noted)
-    monkeypatch.setattr(text_module, "_add_until", until)
-    version = folder_vault.store.head("a")
     with monkeypatch.context() as patched:
-        patched.setattr(search._indexing.stop, "wait", lambda _: len(rows) > 0)  # one portion
-        patched.setattr(text_module, "PATIENCE_S", 0.0)
-        search._complete(search._shown([version]), stop=search._indexing.stop)
-    waits.join()
+        patched.setattr(lines, "_yields", lambda: len(rows) > 0)  # one portion
+        lines._complete([folder_vault.store.head("a")])
     assert rows == [text_module.ROWS_A_STEP] * 2
-    assert len(folder_vault.search("word7", lists="a")) == 1
-    assert len(folder_vault.read("b")) == 1
+    assert [*lines.upto().values()] == [sum(rows)]
+    lines._complete([folder_vault.store.head("a")])
+    assert [*lines.upto().values()] == [1200]
+    assert sum(rows) == 1200
+    assert folder_vault.search("word7", lists="a")["position"].tolist() == [7]
 
 
-def test_the_index_is_merged_step_by_step(folder_vault, monkeypatch):
-    """No portion merges by itself, for others would wait for it; the thread merges what portions left."""
-    search = folder_vault.store.text
-    monkeypatch.setattr(search._indexing, "ask", lambda: None)
-    frame = pd.DataFrame({"text": [f"word{number} among others of a text" for number in range(2000)]})
-    folder_vault.save("a", frame, documents="text")
-    with monkeypatch.context() as patched:
-        patched.setattr(text_module, "PATIENCE_S", 0.0)
-        search._complete(search._shown([folder_vault.store.head("a")]), stop=search._indexing.stop)
-    with folder_vault.store.catalog.reading() as db:
-        segments = db.execute("SELECT count(DISTINCT segid) FROM prose_idx").fetchone()[0]
-    assert segments <= 8  # of sixteen portions
+def test_the_index_is_merged_step_by_step(folder_vault, lines, monkeypatch):
+    """No portion merges by itself; the thread merges what portions left."""
+    monkeypatch.setattr(text_module, "ROWS_BESIDE", 60)
+    lines._complete([folder_vault.store.head("a")])
+    segments = lines._file.snapshot(
+        lambda db: db.execute("SELECT count(DISTINCT segid) FROM prose_idx").fetchone()[0]
+    )
+    assert segments <= 8  # of twenty portions
     assert len(folder_vault.search("word7", lists="a")) == 1
     assert folder_vault.check().empty

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import numpy as np
 import pandas as pd
 import pytest
+from stores import index_texts
 
 import tablevault_pd as tv
 from tablevault_pd.keys import key_index
@@ -279,7 +280,7 @@ def test_indexes_are_listed(tmp_path, monkeypatch):
         assert found.loc["vector", "rows"] == ROWS - 1
         assert found.loc["vector", "state"] == "behind"
         assert found.loc["keys", "bytes"] > 0
-        vault.search("storm")
+        index_texts(vault.store)
         assert vault.indexes().set_index("kind").loc["text", ["rows", "state"]].to_list() == [
             ROWS,
             "complete",

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stores import new_place, put
+from stores import index_texts, new_place, put
 from test_store_search import found, scope, texts
 from torture.harness import times
 
@@ -21,15 +21,9 @@ from tablevault_pd.store.embedded import text as text_module
 ROWS = 300
 
 
-def index_all(store):
-    """Index what all lists show, as the thread does."""
-    versions = [state.head for state in store.lists()]
-    store.text._complete(store.text._shown(versions), store.text._indexing.stop)
-
-
 @pytest.fixture(autouse=True)
 def _everything_waits(monkeypatch):
-    monkeypatch.setattr(text_module, "SMALL_BYTES", 0)  # to be indexed
+    monkeypatch.setattr(text_module, "IDLE_S", 600.0)  # to be indexed
     monkeypatch.setattr(text_module, "PATIENCE_S", 0.0)
 
 
@@ -54,14 +48,14 @@ def fill(place, *, first, last, operation):
 def test_a_reader_finds_everything_after_the_index_was_emptied(place):
     fill(place, first=0, last=ROWS, operation="save")
     writer = place.open()
-    index_all(writer)
+    index_texts(writer)
     writer.close()
     fill(place, first=ROWS, last=ROWS + 200, operation="append")
     reader = place.open(read_only=True)
     everything = scope(reader.head("a"))
     assert len(found(reader, "apple", everything)) == ROWS + 200  # the new ones are scanned
     writer = place.open()
-    writer.text.rebuild()  # as a vacuum does
+    writer.text.forget()  # as a vacuum does
     writer.close()
     assert len(found(reader, "apple", everything)) == ROWS + 200
     assert found(reader, "n7", everything) == [(0, 7)]
@@ -73,14 +67,14 @@ def test_a_reader_finds_everything_after_the_index_was_emptied(place):
 def test_an_index_that_is_emptied_during_a_search_is_not_relied_on(place, monkeypatch, read_only):
     fill(place, first=0, last=ROWS, operation="save")
     searcher, other = place.open(read_only=read_only), place.open()
-    index_all(other)
+    index_texts(other)
     fill(place, first=ROWS, last=ROWS + 200, operation="append")
     rows_of, emptied = searcher.text._rows_of, []
 
     def emptied_before(gap):
         if not emptied:
             emptied.append(True)
-            other.text.rebuild()
+            other.text.forget()
         return rows_of(gap)
 
     monkeypatch.setattr(searcher.text, "_rows_of", emptied_before)
@@ -113,18 +107,17 @@ QUESTIONS = [
 def test_hits_and_scores_are_the_same_before_and_after_indexing(commits, indexed):
     with tempfile.TemporaryDirectory() as folder, new_place("embedded", Path(folder)) as place:
         store = place.open()
-        store.text._indexing.ask = lambda: None  # this thread does it
         for number, (name, rows) in enumerate(commits):
             table = frames.encode(
                 pd.DataFrame(rows, columns=["text", "alone"], dtype="string"), documents=["alone"]
             )
             put(store, name, table, operation="append" if store.head(name) else "save")
             if number < indexed:
-                index_all(store)
+                index_texts(store)
         scopes = [Scope(state.head, ("alone",)) for state in store.lists()]
         before = [store.search_text(parse_text(question), scopes, k=None) for question in QUESTIONS]
         first = [store.search_text(parse_text(question), scopes, k=2) for question in QUESTIONS]
-        index_all(store)
+        index_texts(store)
         for question, scanned, best in zip(QUESTIONS, before, first, strict=True):
             by_index = store.search_text(parse_text(question), scopes, k=None)
             for column in ("scope", "position", "item", "score"):

@@ -63,15 +63,16 @@ REMOVAL_S = 0.5  # a vault that has lost its lock file, and has its catalogue st
 class SqliteCatalog:
     """The catalogue of one vault folder."""
 
+    name, lock_name = "catalog.db", "write.lock"
     #: One thread of the process opens or closes a connection at a time, whatever catalogue it belongs to.
     _opening = threading.RLock()
 
     def __init__(self, folder: Path, *, read_only: bool, timeout_s: float, durability: str) -> None:
-        self.path = folder / "catalog.db"
+        self.path = folder / self.name
         self.read_only = read_only
         self._timeout_s = timeout_s
         self._synchronous = "NORMAL" if durability == "fast" else "FULL"
-        self._gate = gate.WriteLock(folder)
+        self._gate = gate.WriteLock(folder, self.lock_name)
         self._file = str(self.path)
         self._inode = self._check_file()
         self._vault: str | None = None
@@ -491,9 +492,13 @@ class SqliteCatalog:
             with self.reading() as db:
                 if is_empty(db):  # no other process was faster
                     db.execute("PRAGMA journal_mode = WAL")
-                    transaction(db, tables.lay_out)
+                    transaction(db, self.lay_out)
         finally:
             lock.close()
+
+    def lay_out(self, db: sqlite3.Connection) -> None:
+        """Make the tables, in an open transaction."""
+        tables.lay_out(db)
 
     def verify(self) -> str:
         """Check that this is a vault of a format we know, and return its id. One in the making is waited for."""

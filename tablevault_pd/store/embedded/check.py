@@ -280,16 +280,15 @@ def _kept_problem(
 
 
 def _text_index(vault: VaultParts, *, fix: bool) -> Iterator[Problem]:
-    """The index of texts, which can be made anew from the rows."""
-    detail = vault.text.problem()
-    if detail is not None:
+    """The indexes of texts, which can be made anew from what the vault holds."""
+    for path, detail, make_anew in vault.text.problems():
         fixed = fix
         try:
             if fix:
-                vault.text.rebuild()
+                make_anew()
         except (VaultCorrupt, StorageError) as error:
             fixed, detail = False, f"{detail} It cannot be made anew: {error}"
-        yield Problem("damage", "text index", path="catalog.db", detail=detail, fixed=fixed)
+        yield Problem("damage", "text index", path=path, detail=detail, fixed=fixed)
 
 
 def _stray(stray: Stray) -> Problem:

@@ -21,7 +21,6 @@ from tablevault_pd.store.embedded.edges import insert_edges, insert_reads
 from tablevault_pd.store.embedded.names import renamed_to
 from tablevault_pd.store.embedded.segments import Payload, Stage
 from tablevault_pd.store.embedded.sessions import insert_description
-from tablevault_pd.store.embedded.text import add_small
 from tablevault_pd.store.embedded.versions import (
     HEAD,
     ONE_VERSION,
@@ -105,7 +104,7 @@ class Committer:
         assert rows is None or isinstance(rows, Stage)
         work = _Work(batch, rows, rows.finish() if rows is not None else (), also=also)
         try:
-            version, indexed = self._catalog.write(self._commit, work)
+            version = self._catalog.write(self._commit, work)
         except StorageFull:
             if rows is not None:
                 rows.keep(False)
@@ -115,11 +114,10 @@ class Committer:
             committed = self._committed(batch)
             if committed is None:
                 raise
-            version, indexed = committed, True  # indexed with it, or the next search does it
+            version = committed
         self._schemas.remember(work.schema_ids)
         self._journal.note(self._catalog, version, batch.token, _files_of(work))
-        if not indexed:
-            self._index_later(version)
+        self._index_later(version)
         io.failpoint("before-return")
         return version
 
@@ -128,8 +126,7 @@ class Committer:
         head = self._versions.head(batch.list)
         return None if head is None else self._versions.one(TOKEN, head.list_id, batch.token)
 
-    def _commit(self, db: Connection, work: _Work) -> tuple[Version, bool]:
-        """Return the new version, and whether its texts are in the index."""
+    def _commit(self, db: Connection, work: _Work) -> Version:
         batch = work.batch
         row = db.execute(HEAD, (batch.list,)).fetchone()
         head = version_of(row) if row else None
@@ -147,11 +144,10 @@ class Committer:
             insert_description(db, replace(description, list_id=version.list_id))
         if work.also is not None:
             work.also(db, version)
-        indexed = add_small(db, version, work.parts)
         io.failpoint("rows-in")
         if work.stage is not None:
             work.stage.keep()
-        return version, indexed
+        return version
 
     def _insert_batch(self, db: Connection, work: _Work, head: Version | None) -> Version:
         batch = work.batch

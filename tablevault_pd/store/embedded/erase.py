@@ -19,7 +19,6 @@ from tablevault_pd import frames
 from tablevault_pd.errors import StorageError, VaultBusy, VaultError
 from tablevault_pd.store import Erasure
 from tablevault_pd.store.embedded import fsio as io
-from tablevault_pd.store.embedded import text
 from tablevault_pd.store.embedded.blobs import kept_path
 from tablevault_pd.store.embedded.compact import INSERT_MERGED, Overtaken, Row, verified
 from tablevault_pd.store.embedded.copies import INDEXES, KEYS
@@ -207,7 +206,6 @@ class Eraser:
         db.execute(DELETE_USES, (list_id, version.version, digests))
         files = db.execute(UNUSED, (digests,)).fetchall()
         db.executemany(DELETE_FILE, [(sha256,) for sha256, _ in files])
-        text.clear(db)
         segments = [rewrite.row[5] for rewrite in rewrites if rewrite.row[5] is not None]
         _note_pending(db, segments, [sha256 for sha256, _ in files], list_id)
         return files
@@ -236,13 +234,13 @@ class Eraser:
         try:
             strays(vault, remove=True)
             left = [path for path in paths if path.exists() and not self._is_named(path)]
-            rewritten = vault.catalog.rewrite()
+            rewritten = vault.text.forget() & vault.catalog.rewrite()
         except (VaultBusy, StorageError) as error:
             return f"the catalogue and its log could not be rewritten: {error}"
         if left:
             return f"{len(left)} files could not be removed, for somebody is saving files or commits were lost: {left[0].name}"
         if not rewritten:
-            return "the log of the catalogue is in use by a reader"
+            return "the log of the catalogue, or of the index of texts, is in use by a reader"
         vault.catalog.write(_forget_pending, row[0])
         return None
 

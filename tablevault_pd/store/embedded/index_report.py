@@ -14,7 +14,6 @@ from tablevault_pd.store.embedded.copies import INDEXES, KEYS, size_of
 from tablevault_pd.store.embedded.index_files import index_name, rows_named
 from tablevault_pd.store.embedded.strays import scan
 from tablevault_pd.store.engine import cell_files
-from tablevault_pd.store.engine.fts_index import UPTO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,8 +35,7 @@ class IndexReport:
         vault = self._vault
         heads = [state.head for state in vault.versions.lists()]
         heads = [head for head in heads if not head.deleted and not head.gone]
-        with vault.catalog.reading() as db:
-            upto = {row[:2]: row[2] for row in db.execute(UPTO).fetchall()}
+        upto = vault.text.upto()
         indexes: list[IndexInfo] = []
         files = {path.name: path for path in scan(vault.folder / INDEXES)}
         keys = scan(vault.folder / KEYS)
@@ -47,7 +45,7 @@ class IndexReport:
                 ends = {
                     generation: upto.get((head.list_id, generation), 0) for generation, _ in pieces.ends()
                 }
-                indexes.append(_info("text", head, None, None, _covered(pieces, ends), None, "catalog.db"))
+                indexes.append(_info("text", head, None, None, _covered(pieces, ends), None, "text.db"))
             indexes += self._vectors(head, pieces, files)
             indexes += [_of_keys(head, path) for path in keys if path.name.startswith(f"{head.list_id}-")]
         return indexes

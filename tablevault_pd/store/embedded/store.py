@@ -26,6 +26,7 @@ from tablevault_pd.store.embedded.reader import Reader
 from tablevault_pd.store.embedded.schemas import Schemas
 from tablevault_pd.store.embedded.sessions import Descriptions, SessionRecords
 from tablevault_pd.store.embedded.text import TextSearch
+from tablevault_pd.store.embedded.text_file import TextFile
 from tablevault_pd.store.embedded.values import SessionValues
 from tablevault_pd.store.embedded.versions import Versions
 from tablevault_pd.store.engine.delegate import Delegate
@@ -89,7 +90,7 @@ class EmbeddedStore:
         self._keys = CopyFiles(self.folder / KEYS, read_only=self.read_only)
         self._blobs = BlobStore(catalog, self.folder)
         self._lineage = LineageEdges(catalog)
-        self.text = TextSearch(catalog, self._reader)
+        self.text = TextSearch(catalog, self._reader, TextFile(catalog, self.vault_id, self.timeout_s))
         index_files = VectorIndexFiles(catalog, self.folder, read_only=self.read_only)
         self.vectors = VectorScan(self._reader, index_files)
         self._committer = Committer(

@@ -11,7 +11,7 @@ from typing import Any
 from tablevault_pd.store.embedded.claim_tables import CLAIM_TABLES
 from tablevault_pd.store.embedded.code_tables import SLICE_TABLES
 from tablevault_pd.store.embedded.name_tables import NAME_TABLES
-from tablevault_pd.store.engine.fts_index import CODE_TABLES, ITEM_SETTINGS, ITEM_TABLES
+from tablevault_pd.store.engine.fts_index import CODE_TABLES, WORD_TABLES
 
 FORMAT = 1
 APPLICATION_ID = 0x74766C74  # "tvlt"
@@ -124,8 +124,7 @@ CREATE TABLE file_uses (sha256 TEXT NOT NULL REFERENCES files(sha256), list INTE
     PRIMARY KEY (sha256, list, version)) WITHOUT ROWID;
 """
 TEXT_TABLES = (
-    ITEM_TABLES
-    + ITEM_SETTINGS
+    WORD_TABLES  # of descriptions; the texts of rows are in a file of their own
     + CODE_TABLES
     + """
 CREATE TABLE cell_sources (session INTEGER NOT NULL, cell INTEGER NOT NULL, source INTEGER NOT NULL REFERENCES code_texts(id),
@@ -246,6 +245,21 @@ LAYOUT = (
     + CONTROL_TABLES
     + CLAIM_TABLES
 )
+# The index of rows was in the catalogue before it got a file of its own. Nobody reads it there.
+FORMER_TABLES = """
+CREATE TABLE text_runs (
+    first INTEGER PRIMARY KEY,
+    list INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    start INTEGER NOT NULL,
+    rows INTEGER NOT NULL,
+    items TEXT NOT NULL
+);
+CREATE TABLE text_upto (list INTEGER NOT NULL, generation INTEGER NOT NULL, upto INTEGER NOT NULL,
+    PRIMARY KEY (list, generation)) WITHOUT ROWID;
+"""
+HAS_FORMER = "SELECT 1 FROM sqlite_master WHERE name = 'text_runs'"
+DROP_FORMER = ("DROP TABLE IF EXISTS text_runs", "DROP TABLE IF EXISTS text_upto")
 TABLES_THERE = "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL"
 
 
@@ -260,7 +274,12 @@ def lay_out(db: sqlite3.Connection) -> None:
 
 def is_known(db: sqlite3.Connection) -> bool:
     """Whether the catalogue has the tables of this format, and no others."""
-    return _layout(db.execute(TABLES_THERE).fetchall()) == _expected_layout()
+    return has_layout(db, LAYOUT) or has_layout(db, LAYOUT + FORMER_TABLES)
+
+
+def has_layout(db: sqlite3.Connection, layout: str) -> bool:
+    """Whether a database has these tables, and no others."""
+    return _layout(db.execute(TABLES_THERE).fetchall()) == _expected_layout(layout)
 
 
 def _layout(rows: list[Any]) -> set[tuple[str, str, str]]:
@@ -272,10 +291,10 @@ def _layout(rows: list[Any]) -> set[tuple[str, str, str]]:
 
 
 @cache
-def _expected_layout() -> set[tuple[str, str, str]]:
+def _expected_layout(layout: str) -> set[tuple[str, str, str]]:
     memory = sqlite3.connect(":memory:")
     try:
-        memory.executescript(LAYOUT)
+        memory.executescript(layout)
         return _layout(memory.execute(TABLES_THERE).fetchall())
     finally:
         memory.close()

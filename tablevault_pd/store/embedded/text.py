@@ -1,7 +1,7 @@
 """Search text in the embedded store: by an index, and in the rows that it does not have yet.
 
-A small commit is indexed in its own transaction. A large one would make saving slow: a thread indexes it afterwards, and a
-search scans what is not indexed yet. ``text_upto`` says up to where each generation is in the index.
+The index of rows is a file of its own, which a thread fills after commits: see :mod:`text_file`. A search scans what is not
+indexed yet. Code and descriptions are indexed in the catalogue, with the commit that brings them.
 """
 
 from __future__ import annotations
@@ -9,11 +9,15 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from tablevault_pd import frames
 from tablevault_pd.errors import StorageError, VaultCorrupt, VaultError
+from tablevault_pd.store.embedded import tables
 from tablevault_pd.store.embedded.code import CELLS_OF_SOURCES, reindex_code
+from tablevault_pd.store.embedded.text_file import NAME, TextFile
 from tablevault_pd.store.engine import fts, text_tail
 from tablevault_pd.store.engine.fts_index import (
     DESCRIPTIONS_FROM,
@@ -28,7 +32,6 @@ from tablevault_pd.store.engine.fts_index import (
     has_text,
     insert_texts,
     integers,
-    items_of,
     matching_sources,
     merge_step,
     places_of,
@@ -47,14 +50,11 @@ if TYPE_CHECKING:
     from tablevault_pd.store import Chunk, Hits, Scope, Version
     from tablevault_pd.store.embedded.catalog import SqliteCatalog
     from tablevault_pd.store.embedded.reader import Reader
-    from tablevault_pd.store.embedded.segments import Payload
-    from tablevault_pd.store.engine.threads import Flag
     from tablevault_pd.store.pieces import Pieces
     from tablevault_pd.store.text_query import Node
 
-SMALL_BYTES = 32 << 10  # a commit of up to so many bytes is indexed inside its transaction
-ROWS_A_STEP = 16  # after so many rows in the background, a writer that waits gets its turn
-PAUSE_S = 0.005  # between two portions another process gets its turn
+ROWS_A_STEP = 16  # after so many rows in the background, a commit of this process gets its turn
+PAUSE_S = 0.005  # between two portions others get theirs
 QUIET_S = 0.1  # this process has not written for so long …
 PATIENCE_S = 1.0  # … or a portion is added all the same
 IDLE_S = 0.5  # the thread lets the program get on before it starts
@@ -62,8 +62,6 @@ IDLE_S = 0.5  # the thread lets the program get on before it starts
 CLEAR = (
     "INSERT INTO prose (prose) VALUES ('delete-all')",
     "INSERT INTO plain (plain) VALUES ('delete-all')",
-    "DELETE FROM text_runs",
-    "DELETE FROM text_upto",
 )
 CHECKS = (
     "INSERT INTO prose (prose) VALUES ('integrity-check')",
@@ -77,6 +75,7 @@ CLEAR_CODE = (
     "DELETE FROM cell_sources",
     "DELETE FROM code_texts",
 )
+ERASED = "SELECT pieces FROM erased WHERE list = ?"
 CELL_TEXTS = "SELECT session, cell, text FROM cells"
 DESCRIPTION_TEXTS = "SELECT id, text FROM descriptions"
 PUT_CELL_SOURCE = "INSERT OR REPLACE INTO cell_sources (session, cell, source) VALUES (?, ?, ?)"
@@ -95,51 +94,52 @@ def add_code(db: Connection, session_id: int, cell: int, text: str) -> None:
     db.execute(PUT_CELL_SOURCE, (session_id, cell, add_source(db, text)))
 
 
-def add_small(db: Connection, version: Version, parts: Sequence[Payload]) -> bool:
-    """Index a commit inside its transaction, if it is small and all before it is indexed. Whether nothing is left to do."""
-    if not any(items_of(part.schema)[1] for part in parts if part.rows):
-        return True
-    if any(part.file is not None for part in parts) or sum(part.size for part in parts) > SMALL_BYTES:
-        return False
-    if version.start:
-        row = db.execute(UPTO_ONE, (version.list_id, version.generation)).fetchone()
-        if (row[0] if row else None) != version.start:
-            return False
-    start = version.start
-    for part in parts:
-        assert part.table is not None  # it was packed for this commit
-        add_rows(db, version.list_id, version.generation, start, part.table)
-        start += part.rows
-    db.execute(SET_UPTO, (version.list_id, version.generation, start))
-    return True
+# -- what the thread adds
 
 
-def _add_until(
-    db: Connection,
-    is_waited_for: Callable[[], bool],
-    key: tuple[int, int],
-    start: int,
-    tables: Sequence[pa.Table],
-) -> int:
-    """Index the rows from `start` on until another writer begins to wait. Up to where they are indexed now."""
-    row = db.execute(UPTO_ONE, key).fetchone()
-    indexed = int(row[0]) if row else 0
-    if indexed != start:  # another process does the same, or has emptied the index
-        return indexed
-    for step in (
-        table.slice(at, ROWS_A_STEP) for table in tables for at in range(0, table.num_rows, ROWS_A_STEP)
-    ):
-        add_rows(db, *key, start, step)
-        start += step.num_rows
-        if is_waited_for():
-            break
-    db.execute(SET_UPTO, (*key, start))
-    return start
+@dataclass(frozen=True, slots=True)
+class _Portion:
+    """Neighbouring rows of a generation, read when the index went up to `upto`."""
+
+    key: tuple[int, int]
+    upto: int
+    start: int
+    tables: Sequence[pa.Table]
+
+    @property
+    def end(self) -> int:
+        """The address behind them."""
+        return self.start + int(sum(table.num_rows for table in self.tables))
+
+    def add(
+        self,
+        db: Connection,
+        must_end: Callable[[], bool],
+        is_current: Callable[[], bool],
+        token_of: Callable[[tuple[int, int, int]], str],
+    ) -> int:
+        """Index the rows until the work must end. Up to where they are indexed now."""
+        row = db.execute(UPTO_ONE, self.key).fetchone()
+        indexed = int(row[0]) if row else 0
+        # Else another process does the same, or rows were erased: whoever does that empties the index afterwards.
+        if indexed != self.upto or not is_current():
+            return indexed
+        end: int = self.start
+        steps = (
+            table.slice(at, ROWS_A_STEP)
+            for table in self.tables
+            for at in range(0, table.num_rows, ROWS_A_STEP)
+        )
+        for step in steps:
+            add_rows(db, *self.key, end, step)
+            end += step.num_rows
+            if must_end():
+                break
+        db.execute(SET_UPTO, (*self.key, end, token_of((*self.key, end))))
+        return end
 
 
-def _merge_until(db: Connection, is_waited_for: Callable[[], bool]) -> bool:
-    """Merge a step. Whether to go on."""
-    return merge_step(db) and not is_waited_for()
+# -- code and descriptions, made anew
 
 
 def _check(db: Connection) -> None:
@@ -148,7 +148,7 @@ def _check(db: Connection) -> None:
 
 
 def _rebuild(db: Connection) -> None:
-    clear(db)
+    _rebuild_descriptions(db)
     for statement in CLEAR_CODE:
         db.execute(statement)
     for session_id, cell, text in db.execute(CELL_TEXTS).fetchall():
@@ -156,12 +156,19 @@ def _rebuild(db: Connection) -> None:
     reindex_code(db)
 
 
-def clear(db: Connection) -> None:
-    """Forget the whole index of rows, so that it is made anew: vacuum cannot take single rows out of it."""
+def _rebuild_descriptions(db: Connection) -> None:
     for statement in CLEAR:
         db.execute(statement)
     for key, text in db.execute(DESCRIPTION_TEXTS).fetchall():
         add_description(db, key, text)
+
+
+def _drop_former(db: Connection) -> None:
+    """Drop the index of rows that was in the catalogue."""
+    if db.execute(tables.HAS_FORMER).fetchone() is not None:
+        _rebuild_descriptions(db)
+        for statement in tables.DROP_FORMER:
+            db.execute(statement)
 
 
 # -- what is searched
@@ -170,79 +177,106 @@ def clear(db: Connection) -> None:
 class TextSearch:
     """Text, code and descriptions of one vault folder."""
 
-    def __init__(self, catalog: SqliteCatalog, rows: Reader) -> None:
-        self._catalog, self._rows = catalog, rows
+    def __init__(self, catalog: SqliteCatalog, rows: Reader, file: TextFile) -> None:
+        self._catalog, self._rows, self._file = catalog, rows, file
         self._begin()
 
     def _begin(self) -> None:
         self._pid = os.getpid()
-        self._waiting: list[Version] = []
+        self._waiting: dict[tuple[int, int, int | None], Version] = {}
         self._indexing = Background(self._index_waiting, "text")
+        self._file.begin()
 
     def _begin_in_child(self) -> None:
-        """Begin anew in a forked child: it has no thread, and another thread may have held the lock."""
+        """Begin anew in a forked child: it has no thread, and another thread may have held a lock."""
         if self._pid != os.getpid():
             self._begin()
 
     def close(self) -> None:
-        """Stop the thread."""
+        """Stop the thread and close the index."""
         self._begin_in_child()
         self._indexing.stop.set()
         self._indexing.join()
+        self._file.close()
 
-    # -- completing the index
+    # -- filling the index
 
     def index_later(self, version: Version) -> None:
         """Have a thread index a version."""
+        if self._catalog.read_only or not frames.text_columns(self._rows.schema(version.schema_id)):
+            return
         self._begin_in_child()
-        self._waiting.append(version)
+        self._waiting[version.list_id, version.generation, version.layout] = (
+            version  # it has what came before
+        )
         self._indexing.ask()
 
     def _index_waiting(self) -> None:
         while self._waiting and not self._indexing.stop.wait(IDLE_S):
-            version = self._waiting.pop()
-            try:
-                self._complete(self._shown([version]), stop=self._indexing.stop)
-            except (VaultError, OSError):
-                continue  # no call waits for this, and a search scans what is lacking
+            taken = self._waiting.copy()
+            for key, version in taken.items():
+                if self._waiting.get(key) is version:
+                    self._waiting.pop(key, None)
+            with suppress(VaultError, OSError):  # no call waits for this, and a search scans what is lacking
+                self._complete(list(taken.values()))
 
     def _shown(self, versions: Sequence[Version]) -> list[tuple[Version, Pieces]]:
         return list(zip(versions, self._rows.pieces(versions), strict=True))
 
-    def _complete(self, contents: Sequence[tuple[Version, Pieces]], stop: Flag) -> None:
+    def _complete(self, versions: Sequence[Version]) -> None:
         """Index all that these versions show."""
         with self._catalog.reading() as db:
-            lacking = gaps(contents, {row[:2]: row[2] for row in db.execute(UPTO).fetchall()})
-        for gap in lacking:
-            self._index(gap, stop)
+            has_former = db.execute(tables.HAS_FORMER).fetchone() is not None
+        if has_former:
+            self._catalog.write(_drop_former)
+        for gap in gaps(self._shown(versions), self._file.write(_upto)):
+            self._index(gap)
 
-    def _index(self, gap: Gap, stop: Flag) -> None:
-        key, low = gap.key, gap.low
-        while low < gap.high:
-            for start, tables in portions(self._rows_of(replace(gap, low=low)), ROWS_BESIDE):
-                if self._yields(stop):
+    def _index(self, gap: Gap) -> None:
+        low, before = gap.low, -1
+        while before != low < gap.high:  # lower than before, where the index was emptied
+            before, erased = low, self._erased(gap)
+            for start, some in portions(self._rows_of(replace(gap, low=low)), ROWS_BESIDE):
+                if self._yields():
                     return
-                low = self._catalog.write_beside(_add_until, key, start, tables)
-                self._merge(stop)
-                if low != start + sum(table.num_rows for table in tables):
-                    break  # another writer waits, or does the same work: continue where it is
+                portion = _Portion(gap.key, low, start, some)
+                is_current = lambda erased=erased: self._erased(gap) == erased  # noqa: E731
+                low = self._file.write(portion.add, self._must_end(), is_current, self._file.token)
+                self._merge()
+                if low != portion.end:
+                    break  # this process has written, or another one does the same work: continue where it is
 
     def _rows_of(self, gap: Gap) -> Iterator[Chunk]:
         return self._rows.rows_of_generation(gap.version, gap.generation, gap.low, gap.high, None)
 
-    def _merge(self, stop: Flag) -> None:
-        """Merge what portions have left, until another writer comes."""
-        while self._catalog.write_beside(_merge_until) and not self._yields(stop):
+    def _erased(self, gap: Gap) -> bytes | None:
+        """What tells whether rows of the list were erased since."""
+        with self._catalog.reading() as db:
+            row = db.execute(ERASED, (gap.version.list_id,)).fetchone()
+        return None if row is None else row[0]
+
+    def _merge(self) -> None:
+        """Merge what portions have left, until this process writes."""
+        while self._file.write(merge_step) and not self._yields():
             pass
 
-    def _yields(self, stop: Flag) -> bool:
+    def _must_end(self) -> Callable[[], bool]:
+        """What tells whether this process has begun to write, since now."""
+        written = self._catalog.written
+        return lambda: self._catalog.written != written
+
+    def _yields(self) -> bool:
         """Wait while this process writes, for as long as it is patient. Whether the thread is to end."""
         deadline = time.monotonic() + PATIENCE_S
-        while not stop.wait(PAUSE_S):
+        while not self._indexing.stop.wait(PAUSE_S):
             quiet = time.monotonic() - self._catalog.written > QUIET_S
             if quiet or time.monotonic() > deadline:
                 return False
         return True
+
+    def upto(self) -> dict[tuple[int, int], int]:
+        """Up to where each generation of a list is indexed."""
+        return self._file.snapshot(_upto)
 
     # -- rows
 
@@ -258,9 +292,11 @@ class TextSearch:
         places = places_of(with_text, contents)
         tail = Tail([], [])
         while True:  # until nobody empties the index meanwhile
-            answer = self._catalog.snapshot(text_tail.search, contents, tail, query, places, scopes, k)
+            answer = self._file.snapshot(text_tail.search, contents, tail, query, places, scopes, k)
             if not isinstance(answer, list):
                 return answer
+            for version in {gap.key: gap.version for gap in answer}.values():
+                self.index_later(version)
             tail = Tail.counted(query, answer, self._rows_of)
 
     # -- code and descriptions
@@ -271,20 +307,34 @@ class TextSearch:
             sources = matching_sources(db, query)
             return integers(db, CELLS_OF_SOURCES, json.dumps(sources.tolist())).T
 
-    def problem(self) -> str | None:
-        """What is wrong with the index of texts, if anything."""
+    def problems(self) -> Iterator[tuple[str, str, Callable[[], object]]]:
+        """What is wrong with the indexes of texts, by file, each with what makes it anew. That of rows is filled in the background."""
         if self._catalog.read_only:
-            return None
+            return
         try:
             self._catalog.write(_check)
         except VaultCorrupt as error:
-            return str(error)
+            yield "catalog.db", str(error), self.rebuild
         except StorageError as error:
             if not isinstance(error.__cause__, MemoryError):
                 raise
-            return str(error)  # SQLite asks for as much memory as a damaged index says
-        return None
+            yield (
+                "catalog.db",
+                str(error),
+                self.rebuild,
+            )  # SQLite asks for as much memory as a damaged index says
+        problem = self._file.problem()
+        if problem is not None:
+            yield NAME, problem, self._file.remove
 
     def rebuild(self) -> None:
-        """Make the index of texts anew: code and descriptions now, rows when they are searched next."""
+        """Make the index of code and descriptions anew."""
         self._catalog.write(_rebuild)
+
+    def forget(self) -> bool:
+        """Empty the index of rows, which rows were taken out of. Whether nothing of it is left on disk."""
+        return self._file.forget()
+
+
+def _upto(db: Connection | None) -> dict[tuple[int, int], int]:
+    return {} if db is None else {row[:2]: row[2] for row in db.execute(UPTO).fetchall()}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tablevault_pd.errors import StorageError, VaultBusy
 from tablevault_pd.store import Freed, Version
-from tablevault_pd.store.embedded import text
 from tablevault_pd.store.embedded.compact import Row, paths_of
 from tablevault_pd.store.embedded.lockfile import LockFile, close_all
 from tablevault_pd.store.embedded.names import NAMED_OF
@@ -54,16 +55,21 @@ def vacuum(
     freed: list[Freed] = []
     emptied: set[tuple[int, int]] = set()
     doomed: list[Path] = []
+    shrinks = False
     for state in vault.versions.lists():
         plan = _vacuum_list(vault, state.head, keep=keep, deleted=deleted, dry_run=dry_run)
         freed += plan.freed
         emptied |= {(version.list_id, version.version) for version in plan.emptied}
         doomed += paths_of(vault, plan.doomed)
+        shrinks |= bool(plan.doomed)
         if progress:
             progress(1)
     freed += _unused_files(vault, emptied, dry_run=dry_run)
     if not dry_run:
         unlink_locked(vault, doomed)
+        with suppress(VaultBusy, StorageError):
+            if shrinks:
+                vault.text.forget()  # the index takes no single rows out; what stays is indexed anew
     size = vault.catalog.free_bytes() if dry_run else vault.catalog.shrink()
     if size:
         freed.append(Freed("catalogue", None, (), 0, size, "catalog.db"))
@@ -117,7 +123,6 @@ def _carry_out(db: Connection, vault: VaultParts, head: Version, keep: int, dele
         db.execute(DELETE_USE, (head.list_id, version.version))
     if plan.doomed:
         remove_parts(db, [row[0] for row in plan.doomed])
-        text.clear(db)
     return plan
 
 

@@ -46,8 +46,8 @@ class WriteLockFile(LockFile):
 class WriteLock:
     """The lock of one vault."""
 
-    def __init__(self, folder: Path) -> None:
-        self._path = str(folder / "write.lock")
+    def __init__(self, folder: Path, name: str = "write.lock") -> None:
+        self._path = str(folder / name)
 
     def has_file(self) -> bool:
         """Whether the lock file is there."""

@@ -33,9 +33,13 @@ if TYPE_CHECKING:
 DESCRIPTIONS_FROM = 1 << 61
 
 # plain: the same texts without stemming, for prefixes. A stem is not what the word begins with.
-ITEM_TABLES = f"""
+WORD_TABLES = f"""
 CREATE VIRTUAL TABLE prose USING fts5(text, content='', tokenize='{STEMMED}');
 CREATE VIRTUAL TABLE plain USING fts5(text, content='', tokenize='{PLAIN}');
+"""
+
+# text_upto: up to where each generation is in the index, and the commit that wrote the row before.
+RUN_TABLES = """
 CREATE TABLE text_runs (
     first INTEGER PRIMARY KEY,
     list INTEGER NOT NULL,
@@ -44,7 +48,7 @@ CREATE TABLE text_runs (
     rows INTEGER NOT NULL,
     items TEXT NOT NULL
 );
-CREATE TABLE text_upto (list INTEGER NOT NULL, generation INTEGER NOT NULL, upto INTEGER NOT NULL,
+CREATE TABLE text_upto (list INTEGER NOT NULL, generation INTEGER NOT NULL, upto INTEGER NOT NULL, token TEXT NOT NULL,
     PRIMARY KEY (list, generation)) WITHOUT ROWID;
 """
 
@@ -61,7 +65,7 @@ CREATE VIRTUAL TABLE code_words USING fts5(parts, wholes, content='', tokenize='
 CREATE VIRTUAL TABLE code_triples USING fts5(text, content='', tokenize='trigram');
 """
 
-ROWS_BESIDE = 128  # so many in the background, where others are to wait for a few milliseconds at most
+ROWS_BESIDE = 512  # so many in one transaction, some hundredths of a second
 BYTES_AT_ONCE = 4 << 20  # of text
 MERGE = (
     "INSERT INTO prose (prose, rank) VALUES ('merge', ?)",
@@ -71,7 +75,7 @@ MERGED_PAGES = 16  # … of one step: a few milliseconds
 FIRST_LOOK = 64  # how many of the best matches are fetched first, times k
 UPTO = "SELECT list, generation, upto FROM text_upto"
 UPTO_ONE = "SELECT upto FROM text_upto WHERE list = ? AND generation = ?"
-SET_UPTO = "INSERT OR REPLACE INTO text_upto (list, generation, upto) VALUES (?, ?, ?)"
+SET_UPTO = "INSERT OR REPLACE INTO text_upto (list, generation, upto, token) VALUES (?, ?, ?, ?)"
 RUNS = "SELECT first, list, generation, start, rows, items FROM text_runs ORDER BY first"
 LAST_RUN = """
 SELECT first, list, generation, start, rows, items FROM text_runs WHERE first = (SELECT max(first) FROM text_runs)
@@ -82,7 +86,10 @@ INSERT_TEXT = (
     "INSERT INTO prose (rowid, text) VALUES (?, ?)",
     "INSERT INTO plain (rowid, text) VALUES (?, ?)",
 )
-RANKED = "SELECT rowid, rank FROM prose WHERE prose MATCH ? AND rowid BETWEEN ? AND ? ORDER BY rank LIMIT ?"
+# By SQLite, which keeps no more than the limit: FTS5 itself would sort all matches, and in no order among equal ones.
+RANKED = (
+    "SELECT rowid, rank FROM prose WHERE prose MATCH ? AND rowid BETWEEN ? AND ? ORDER BY rank, rowid LIMIT ?"
+)
 MATCHING = {
     "prose": "SELECT rowid, 0.0 FROM prose WHERE prose MATCH ? AND rowid BETWEEN ? AND ?",
     "plain": "SELECT rowid, 0.0 FROM plain WHERE plain MATCH ? AND rowid BETWEEN ? AND ?",
@@ -230,6 +237,12 @@ class _Runs:
     places: list[list[Shown]]
     last: int  #: the highest row id
 
+    @property
+    def in_order(self) -> bool:
+        """Whether rows that come after others have higher row ids: all are of one piece of one version."""
+        shown = self.places[0]
+        return len(shown) == 1 and len(shown[0].pieces) == 1 and all(some is shown for some in self.places)
+
 
 def _pairs(rows: Iterable[tuple[int, float]]) -> tuple[np.ndarray, np.ndarray]:
     flat = np.fromiter(chain.from_iterable(rows), np.float64).reshape(-1, 2)
@@ -289,9 +302,8 @@ def search(
         hits = located(ids, -ranks, runs, scopes)
         if limit < 0 or len(ids) < limit:
             return hits
-        sure = int(
-            np.searchsorted(-hits.score, ranks[-1], side="left")
-        )  # rows better than any that was not fetched
+        # Those that come before all that was not fetched: where ids and positions differ in order, only better ones.
+        sure = len(hits) if runs.in_order else int(np.searchsorted(-hits.score, ranks[-1], side="left"))
         if k is not None and sure >= k:
             return take_hits(hits, slice(sure))
         limit = limit * 16 if limit < 16 * (FIRST_LOOK + (k or 0)) else -1

@@ -45,7 +45,7 @@ WHERE plain MATCH ? AND plain.rowid BETWEEN ? AND ?
 
 
 @dataclass(frozen=True, slots=True)
-class _Items:
+class _LeafCounts:
     """Items of text with what they have of a query, and what all items of their corpus have."""
 
     ids: np.ndarray
@@ -57,7 +57,7 @@ class _Items:
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _CountedRows:
     """Neighbouring rows of a generation."""
 
     list_id: int
@@ -67,7 +67,7 @@ class _Part:
     names: list[str | None]  #: of the items of a row
     counted: list[Counted]
 
-    def behind(self, row: int) -> _Part:
+    def behind(self, row: int) -> _CountedRows:
         """The rows from that one on."""
         skipped = min(max(row - self.start, 0), self.rows)
         counted = [item.behind(skipped) for item in self.counted]
@@ -77,7 +77,7 @@ class _Part:
 class Tail:
     """What the rows of some gaps have of a query."""
 
-    def __init__(self, gaps: Sequence[index.Gap], parts: list[_Part]) -> None:
+    def __init__(self, gaps: Sequence[index.Gap], parts: list[_CountedRows]) -> None:
         self._gaps = {gap.key: gap for gap in gaps}
         self._parts = parts
 
@@ -89,7 +89,7 @@ class Tail:
             for start, tables in index.portions(rows_of(gap), ROWS_AT_ONCE):
                 for table in tables:
                     names, counted = index.items_of(table.schema)[1], list(sought.count(table))
-                    parts.append(_Part(*gap.key, start, table.num_rows, names, counted))
+                    parts.append(_CountedRows(*gap.key, start, table.num_rows, names, counted))
                     start += table.num_rows
         return cls(gaps, parts)
 
@@ -113,7 +113,7 @@ class Tail:
             first += part.rows * len(part.names)
         return runs
 
-    def items(self, first: int, query: Node) -> _Items:
+    def items(self, first: int, query: Node) -> _LeafCounts:
         """The items that have anything of a query, numbered so."""
         everything = needs_everything(query)
         ids: list[np.ndarray] = []
@@ -132,7 +132,7 @@ class Tail:
         holding = {leaf: int(np.count_nonzero(some)) for leaf, some in joined.items()}
         items = [item for part in self._parts for item in part.counted]
         total = sum(int(np.count_nonzero(item.is_there)) for item in items)
-        return _Items(
+        return _LeafCounts(
             _joined(ids),
             _joined(lengths),
             joined,
@@ -169,13 +169,13 @@ def _search_both(
     if runs is None:
         return index.no_hits()
     span = (int(runs.first[0]), first - 1)
-    seen = _nothing(query) if db is None or span[1] < span[0] else _indexed(db, query, span)
+    indexed = _nothing(query) if db is None or span[1] < span[0] else _indexed(db, query, span)
     more = tail.items(first, query)
-    both = (seen, more)
+    both = (indexed, more)
     texts = Texts(
         np.concatenate([some.lengths for some in both]),
-        {leaf: np.concatenate([some.counts[leaf] for some in both]) for leaf in seen.counts},
-        {leaf: sum(some.holding[leaf] for some in both) for leaf in seen.counts},
+        {leaf: np.concatenate([some.counts[leaf] for some in both]) for leaf in indexed.counts},
+        {leaf: sum(some.holding[leaf] for some in both) for leaf in indexed.counts},
         sum(some.items for some in both),
         sum(some.words for some in both),
     )
@@ -184,14 +184,14 @@ def _search_both(
     return index.located(ids[matches], texts.scores(query)[matches], runs, scopes)
 
 
-def _nothing(query: Node) -> _Items:
+def _nothing(query: Node) -> _LeafCounts:
     none = np.empty(0, np.int64)
-    return _Items(
+    return _LeafCounts(
         none, none, dict.fromkeys(all_leaves(query), none), dict.fromkeys(all_leaves(query), 0), 0, 0
     )
 
 
-def _indexed(db: Connection, query: Node, span: tuple[int, int]) -> _Items:
+def _indexed(db: Connection, query: Node, span: tuple[int, int]) -> _LeafCounts:
     """The items of an index in `span` that have anything of a query."""
     totals = {table: _totals(db, table) for table in TOTALS}
     ids, lengths, counts, holding = {}, {}, {}, {}
@@ -209,11 +209,11 @@ def _indexed(db: Connection, query: Node, span: tuple[int, int]) -> _Items:
     every = [*ids.values()]
     if needs_everything(query):
         every.append(np.array([row[0] for row in db.execute(index.ALL_ITEMS, span).fetchall()], np.int64))
-    found = np.unique(_joined(every))
-    return _Items(
-        found,
-        _spread(found, ids, lengths),
-        {leaf: _spread(found, {leaf: ids[leaf]}, counts) for leaf in ids},
+    every_id = np.unique(_joined(every))
+    return _LeafCounts(
+        every_id,
+        _spread(every_id, ids, lengths),
+        {leaf: _spread(every_id, {leaf: ids[leaf]}, counts) for leaf in ids},
         holding,
         *totals["prose"],
     )

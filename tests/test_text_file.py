@@ -1,0 +1,251 @@
+"""``text.db``, the index of rows' texts: whatever becomes of the file, searches find what the vault holds, and it is made anew."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import zipfile
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pytest
+from stores import index_texts
+from torture.harness import run
+
+import tablevault_pd as tv
+from tablevault_pd.store.embedded import text as text_module
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+WORDS = ["apple", "pear", "plum", "fig"]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_indexed_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_module, "IDLE_S", 600.0)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A vault with an index of its texts."""
+    with opened(tmp_path / "v") as vault:
+        vault.save("fruit", pd.DataFrame({"text": [f"{word} tree" for word in WORDS]}))
+        index_texts(vault.store)
+        assert state(vault) == "complete"
+    return tmp_path / "v"
+
+
+def opened(place: Path, mode: str = "rw") -> tv.Vault:
+    return tv.connect(place, mode=mode, session=False, capture="none")
+
+
+def state(vault: tv.Vault) -> str:
+    return str(vault.indexes().set_index("kind").loc["text", "state"])
+
+
+def require_right(vault: tv.Vault, words: list[str]) -> None:
+    assert vault.search("tree")["position"].tolist() == list(range(len(words)))
+    for number, word in enumerate(words):
+        assert vault.search(word)["position"].tolist() == [number]
+
+
+def execute(path: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(path)) as db, db:
+        for statement in statements:
+            db.execute(statement)
+
+
+def of_another_vault(path: Path) -> None:
+    with opened(path.parent.parent / "other") as vault:
+        vault.save("x", pd.DataFrame({"text": [f"{word} bush" for word in reversed(WORDS)]}))
+        index_texts(vault.store)
+    shutil.copy(path.parent.parent / "other" / "text.db", path)
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "missing": Path.unlink,
+    "empty": lambda path: path.write_bytes(b""),
+    "no database": lambda path: path.write_bytes(b"hello" * 5000),
+    "cut": lambda path: os.truncate(path, path.stat().st_size // 2),
+    "pages of nothing": lambda path: path.write_bytes(path.read_bytes()[:4096] + bytes(path.stat().st_size - 4096)),
+    "without its structure": lambda path: execute(path, "DELETE FROM prose_data", "DELETE FROM plain_data"),
+    "a trigger more": lambda path: execute(
+        path, "CREATE TRIGGER t AFTER INSERT ON text_upto BEGIN DELETE FROM text_runs; END"
+    ),
+    "words for numbers": lambda path: execute(path, "UPDATE text_runs SET items = 'x', start = 'y'"),
+    "a token of no commit": lambda path: execute(path, "UPDATE text_upto SET token = 'x'"),
+    "another vault's": of_another_vault,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("with_more", [False, True])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_is_not_used_and_made_anew(
+    place: Path, damage: str, with_more: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    DAMAGES[damage](place / "text.db")
+    with opened(place, "r") as reader:
+        require_right(reader, WORDS)
+    with opened(place) as vault:
+        require_right(vault, WORDS)
+        if with_more:
+            vault.append("fruit", pd.DataFrame({"text": ["lime tree"]}))
+        words = [*WORDS, "lime"] if with_more else WORDS
+        require_right(vault, words)
+        index_texts(vault.store)
+        assert state(vault) == "complete"
+        monkeypatch.setattr(text_module.Tail, "counted", None)  # nothing is scanned
+        require_right(vault, words)
+        assert vault.check().empty
+
+
+@pytest.mark.parametrize("damage", ["missing", "no database"])
+def test_a_file_that_is_lost_while_it_is_open_is_made_anew(place: Path, damage: str) -> None:
+    with opened(place) as vault, opened(place, "r") as reader:
+        require_right(vault, WORDS)
+        require_right(reader, WORDS)
+        (place / "text.db").unlink()
+        if damage != "missing":
+            DAMAGES[damage](place / "text.db")
+        require_right(vault, WORDS)
+        require_right(reader, WORDS)
+        index_texts(vault.store)
+        assert state(vault) == state(reader) == "complete"
+        require_right(vault, WORDS)
+        require_right(reader, WORDS)
+
+
+def test_a_reader_makes_no_file(place: Path) -> None:
+    (place / "text.db").unlink()
+    with opened(place, "r") as reader:
+        require_right(reader, WORDS)
+        assert state(reader) == "behind"
+    assert not (place / "text.db").exists()
+
+
+def test_an_index_of_commits_that_were_lost_is_not_believed(place: Path) -> None:
+    """The catalogue of a moment before is put back, and other rows come in the place of those that were indexed."""
+    shutil.copy(place / "catalog.db", place.parent / "before")
+    with opened(place) as vault:
+        vault.append("fruit", pd.DataFrame({"text": ["lime tree"]}))
+        index_texts(vault.store)
+    shutil.copy(place.parent / "before", place / "catalog.db")
+    with opened(place) as vault:
+        vault.check(fix=True)
+        vault.append("fruit", pd.DataFrame({"text": ["kiwi tree"]}))
+        require_right(vault, [*WORDS, "kiwi"])
+        assert vault.search("lime").empty
+        index_texts(vault.store)
+        require_right(vault, [*WORDS, "kiwi"])
+        assert vault.search("lime").empty
+
+
+def test_erased_words_are_gone_from_the_file(place: Path) -> None:
+    with opened(place) as vault:
+        vault.append("fruit", pd.DataFrame({"text": ["qzxjkvw tree"]}))
+        index_texts(vault.store)
+    assert b"qzxjkvw" in (place / "text.db").read_bytes()
+    with opened(place) as vault:
+        vault.erase("fruit", rows=[4])
+        for path in place.glob("text.db*"):
+            assert b"qzxjkvw" not in path.read_bytes()
+        require_right(vault, WORDS)
+        index_texts(vault.store)
+        require_right(vault, WORDS)
+
+
+def test_what_is_erased_while_it_is_indexed_does_not_come_back(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(place) as vault, opened(place) as other:
+        vault.append("fruit", pd.DataFrame({"text": ["qzxjkvw tree"]}))
+        portions = text_module.portions
+
+        def erased_once_read(*what: object) -> object:
+            for start, tables in portions(*what):
+                if other.read("fruit").shape[0] == 5:
+                    other.erase("fruit", rows=[4])
+                yield start, tables
+
+        with monkeypatch.context() as patched:
+            patched.setattr(text_module, "portions", erased_once_read)
+            index_texts(vault.store)
+        index_texts(vault.store)
+        require_right(vault, WORDS)
+    for path in place.glob("text.db*"):
+        assert b"qzxjkvw" not in path.read_bytes()
+
+
+def test_rows_that_a_vacuum_takes_go_from_the_index(place: Path) -> None:
+    with opened(place) as vault:
+        vault.save("fruit", pd.DataFrame({"text": ["lime tree"]}))
+        index_texts(vault.store)
+        vault.vacuum(dry_run=False)
+        assert vault.store.text.upto() == {}
+        require_right(vault, ["lime"])
+        index_texts(vault.store)
+        assert state(vault) == "complete"
+        require_right(vault, ["lime"])
+
+
+def test_a_backup_is_without_it(place: Path) -> None:
+    with opened(place) as vault:
+        assert vault.backup(place.parent / "copy").empty
+    assert not (place.parent / "copy" / "text.db").exists()
+    with opened(place.parent / "copy") as vault:
+        require_right(vault, WORDS)
+
+
+KILLED = """
+import os, sys
+import tablevault_pd as tv
+from tablevault_pd.store.embedded import text
+
+add_rows = text.add_rows
+def killed(*what):
+    add_rows(*what)
+    os._exit(0)
+text.add_rows = killed
+vault = tv.connect(sys.argv[1], session=False, capture="none")
+vault.append("fruit", {"text": "lime tree"})
+vault.store.text._complete([vault.store.head("fruit")])
+"""
+INDEXED = """
+import sys
+import tablevault_pd as tv
+vault = tv.connect(sys.argv[1], session=False, capture="none")
+vault.store.text._complete([vault.store.head("fruit")])
+"""
+
+
+def test_a_process_that_is_killed_and_another_one_that_goes_on(place: Path) -> None:
+    with opened(place) as vault:
+        require_right(vault, WORDS)
+        run(KILLED, place)
+        assert state(vault) == "behind"
+        require_right(vault, [*WORDS, "lime"])
+        run(INDEXED, place)
+        assert state(vault) == "complete"
+        require_right(vault, [*WORDS, "lime"])
+
+
+def test_a_vault_with_the_index_in_its_catalogue_is_searched_and_moved(tmp_path: Path) -> None:
+    with zipfile.ZipFile(Path(__file__).parent / "golden" / "folder-1.zip") as archive:
+        archive.extractall(tmp_path)
+    [place] = [path.parent for path in tmp_path.rglob("catalog.db")]
+    assert not (place / "text.db").exists()
+    with opened(place, "r") as reader:
+        before = reader.search("solar", k=3)
+        assert len(before) == 3
+    with opened(place) as vault:
+        index_texts(vault.store)
+        pd.testing.assert_frame_equal(vault.search("solar", k=3), before)
+    with closing(sqlite3.connect(place / "catalog.db")) as db:
+        assert not db.execute("SELECT name FROM sqlite_master WHERE name LIKE 'text_%'").fetchall()
+    with opened(place) as vault:
+        pd.testing.assert_frame_equal(vault.search("solar", k=3), before)
+        assert vault.check().empty
