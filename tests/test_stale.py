@@ -384,25 +384,54 @@ def test_cells_of_a_notebook(tmp_path):
         assert seen.strip() == "True"
 
 
-@pytest.mark.parametrize("mode", ["2", "3"])  # in place, and by a reload
-def test_a_module_that_autoreload_takes_over_is_the_code_of_later_rows(tmp_path, mode):
-    helper = tmp_path / "helper.py"
-    helper.write_text("def f():\n    return 1\n")
-    os.utime(helper, (1, 1))
+def write(file: Path, text: str) -> None:
+    """Write a module as an editor does: its time tells that it is another one."""
+    later = file.stat().st_mtime + 2 if file.exists() else 1
+    file.write_text(text)
+    os.utime(file, (later, later))
+
+
+def test_modules_that_autoreload_takes_over_and_scripts_that_run_are_the_code_of_later_rows(tmp_path):
     with kernel(tmp_path) as running:
         running.run("import tablevault_pd as tv\nvault = tv.connect('v', session='nb')")
-        running.run(f"%load_ext autoreload\n%autoreload {mode}")
-        running.run("import helper")
-        running.run("vault.save('old', {'a': helper.f()});")
-        helper.write_text("def f():\n    return 2\n")
-        os.utime(helper, (2, 2))
-        running.run("vault.save('new', {'a': helper.f()});")
-        assert "return 2" in running.run("print(tv.read('new').vault.code(whole=True)['text'].tolist())")
-        assert check(running) == "[['old', 0, 'code', 'helper.py: f']]"
-        helper.write_text("def f(:\n    return 3\n")  # autoreload refuses it, and goes on with what it has
-        os.utime(helper, (3, 3))
-        running.run("vault.save('newest', {'a': helper.f()});")
-        assert "return 2" in running.run("print(tv.read('newest').vault.code(whole=True)['text'].tolist())")
+        running.run("%load_ext autoreload")
+        for mode in "23":  # in place, and by a reload
+            helper = tmp_path / f"helper{mode}.py"
+            write(helper, "def f():\n    return 1\n")
+            running.run(f"%autoreload {mode}")
+            running.run(f"import helper{mode} as helper")
+            running.run(f"vault.save('old{mode}', {{'a': helper.f()}});")
+            write(helper, "def f():\n    return 2\n")
+            running.run(f"vault.save('new{mode}', {{'a': helper.f()}});")
+            code = f"print(tv.read('new{mode}').vault.code(whole=True)['text'].tolist())"
+            assert "return 2" in running.run(code)
+            assert check(running, f"'old{mode}'") == f"[['old{mode}', 0, 'code', 'helper{mode}.py: f']]"
+            write(helper, "def f(:\n    return 3\n")  # autoreload refuses it, and goes on with what it has
+            running.run(f"vault.save('new{mode}', {{'a': -helper.f()}});")
+            assert "return 2" in running.run(code)
+        text = "unused = 1\ndef clean(x):\n    return x + 1\n"
+        write(tmp_path / "clean.py", text)
+        running.run("%run clean.py", "R")
+        running.run("vault.save('ran', {'a': clean(1)});", "S")
+        write(tmp_path / "clean.py", text.replace("unused = 1", "unused = 2"))
+        assert check(running, "'ran'") == "[]"
+        running.run("%run clean.py", "R")
+        assert check(running, "'ran'") == "[]"
+        write(tmp_path / "clean.py", text.replace("x + 1", "x + 2"))
+        assert check(running, "'ran'") == "[]"  # nobody has run it
+        running.run("%run clean.py", "R")
+        assert check(running, "'ran'") == "[['ran', 0, 'code', 'clean.py: clean']]"
+        running.run("vault.save('ran', {'a': clean(1)});", "S")
+        assert check(running, "'ran'") == "[]"
+        write(tmp_path / "make.py", "made = {'a': clean(1)}\nvault.save('made', made)\n")
+        running.run("%run -i make.py", "T")
+        assert check(running, "'made'") == "[]"
+        write(tmp_path / "make.py", "made = {'a': clean(2)}\nvault.save('made', made)\n")
+        running.run("%run -i make.py", "T")
+        assert check(running, "'made'") == "[]"
+        write(tmp_path / "clean.py", text.replace("x + 1", "x + 3"))
+        running.run("%run clean.py", "R")
+        assert check(running, "'made'") == "[['made', 0, 'code', 'clean.py: clean']]"
 
 
 def test_cells_without_ids_are_the_same_by_what_they_do(tmp_path):
@@ -436,21 +465,28 @@ def test_a_cell_without_an_id_that_binds_no_name_may_have_another_form(tmp_path)
 
 
 def test_a_restarted_kernel_makes_nothing_stale_until_it_comes_to_other_code(tmp_path):
-    first = ["def f(x):\n    return x + 1", "n = 3", "vault.save('out', {'a': f(n)});"]
-    connect = "import tablevault_pd as tv\nvault = tv.connect('v', session='nb')"
+    cells = ["import tablevault_pd as tv\nvault = tv.connect('v', session='nb')", "%run rates.py"]
+    cells += ["def f(x):\n    return x + rate", "n = 3", "vault.save('out', {'a': f(n)});"]
+    write(tmp_path / "rates.py", "rate = 1\n")
     with kernel(tmp_path) as running:
-        for number, text in enumerate([connect, *first]):
+        for number, text in enumerate(cells):
             running.run(text, str(number))
+    write(tmp_path / "rates.py", "rate = 2\n")
     with kernel(tmp_path) as running:
-        running.run(connect, "0")
+        running.run(cells[0], "0")
         assert check(running) == "[]"
-        running.run(first[0], "1")
+        running.run(cells[2], "2")
         assert check(running) == "[]"
-        running.run("n = 4", "2")
+        running.run(cells[1], "1")
+        assert check(running) == "[['out', 0, 'code', 'rates.py: rate']]"
+        write(tmp_path / "rates.py", "rate = 1  # as before\n")
+        running.run(cells[1], "1")
+        assert check(running) == "[]"
+        running.run("n = 4", "3")
         assert ": n" in check(running)
-        running.run("n = 3", "2")
+        running.run("n = 3", "3")
         assert check(running) == "[]"
-        running.run(first[2], "3")
+        running.run(cells[4], "4")
         assert check(running) == "[]"
         assert running.run("print(vault.versions('out')['confirmed'].notna().tolist())").strip() == "[True]"
 

@@ -237,7 +237,11 @@ class _Walk:
                         rest,
                         min(source, number) if namespace is self._main else source,
                     )
-        if not (numbers or changed_from_outside or self._from_star(namespace, use, before, source)):
+        if numbers or changed_from_outside or self._from_star(namespace, use, before, source):
+            return
+        if (namespace.module or "").startswith("%run "):
+            self._need(self._main, use, source, source)  # a script that runs in the notebook's own namespace
+        else:
             self._unresolved.update({} if base in GIVEN else {base: None})
 
     def _changes_from_main(self, namespace: Namespace, name: str) -> bool:
