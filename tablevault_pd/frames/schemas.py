@@ -7,7 +7,7 @@ import weakref
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache, wraps
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
@@ -51,9 +51,9 @@ def once_for_each_schema(function: Callable[[pa.Schema], T]) -> Callable[[pa.Sch
 
     @wraps(function)
     def of(schema: pa.Schema) -> T:
-        reference, known = by_object.get(id(schema), (None, None))
-        if reference is not None and reference() is schema:
-            return cast("T", known)
+        entry = by_object.get(id(schema))
+        if entry is not None and entry[0]() is schema:
+            return entry[1]
         if len(by_object) >= OBJECTS:
             by_object.clear()
         result = answer(schema.serialize().to_pybytes())
