@@ -12,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import numpy as np
 import pandas as pd
@@ -30,6 +30,7 @@ pytestmark = pytest.mark.ci
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: install the system's package")
 HOSTILE = "<img src=x onerror=alert(1)>"
+NAMES = ['</script><script>alert(1)</script>" onmouseover="alert(1)', "javascript:alert(1)", "W" * 200]
 #: Where pictures of the pages go, for the documentation.
 PICTURES = os.environ.get("TABLEVAULT_PICTURES")
 
@@ -56,6 +57,12 @@ def fill(vault: tv.Vault) -> None:
                 part.vault.save("preds")
     vault.save("by_year", vault.read("preds").groupby("year").size().reset_index(name="n"), inputs="preds")
     vault.save("hostile", pd.DataFrame({HOSTILE: [HOSTILE]}), description=HOSTILE)
+    for name in NAMES:
+        with vault.session(name, params={name: "x\u202e" * 500}, tags=[name]) as s:
+            s.log({name: 1.0}, step=0)
+            vault.save(
+                name, {name: name, "text": "\u202e\x1b[2J" + "y" * 3000}, message=name, description=name
+            )
 
 
 def wait_for(true: Callable[[], bool]) -> None:
@@ -194,6 +201,32 @@ def test_every_page_is_drawn_without_an_error_and_loads_nothing_from_elsewhere(t
 
 
 @needs_browser
+def test_odd_names_run_nothing_lead_nowhere_and_keep_within_the_page(chromium, served):
+    tab = Tab(chromium, served)
+    page = tab.page
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto(served.address)
+    for name in NAMES:
+        quoted = quote(name, safe="")
+        for query in (
+            "",
+            f"?view=list&name={quoted}",
+            f"?view=run&which={quoted}",
+            f"?view=curves&name={quoted}",
+        ):
+            page.goto(f"{served.root}/{query}")
+            page.get_by_text(name).first.wait_for()
+            assert page.evaluate("document.documentElement.scrollWidth") <= 390, query
+            links = page.locator("a").evaluate_all("links => links.map(link => link.href)")
+            assert len(links) > 5
+            assert all(link.startswith((f"{served.root}/", "data:image/")) for link in links), (query, links)
+        page.goto(served.root)
+        page.get_by_role("link", name=name, exact=True).first.click()
+        page.get_by_text("version 1").first.wait_for()
+    tab.close()  # which asserts that nothing was run, loaded from elsewhere or refused
+
+
+@needs_browser
 def test_pages_are_dark_where_the_system_is_and_fit_on_a_phone(chromium, served):
     tab = Tab(chromium, served)
     tab.page.emulate_media(color_scheme="dark")
@@ -224,7 +257,7 @@ def test_links_forms_and_the_back_button_lead_where_they_say(tab, served):
     tab.get_by_role("link", name="near").nth(5).click()
     tab.get_by_text("Near to row 5 of articles@1.").wait_for()
     tab.get_by_role("link", name="sessions").click()
-    tab.get_by_text("7 sessions").wait_for()  # the page before had a field of that name, too
+    tab.get_by_text("10 sessions").wait_for()  # the page before had a field of that name, too
     tab.get_by_label("Filter").fill("params.lr > 0.15")
     tab.get_by_role("button", name="Show").click()
     tab.get_by_text("3 sessions").wait_for()

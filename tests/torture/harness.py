@@ -52,7 +52,7 @@ COUNTS: Counter[str] = Counter()
 def times(count: int, *, ordinary: int | None = None) -> int:
     """How often to do what is done `count` times by default; `ordinary` times where nothing asks for more, half of that outside of CI."""
     if ordinary and not LONG:
-        return ordinary if CI else max(2, ordinary // 2)
+        return ordinary if CI else min(ordinary, max(2, ordinary // 2))
     return max(1, round(count * FACTOR))
 
 

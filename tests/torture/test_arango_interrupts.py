@@ -86,7 +86,7 @@ print(made)
 
 
 def test_interrupts_on_a_server(tmp_path, monkeypatch):
-    interrupts = times(50, ordinary=25)
+    interrupts = times(50, ordinary=12)
     # A database for some of them each: searches take the longer, the more rows were appended.
     for done in range(0, interrupts, 100):
         count, seed = min(100, interrupts - done), 20_240_917 + done

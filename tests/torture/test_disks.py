@@ -93,7 +93,7 @@ vault.close()
 
 def test_a_small_disk_that_fills_up_again_and_again(small_disk, tmp_path):
     acks = Acks(tmp_path / "acks")
-    full = int(run(FILLER, small_disk, tmp_path / "acks", times(3)))
+    full = int(run(FILLER, small_disk, tmp_path / "acks", times(3, ordinary=2)))
     COUNTS.update({"full disks": full, "acknowledged rows": len(acks.all())})
     assert full > 0, "the disk was never full"
     with tv.connect(small_disk / "v", mode="r") as vault:
@@ -152,7 +152,7 @@ def mutate(log: Path, r: random.Random) -> None:
     log.with_name("catalog.db-shm").unlink(missing_ok=True)
 
 
-@pytest.mark.parametrize("seed", range(times(6)))
+@pytest.mark.parametrize("seed", range(times(6, ordinary=4)))
 def test_no_loss_of_commits_goes_unnoticed(logged, tmp_path, seed):
     place = tmp_path / "v"
     shutil.copytree(logged, place)
@@ -277,7 +277,7 @@ def test_a_mark_that_was_cut_hides_no_other(tmp_path):
 def test_bytes_that_flip_before_compaction_never_become_rows(tmp_path):
     r = random.Random(3)
     place = tmp_path / "v"
-    for _ in range(times(2)):
+    for _ in range(times(2, ordinary=1)):
         shutil.rmtree(place, ignore_errors=True)
         with tv.connect(place, capture="none", durability="fast") as vault:
             for number in range(5):
@@ -334,7 +334,7 @@ def test_readers_beside_one_that_compacts_and_vacuums(tmp_path):
         assert cleaner.stdin is not None
         assert cleaner.stdout is not None
         assert cleaner.stdout.readline() == "ready\n"
-        for number in range(1, times(8)):
+        for number in range(1, times(8, ordinary=5)):
             cleaner.stdin.write("again\n")
             cleaner.stdin.flush()
             written = vault.save("x", frame(number, LARGE if number % 2 else 3))

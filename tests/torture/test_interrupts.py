@@ -91,7 +91,7 @@ def test_interrupts(tmp_path):
     seed = 20_240_917
     print("seed", seed)
     place, acks = tmp_path / "v", tmp_path / "acks"
-    interrupts = times(200, ordinary=80)
+    interrupts = times(200, ordinary=40)
     made = int(run(VICTIM, place, acks, interrupts, seed))
     COUNTS.update({"interrupts": interrupts, "calls between interrupts": made})
     assert len(Acks(acks).all()) > interrupts

@@ -32,7 +32,7 @@ def test_no_change_of_bytes_becomes_rows(world: Path, tmp_path: Path, kind: str)
     here, there = PROCESSES.Pipe(duplex=False)
     process = PROCESSES.Process(
         target=mutations.run_mutations,
-        args=(world, tmp_path / "case", kind, SEED, times(36, ordinary=6), there),
+        args=(world, tmp_path / "case", kind, SEED, times(36, ordinary=3), there),
     )
     process.start()
     there.close()

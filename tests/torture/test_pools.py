@@ -38,7 +38,7 @@ def main(place, acks, method, pools):
 @pytest.mark.parametrize(("method", "pools"), [("fork", 6), ("forkserver", 3), ("spawn", 1)])
 def test_pools_end_and_lose_nothing(tmp_path: Path, method: str, pools: int) -> None:
     (tmp_path / "pooled.py").write_text(MODULE, encoding="utf-8")
-    place, acks, count = tmp_path / "v", tmp_path / "acks", times(pools)
+    place, acks, count = tmp_path / "v", tmp_path / "acks", times(pools, ordinary=max(1, pools // 3))
     code = "import sys; sys.path.insert(0, sys.argv[1]); import pooled; pooled.main(*sys.argv[2:5], int(sys.argv[5]))"
     run(code, tmp_path, place, acks, method, count)
     with tv.connect(place, mode="r") as vault:

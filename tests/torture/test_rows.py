@@ -32,7 +32,7 @@ def upsert(place: str, number: int, rounds: int) -> None:
 
 @pytest.mark.parametrize("kind", BOTH)
 def test_eight_processes_upsert_overlapping_keys(kind: str, tmp_path: Path) -> None:
-    rounds = times(ROUNDS) if kind == "embedded" else times(2)
+    rounds = times(ROUNDS, ordinary=2) if kind == "embedded" else times(2)
     with new_place(kind, tmp_path) as place:
         writers = [
             PROCESSES.Process(target=upsert, args=(place.address, number, rounds))
@@ -77,7 +77,7 @@ def test_killed_writers_leave_each_version_whole(tmp_path: Path) -> None:
     place, acks = tmp_path / "v", tmp_path / "acks"
     Acks(acks)
     draw = random.Random(5)
-    for _ in range(times(3)):
+    for _ in range(times(3, ordinary=2)):
         done = Acks(acks).all()
         writer = PROCESSES.Process(target=count_up, args=(str(place), acks, len(done)))
         writer.start()

@@ -25,7 +25,7 @@ def test_no_kill_loses_or_doubles_anything(tmp_path: Path, kind: str, number: in
     print(f"repeat it with TABLEVAULT_SEED={seed}")
     with new_place(kind, tmp_path) as place:
         if kind == "embedded":
-            storm = Storm(tmp_path, place.address, seed, kills=40 if LONG else 8, calls=50 if LONG else 8)
+            storm = Storm(tmp_path, place.address, seed, kills=40 if LONG else 5, calls=50 if LONG else 6)
         else:
             storm = Storm(tmp_path, place.address, seed, 10 if LONG else 3, writers=2, calls=6, local=False)
         here, there = PROCESSES.Pipe(duplex=False)
