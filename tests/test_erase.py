@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 from base64 import b64decode
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from stores import database_of, new_place
-from torture.harness import PROCESSES
+from torture.harness import PROCESSES, times
 
 import tablevault_pd as tv
+from tablevault_pd.lineage.same import same_rows
 from tablevault_pd.store import Cell
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.erase import Eraser
@@ -164,6 +166,73 @@ def test_without_a_key_equal_rows_are_the_same(vault):
     vault.erase("people", vault.read("people@1").query("name == 'Di'"))
     assert vault.read("people@1")["name"].tolist() == ["Ann", "Bo", "Cy"]
     assert vault.read("people@2")["name"].tolist() == ["Cy", "Bo", "Ann", "Di"]  # the first Di was the one
+
+
+def _random_history(vault: tv.Vault, name: str, draw: random.Random, key: str | None) -> None:
+    """Versions in which rows repeat, change, go and come again, and a column is added."""
+    for step in range(draw.randint(6, 12)):
+        rows = draw.randint(1, 5)
+        frame = pd.DataFrame(
+            {"id": draw.sample(range(6), rows), "x": [draw.randint(0, 2) for _ in range(rows)]}
+        )
+        if draw.random() < 0.4 and step > 3:
+            frame["y"] = draw.choice([1, 2])
+        if key is None and draw.random() < 0.5:
+            frame["id"] = 1
+        head = vault[name].version if name in vault else 0
+        how = draw.choice(["save", "append", "change", "delete", "restore"] if head else ["save"])
+        if how == "delete" and len(vault[name]):
+            vault.delete_rows(name, [draw.randrange(len(vault[name]))])
+        elif how == "restore":
+            vault.restore(name, draw.randint(1, head))
+        elif how == "append" and key is None:
+            vault.append(name, frame, inputs=False)
+        elif how == "change" and key is not None:
+            vault.upsert(name, frame, inputs=False)
+        else:
+            vault.save(name, frame, key=key, inputs=False)
+
+
+def _same_by_pairs(vault: tv.Vault, name: str, position: int, key: str | None) -> dict[int, list[int]]:
+    """The oracle: what is left of each version, found row by row, in one pair of versions after the other."""
+    store = vault.store
+    versions = store.versions(name)
+    shown = [
+        list(zip(*(side.tolist() for side in content.addresses(np.arange(content.total))), strict=True))
+        for content in store.pieces(versions)
+    ]
+    gone = {shown[-1][position]}
+    if key:
+        value = vault.read(name)[key].iloc[position]
+        for version, rows in zip(versions, shown, strict=True):
+            same = np.flatnonzero(vault.read(name, version=version.version)[key].to_numpy() == value)
+            gone |= {rows[row] for row in same.tolist()}
+    for row in sorted(gone):
+        number = max(number for number, rows in enumerate(shown) if row in rows)
+        at = np.array([shown[number].index(row)])
+        for other, rows in zip(versions, shown, strict=True):
+            there = int(same_rows(store, versions[number], other, at)[0])
+            if there >= 0:
+                gone.add(rows[there])
+    return {
+        version.version: [at for at, row in enumerate(rows) if row not in gone]
+        for version, rows in zip(versions, shown, strict=True)
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("key", [None, "id"])
+def test_what_goes_is_what_is_the_same_in_any_pair_of_versions(vault, key):
+    for seed in range(times(20, ordinary=4)):
+        name, draw = f"a {seed}", random.Random(f"{seed} {key}")
+        _random_history(vault, name, draw, key)
+        if len(vault[name]):
+            position = draw.randrange(len(vault[name]))
+            expected = _same_by_pairs(vault, name, position, key)
+            vault.erase(name, rows=[position])
+            assert {
+                number: vault.read(name, version=number).index.tolist() for number in expected
+            } == expected
 
 
 def test_what_is_restored_lacks_them(vault):

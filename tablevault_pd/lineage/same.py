@@ -88,9 +88,7 @@ def same_rows(store: Store, one: Version, other: Version, positions: np.ndarray)
 
     Nothing is read of rows that both versions show. Rows that were erased are in no version.
     """
-    return _matched(
-        store, one, other, positions, lambda older, newer: _key(older, newer) or _content(older, newer)
-    )
+    return _matched(store, one, other, positions, identity)
 
 
 def unchanged_rows(store: Store, one: Version, other: Version, positions: np.ndarray) -> np.ndarray:
@@ -105,29 +103,46 @@ def stored_rows(store: Store, one: Version, other: Version, positions: np.ndarra
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Identity:
+class Identity:
     """The fields in which rows are the same, by what names them in every version."""
 
     names: tuple[str, ...]
     key: pa.Schema | None = None  #: of a key: how both versions are read, if their dtypes have one in common
 
+    def part_of(self, schema: pa.Schema) -> tuple[list[str], pa.Schema]:
+        """The fields that are read of a version, and the schema that its rows get."""
+        own = _part(schema, self.names)
+        return own.names, own if self.key is None else self.key
 
-def _key(older: pa.Schema, newer: pa.Schema) -> _Identity | None:
+    def digests(self, table: pa.Table) -> np.ndarray:
+        """A number for each of these rows; the same ones have the same."""
+        names = {name: contents(table.schema)[name] for name in self.names}
+        if self.key is not None:
+            table = pa.table(frames.key_columns(table, table.schema.names), table.schema.names)
+        return row_digests(table, names)
+
+
+def identity(older: pa.Schema, newer: pa.Schema) -> Identity | None:
+    """In what rows of two versions of a list are the same: the key of the newer one, else all of their content; None: in nothing."""
+    return _key(older, newer) or _content(older, newer)
+
+
+def _key(older: pa.Schema, newer: pa.Schema) -> Identity | None:
     """The key of the newer version, if the older one has its fields."""
     key = set(key_fields(newer))
     names = tuple(name for name, field in contents(newer).items() if field in key)
     if not names or not set(names) <= contents(older).keys():
         return None
     try:
-        return _Identity(names, frames.merge(_part(older, names), _part(newer, names)).schema)
+        return Identity(names, frames.merge(_part(older, names), _part(newer, names)).schema)
     except SchemaMismatch:
-        return _Identity(names)
+        return Identity(names)
 
 
-def _content(older: pa.Schema, newer: pa.Schema) -> _Identity | None:
+def _content(older: pa.Schema, newer: pa.Schema) -> Identity | None:
     """The fields of the older version, if the newer one has them all."""
     names = contents(older)
-    return _Identity(tuple(names)) if names.keys() <= contents(newer).keys() else None
+    return Identity(tuple(names)) if names.keys() <= contents(newer).keys() else None
 
 
 def _part(schema: pa.Schema, names: tuple[str, ...]) -> pa.Schema:
@@ -140,7 +155,7 @@ def _matched(
     one: Version,
     other: Version,
     positions: np.ndarray,
-    fields_of: Callable[[pa.Schema, pa.Schema], _Identity | None],
+    fields_of: Callable[[pa.Schema, pa.Schema], Identity | None],
 ) -> np.ndarray:
     """Rows that both versions show, and of the others those that are equal in some fields, which the older and the newer schema say."""
     shown, theirs = store.pieces([one, other])
@@ -174,15 +189,15 @@ def _positions(starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
     return expanded(starts, stops - starts)[1]
 
 
-def _keys_of_both(store: Store, one: _Rows, other: _Rows, fields: _Identity) -> tuple[_Keys, _Keys]:
+def _keys_of_both(store: Store, one: _Rows, other: _Rows, fields: Identity) -> tuple[_Keys, _Keys]:
     try:
         return _keys(store, *one, fields), _keys(store, *other, fields)
     except SchemaMismatch:  # a value that the common dtype does not hold
-        fields = _Identity(fields.names)
+        fields = Identity(fields.names)
         return _keys(store, *one, fields), _keys(store, *other, fields)
 
 
-def _keys(store: Store, version: Version, starts: np.ndarray, stops: np.ndarray, fields: _Identity) -> _Keys:
+def _keys(store: Store, version: Version, starts: np.ndarray, stops: np.ndarray, fields: Identity) -> _Keys:
     cache = _caches.setdefault(store, _Cache())
     key = (
         version.list_id,
@@ -201,20 +216,15 @@ def _keys(store: Store, version: Version, starts: np.ndarray, stops: np.ndarray,
     return keys
 
 
-def _digests(store: Store, version: Version, positions: np.ndarray, fields: _Identity) -> np.ndarray:
+def _digests(store: Store, version: Version, positions: np.ndarray, fields: Identity) -> np.ndarray:
     """A digest of each of these rows; rows between them may be read along."""
     digests = np.zeros(len(positions), np.uint64)
     if not fields.names:
         return digests
-    own = _part(store.schema(version.schema_id), fields.names)
-    part = own if fields.key is None else fields.key
-    names = {name: contents(part)[name] for name in fields.names}
-    for _, chunk in store.scan_many([ScanRequest(version, tuple(own.names), positions)]):
+    own, part = fields.part_of(store.schema(version.schema_id))
+    for _, chunk in store.scan_many([ScanRequest(version, tuple(own), positions)]):
         at = np.searchsorted(positions, chunk.positions)
         hits = np.flatnonzero(positions[np.minimum(at, len(positions) - 1)] == chunk.positions)
         if len(hits):
-            table = aligned(chunk, part)
-            if fields.key is not None:
-                table = pa.table(frames.key_columns(table, part.names), part.names)
-            digests[at[hits]] = row_digests(table, names)[hits]
+            digests[at[hits]] = fields.digests(aligned(chunk, part))[hits]
     return digests

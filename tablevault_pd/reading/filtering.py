@@ -73,25 +73,43 @@ def masks_of(
 
 def masks_of_versions(store: Store, filtered: Sequence[tuple[Version, Filter]]) -> list[np.ndarray]:
     """Return which rows of each version pass its filter: bool, shape (version.total,)."""
-    if not filtered:
-        return []
-    plans = _plans(store, filtered)
-    requests = [
-        ScanRequest(
-            version, tuple(plan.schema.names), where=plan.where if _may_skip(store, version) else None
-        )
-        for (version, _), plan in zip(filtered, plans, strict=True)
-    ]
     masks = [np.zeros(version.total, bool) for version, _ in filtered]
+    for number, positions, passed in _judged(store, filtered):
+        masks[number][positions] = passed
+    return masks
+
+
+def rows_passing(
+    store: Store, filtered: Sequence[tuple[Version, Filter]], rows: Sequence[np.ndarray]
+) -> list[np.ndarray]:
+    """Return which of these rows of each version pass its filter: ascending positions. Others are read only if the filter needs them."""
+    passing = [np.empty(0, np.int64)] * len(rows)
+    for number, positions, passed in _judged(store, filtered, rows):
+        passing[number] = np.union1d(passing[number], positions[passed])
+    return [np.intersect1d(both, there) for both, there in zip(passing, rows, strict=True)]
+
+
+def _judged(
+    store: Store, filtered: Sequence[tuple[Version, Filter]], rows: Sequence[np.ndarray] | None = None
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Yield (number, positions, which pass) of all rows of each version, or at least of `rows`."""
+    if not filtered:
+        return
+    plans = _plans(store, filtered)
+    requests = []
+    for number, ((version, _), plan) in enumerate(zip(filtered, plans, strict=True)):
+        some = None if rows is None or plan.at_once else rows[number]
+        where = plan.where if some is None and _may_skip(store, version) else None
+        requests.append(ScanRequest(version, tuple(plan.schema.names), some, where))
     scanned = ((number, living(chunk)) for number, chunk in store.scan_many(requests))
     for chunks in _judged_together(scanned, plans):
         plan = plans[chunks[0][0]]
         tables = [aligned(chunk, plan.schema) for _, chunk in chunks]
         positions = [as_array(chunk.positions) for _, chunk in chunks]
-        rows = frames.decode(tables, plan.schema, positions=np.concatenate(positions))
+        frame = frames.decode(tables, plan.schema, positions=np.concatenate(positions))
         ends = np.cumsum([len(part) for part in positions])
         try:
-            passed = plan.condition.mask(rows)
+            passed = plan.condition.mask(frame)
         except InvalidFilter as error:
             names = sorted({filtered[number][0].list for number, _ in chunks})
             lists = (
@@ -100,8 +118,7 @@ def masks_of_versions(store: Store, filtered: Sequence[tuple[Version, Filter]]) 
             raise InvalidFilter(f"In the {lists}: {error}") from error
         parts = np.split(passed, ends[:-1])
         for (number, _), part, mask in zip(chunks, positions, parts, strict=True):
-            masks[number][part] = mask
-    return masks
+            yield number, part, mask
 
 
 @dataclass(frozen=True, slots=True)

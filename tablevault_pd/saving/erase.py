@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from tablevault_pd import frames
 from tablevault_pd.errors import InvalidInput
 from tablevault_pd.filters import UnknownColumn
-from tablevault_pd.keys.digests import matches
-from tablevault_pd.keys.key_index import NO_KEYS, KeyIndex
-from tablevault_pd.lineage.same import same_rows
-from tablevault_pd.reading.filtering import filter_for, masks_of_versions
+from tablevault_pd.keys.digests import NO_DIGESTS, key_digests, matches
+from tablevault_pd.reading.filtering import filter_for, rows_passing
 from tablevault_pd.saving.commit import Write, batch_of, head_of, retrying
 from tablevault_pd.saving.delete_rows import rows_named
 from tablevault_pd.saving.remains import AnswerLine, Remains, remains_of
-from tablevault_pd.store.pieces import EMPTY, Pieces
+from tablevault_pd.saving.same_stored import same_stored_rows
+from tablevault_pd.saving.stored_rows import StoredRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import pandas as pd
 
+    from tablevault_pd.filters import Filter
     from tablevault_pd.store import Erasure, Store, Version
+
+NO_ROWS = np.empty(0, np.int64)
 
 #: Rows of one version.
 Selection = tuple["Version", np.ndarray]
@@ -56,18 +60,21 @@ def erase(
 
     def attempt(head: Version | None) -> Version:
         assert head is not None
-        history = _History.of(store, head)
+        history = _history(store, head)
         selected, passed_over = _selected(history, rows, filters)
-        erased = _every_state(history, selected).without(history.erased)
-        if not erased.total:
+        numbers = _every_state(history, selected)
+        numbers = numbers[~history.erased[numbers]]
+        if not len(numbers):
             return head
-        selections = history.selections(erased)
-        remains = remains_of(store, head, selections, passed_over)
+        selections = [(place.version, place.positions) for place in history.places(numbers)]
+        showing = np.flatnonzero(history.showing(history.marked(numbers)))
+        versions = [history.versions[which].version for which in showing.tolist()]
+        remains = remains_of(store, head, selections, versions, passed_over)
         if dry_run:
             done.append((None, remains))
             return head
         remains = replace(remains, notes=tuple(also(selections)))
-        content = history.contents[-1]
+        content, erased = history.contents[-1], history.pieces_of(numbers)
         left = content.without(erased)
         batch = replace(
             batch_of(what),
@@ -84,103 +91,75 @@ def erase(
     return Remains().report(store, None) if not done else done[-1][1].report(store, done[-1][0], kept_texts)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _History:
-    """The versions of a list whose rows can be read, oldest first, and what each shows."""
-
-    store: Store
-    versions: Sequence[Version]
-    contents: Sequence[Pieces]
-    erased: Pieces  #: rows that were erased before
-
-    @classmethod
-    def of(cls, store: Store, head: Version) -> _History:
-        versions = [
-            version for version in store.versions(head.list) if not version.gone and not version.deleted
-        ]
-        contents = store.pieces(versions)
-        erased = zip(contents, store.erased(versions), strict=True)
-        return cls(store, versions, contents, _joined(content.at(positions) for content, positions in erased))
-
-    @property
-    def head(self) -> Version:
-        return self.versions[-1]
-
-    def selections(self, rows: Pieces) -> list[Selection]:
-        """Each of these stored rows once, in the newest version that shows it."""
-        selections, left = [], rows
-        for version, content in zip(reversed(self.versions), reversed(self.contents), strict=True):
-            positions = content.positions_of(left)
-            if len(positions):
-                selections.append((version, positions))
-                left = left.without(content)
-        return selections
-
-    def stored(self, selections: Sequence[Selection]) -> Pieces:
-        """The stored rows that are shown at these positions."""
-        contents = self.store.pieces([version for version, _ in selections])
-        return _joined(
-            content.at(positions) for content, (_, positions) in zip(contents, selections, strict=True)
-        )
+def _history(store: Store, head: Version) -> StoredRows:
+    """The versions of a list whose rows can be read, oldest first."""
+    versions = store.versions(head.list)
+    return StoredRows(store, [version for version in versions if not version.gone and not version.deleted])
 
 
-def _joined(parts: Iterable[Pieces]) -> Pieces:
-    """The rows of all parts, each once, in order of address."""
-    rows = EMPTY
-    for part in parts:
-        rows = rows + part.without(rows)
-    return rows.by_address()
-
-
-def _selected(history: _History, rows: Any, filters: Any) -> tuple[Pieces, list[Version]]:
-    """The stored rows that were named, and the versions that lack a column of the filter."""
+def _selected(history: StoredRows, rows: Any, filters: Any) -> tuple[np.ndarray, list[Version]]:
+    """The numbers of the stored rows that were named, and the versions that lack a column of the filter."""
+    store, head = history.store, history.versions[-1]
     if rows is not None:
-        return history.stored(rows_named(history.store, history.head, rows)), []
-    if filter_for(history.store, history.head, filters) is None:
+        named = rows_named(store, head, rows)
+        contents = store.pieces([version for version, _ in named])
+        numbers = [history.numbers_of(content, at) for content, (_, at) in zip(contents, named, strict=True)]
+        return np.unique(np.concatenate([NO_ROWS, *numbers])), []
+    if filter_for(store, head, filters) is None:
         raise InvalidInput("filters= is empty: say which rows are to be erased.")
-    selections, passed_over, judged = [], [], EMPTY
-    for version, content in zip(reversed(history.versions), reversed(history.contents), strict=True):
-        new = content.without(judged)
-        if not new.total:
-            continue
-        try:
-            condition = filter_for(history.store, version, filters)
-        except UnknownColumn:
-            passed_over.append(version)
-            continue
-        assert condition is not None
-        selections.append(
-            (version, np.flatnonzero(masks_of_versions(history.store, [(version, condition)])[0]))
-        )
-        judged = judged + new
-    return history.stored(selections), passed_over
+    conditions: dict[int, Filter | None] = {}
+    for version in reversed(history.versions):
+        if version.schema_id not in conditions:
+            conditions[version.schema_id] = _filter_for(store, version, filters)
+    can_tell = np.array([conditions[version.schema_id] is not None for version in history.versions])
+    newest = history.newest_of_all if can_tell.all() else history.newest(can_tell)
+    places = list(history.places(np.flatnonzero(newest >= 0), newest))
+    filtered = [
+        (place.version, condition) for place in places if (condition := conditions[place.version.schema_id])
+    ]
+    passing = rows_passing(store, filtered, [place.positions for place in places])
+    selected = [
+        place.numbers[np.searchsorted(place.positions, positions)]
+        for place, positions in zip(places, passing, strict=True)
+    ]
+    untold = history.showing((newest < 0) & (history.newest_of_all >= 0)) & ~can_tell
+    passed_over = [history.versions[which] for which in np.flatnonzero(untold).tolist()]
+    return np.unique(np.concatenate([NO_ROWS, *selected])), passed_over
+
+
+def _filter_for(store: Store, version: Version, filters: Any) -> Filter | None:
+    try:
+        return filter_for(store, version, filters)
+    except UnknownColumn:
+        return None
 
 
 # -- the same rows in other versions
 
 
-def _every_state(history: _History, rows: Pieces) -> Pieces:
-    """These rows in every version: by the key of the list, else by their content, matched in order."""
-    schema = history.store.schema(history.head.schema_id)
+def _every_state(history: StoredRows, selected: np.ndarray) -> np.ndarray:
+    """The numbers of these rows in every version: by the key of the list, else by their content, matched in order."""
+    schema = history.store.schema(history.versions[-1].schema_id)
     fields = frames.key_fields(schema)
-    every = rows if not fields else _joined([rows, _of_key(history, rows, fields)])
-    parts = [every]
-    for version, positions in history.selections(every):
-        for other, content in zip(history.versions, history.contents, strict=True):
-            if other.version == version.version or not content.without(every).total:
-                continue
-            there = same_rows(history.store, version, other, positions)
-            parts.append(content.at(np.unique(there[there >= 0])))
-    return _joined(parts)
+    every = np.union1d(selected, _of_key(history, selected, fields)) if fields else selected
+    return np.union1d(every, same_stored_rows(history, every, fields))
 
 
-def _of_key(history: _History, rows: Pieces, fields: Sequence[str]) -> Pieces:
+def _of_key(history: StoredRows, selected: np.ndarray, fields: Sequence[str]) -> np.ndarray:
     """All stored rows that have the key of one of these."""
-    index: KeyIndex = NO_KEYS
-    for version, content in zip(reversed(history.versions), reversed(history.contents), strict=True):
-        schema = history.store.schema(version.schema_id)  # keys are compared by value, whatever their dtype
-        if set(fields) <= set(schema.names):
-            index = index.extended(history.store, version, content, schema, fields)
-    at = index.content.positions_of(rows)
-    numbers, _ = matches(index.digests, index.digests[:, at])
-    return index.content.at(np.unique(numbers))
+    store = history.store
+    # Keys are compared by value, whatever their dtype.
+    has_key = np.array(
+        [set(fields) <= set(store.schema(version.schema_id).names) for version in history.versions]
+    )
+    newest = history.newest_of_all if has_key.all() else history.newest(has_key)
+    places = list(history.places(np.flatnonzero((newest >= 0) & ~history.erased), newest))
+    parts = [(fields, frames.part_of(store.schema(place.version.schema_id), fields)) for place in places]
+    numbers, digests = [NO_ROWS], [NO_DIGESTS]
+    read = history.tables(places, parts)
+    for _, group in groupby(read, key=lambda rows: tuple(rows[1].schema.types)):
+        of_rows, tables = zip(*group, strict=True)
+        numbers += of_rows
+        digests.append(key_digests(frames.key_columns(pa.concat_tables(tables), fields)))
+    of, keys = np.concatenate(numbers), np.concatenate(digests, axis=1)
+    return np.asarray(of[np.unique(matches(keys, keys[:, np.isin(of, selected)])[0])])

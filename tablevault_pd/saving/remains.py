@@ -100,9 +100,10 @@ def remains_of(
     store: Store,
     head: Version,
     selections: Sequence[tuple[Version, np.ndarray]],
+    showing: Sequence[int],
     passed_over: Sequence[Version],
 ) -> Remains:
-    """Look at rows that are about to be erased, each given in one version."""
+    """Look at rows that are about to be erased, each given in one version; `showing` are the versions that have any of them."""
     rows = sum(len(positions) for _, positions in selections)
     report_lines = [*_children(store, selections)]
     if passed_over:
@@ -115,22 +116,7 @@ def remains_of(
         table = rows_at(store, version, store.schema(version.schema_id), positions[:QUOTED])
         texts |= dict.fromkeys(_texts(table))
         report_lines += [line for line in _ordered_categories(head, table) if line not in report_lines]
-    shown = _versions_showing(store, head, selections)
-    return Remains(head, rows, shown, tuple(texts)[:QUOTED], tuple(report_lines))
-
-
-def _versions_showing(
-    store: Store, head: Version, selections: Sequence[tuple[Version, np.ndarray]]
-) -> tuple[int, ...]:
-    versions = [version for version in store.versions(head.list) if not version.gone and not version.deleted]
-    contents = store.pieces(versions)
-    erased_of = store.pieces([version for version, _ in selections])
-    rows = [content.at(positions) for content, (_, positions) in zip(erased_of, selections, strict=True)]
-    return tuple(
-        version.version
-        for version, content in zip(versions, contents, strict=True)
-        if any(len(content.positions_of(part)) for part in rows)
-    )
+    return Remains(head, rows, tuple(showing), tuple(texts)[:QUOTED], tuple(report_lines))
 
 
 def _children(store: Store, selections: Sequence[tuple[Version, np.ndarray]]) -> Iterator[AnswerLine]:

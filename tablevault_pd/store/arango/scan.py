@@ -12,6 +12,7 @@ from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.store import Chunk, Spans
 from tablevault_pd.store.arango.reader import RowRun, removed
 from tablevault_pd.store.arango.versions import layout_of, schema_key
+from tablevault_pd.store.engine.kept_layouts import KeptLayouts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 CLOSE_ROWS, FAR_ROWS = 8, 4096  # rows that nobody wants between two that are read together
 MOST_RANGES = 1000  # rows that are looked up by themselves; with more, what is between them is read along
-
-KEPT_LAYOUTS = 64
 
 # All statements: 3.12; nothing in them is newer than 3.8. @layouts: [list, version] each.
 LAYOUTS = """
@@ -50,7 +49,7 @@ class Scanner:
 
     def __init__(self, client: Client, reader: Reader) -> None:
         self._client, self._reader = client, reader
-        self._layouts: dict[tuple[int, int], Pieces] = {}
+        self._layouts = KeptLayouts()
 
     def schema(self, schema_id: int) -> pa.Schema:
         """Return a schema as committed."""
@@ -88,15 +87,15 @@ class Scanner:
     def pieces(self, versions: Sequence[Version]) -> list[Pieces]:
         """What each version shows. One request for the layouts that are not known yet."""
         needed = {(version.list_id, version.layout) for version in versions if version.layout is not None}
-        layouts = {key: self._layouts[key] for key in needed & self._layouts.keys()}
+        layouts = self._layouts.of(needed)
         unknown = sorted(needed - layouts.keys())
         rows = self._client.query(LAYOUTS, layouts=[list(key) for key in unknown]) if unknown else []
-        for list_id, number, pieces in rows:
-            layouts[list_id, number] = layout_of(
-                pieces, f"The content of version {number} of the list {list_id}"
-            )
-        cached = {**self._layouts, **layouts}
-        self._layouts = dict(list(cached.items())[-KEPT_LAYOUTS:])
+        new = {
+            (list_id, number): layout_of(pieces, f"The content of version {number} of the list {list_id}")
+            for list_id, number, pieces in rows
+        }
+        self._layouts.keep(new)
+        layouts |= new
         lacking = needed - layouts.keys()
         if lacking:
             raise VaultCorrupt(

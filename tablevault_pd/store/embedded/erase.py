@@ -195,13 +195,14 @@ class Eraser:
             payload = (part.codec, part.file, part.size, part.checksum, part.data, part.zones, numbers)
             place = (list_id, rewrite.row[-1], rewrite.row[1], rewrite.row[2], rewrite.row[3])
             db.execute(INSERT_MERGED, (*place, *payload))
-        before = erased_rows(db, list_id)
-        every = (before + erased.without(before)).by_address()
+        forgotten = erased_rows(db, list_id)
+        every = (forgotten + erased.without(forgotten)).by_address()
         db.execute(PUT_ERASED, (list_id, int_codec.pack_pieces(every)))
-        for row in db.execute(VERSIONS_OF, (version.list,)).fetchall():
-            other = version_of(row)
-            count = content_of(db, other).overlaps(every)[2].sum()
-            db.execute(SET_ERASED, (int(count), list_id, other.version))
+        *before, own = map(version_of, db.execute(VERSIONS_OF, (version.list,)).fetchall())
+        contents = [*self._vault.versions.pieces(before), content_of(db, own)]
+        counts = [int(content.overlaps(every)[2].sum()) for content in contents]
+        marks = [(count, list_id, other.version) for other, count in zip([*before, own], counts, strict=True)]
+        db.executemany(SET_ERASED, marks)
         digests = json.dumps(list(hashes))
         db.execute(DELETE_USES, (list_id, version.version, digests))
         files = db.execute(UNUSED, (digests,)).fetchall()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.store import ListState, ListSummary, Spans, Version
 from tablevault_pd.store.embedded.sizes import ListSizes
 from tablevault_pd.store.engine.int_codec import unpack_pieces
+from tablevault_pd.store.engine.kept_layouts import KeptLayouts
 from tablevault_pd.store.pieces import EMPTY, Pieces
 from tablevault_pd.store.times import from_time, to_time, to_times
 from tablevault_pd.store.types import SHOWN_OF_VERSION
@@ -64,7 +64,6 @@ FIRST_HEADS = f"{_VERSION} {_SHOWN} ORDER BY l.name LIMIT ?"
 NAMES = "SELECT name FROM lists ORDER BY name"
 # The byte FF comes after every character of UTF-8.
 NAMES_FROM = "SELECT name FROM lists WHERE name BETWEEN ?1 AND ?1 || CAST(x'FF' AS TEXT) ORDER BY name"
-KEPT_LAYOUTS = 64
 ROWS_AT_ONCE = 1000
 
 
@@ -104,8 +103,7 @@ class Versions:
     """What lists there are, and which versions of them."""
 
     def __init__(self, catalog: SqliteCatalog) -> None:
-        self._catalog, self._sizes = catalog, ListSizes()
-        self._layout = lru_cache(KEPT_LAYOUTS)(self._read_layout)  # a layout never changes
+        self._catalog, self._sizes, self._layouts = catalog, ListSizes(), KeptLayouts()
 
     def one(self, statement: str, *values: Any) -> Version | None:
         """Return the version that a statement selects, or None."""
@@ -136,10 +134,17 @@ class Versions:
 
     def pieces(self, versions: Sequence[Version]) -> list[Pieces]:
         """Return what each version shows."""
+        needed = {(version.list_id, version.layout) for version in versions if version.layout is not None}
+        layouts = self._layouts.of(needed)
+        if len(layouts) < len(needed):
+            with self._catalog.reading() as db:
+                new = {key: read_layout(db, *key) for key in sorted(needed - layouts.keys())}
+            self._layouts.keep(new)
+            layouts |= new
         return [
             version.tail
             if version.layout is None
-            else self._layout(version.list_id, version.layout) + version.tail
+            else layouts[version.list_id, version.layout] + version.tail
             for version in versions
         ]
 
@@ -149,13 +154,11 @@ class Versions:
         concerned = [number for number, version in enumerate(versions) if version.erased]
         shown = self.pieces([versions[number] for number in concerned])
         with self._catalog.reading() as db:
-            for number, pieces in zip(concerned, shown, strict=True):
-                positions[number] = pieces.positions_of(erased_rows(db, versions[number].list_id))
+            lists = {versions[number].list_id for number in concerned}
+            rows = {list_id: erased_rows(db, list_id) for list_id in lists}
+        for number, pieces in zip(concerned, shown, strict=True):
+            positions[number] = pieces.positions_of(rows[versions[number].list_id])
         return positions
-
-    def _read_layout(self, list_id: int, number: int) -> Pieces:
-        with self._catalog.reading() as db:
-            return read_layout(db, list_id, number)
 
     def spans_written(self, versions: Sequence[Version]) -> Spans:
         """Who wrote which rows."""

@@ -1,0 +1,36 @@
+"""Layouts that were read of a store: stored piece lists of versions, which never change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from tablevault_pd.store.pieces import Pieces
+
+MOST_PIECES = 1 << 20  # of all layouts that are kept: 24 MB
+
+#: (list, number of the version that has the layout)
+LayoutKey = tuple[int, int]
+
+
+class KeptLayouts:
+    """The layouts that were read last. Threads may lose each other's, and need no lock."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[dict[LayoutKey, Pieces], int] = {}, 0
+
+    def of(self, keys: Iterable[LayoutKey]) -> dict[LayoutKey, Pieces]:
+        """Those of these layouts that are kept."""
+        layouts, _ = self._kept
+        return {key: layouts[key] for key in keys if key in layouts}
+
+    def keep(self, new: Mapping[LayoutKey, Pieces]) -> None:
+        """Keep layouts that were read, in the place of those that were read first where there are too many."""
+        layouts, size = self._kept
+        size += sum(len(pieces) for key, pieces in new.items() if key not in layouts)
+        layouts = {**layouts, **new}
+        while size > MOST_PIECES and len(layouts) > 1:
+            size -= len(layouts.pop(next(iter(layouts))))
+        self._kept = layouts, size
