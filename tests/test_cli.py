@@ -109,7 +109,7 @@ def test_show_gives_machines_every_row_of_a_long_list(run, place):
 
 
 def test_show_takes_some_columns_and_some_rows(run):
-    _, out, _ = run("show", "losses", "--where", "step >= 3 and step < 5", "-c", "loss", "step", "--json")
+    _, out, _ = run("show", "losses", "--filters", "step >= 3 and step < 5", "-c", "loss", "step", "--json")
     assert objects(out) == [{"position": 3, "loss": 0.25, "step": 3}, {"position": 4, "loss": 0.2, "step": 4}]
     assert (
         run("show", "losses", "-n1", "--csv", "--columns", "loss,step")[1] == "position,loss,step\n0,1.0,0\n"
@@ -243,9 +243,9 @@ def test_export_writes_files_that_pandas_reads(run, tmp_path):
 
 
 def test_a_list_and_a_vault_are_moved(run, tmp_path):
-    assert run("export", "x.csv", "--list", "losses@1", "-c", "step", "--where", "step > 7")[0] == 0
+    assert run("export", "x.csv", "--list", "losses@1", "-c", "step", "--filters", "step > 7")[0] == 0
     assert (tmp_path / "x.csv").read_text() == "step\n8\n9\n"
-    assert run("export", "out", "--where", "step > 7")[0] == 2
+    assert run("export", "out", "--filters", "step > 7")[0] == 2
     assert "verified" in run("backup", "copy.vault")[1]
     assert [
         each["versions"] for each in objects(run("copy", "part.vault", "--lists", "words", "--json")[1])
@@ -257,6 +257,28 @@ def test_a_list_and_a_vault_are_moved(run, tmp_path):
     )
     assert run("merge", "runs.vault", "part.vault", "--vault", "new.vault")[0] == 0  # which was not there
     assert "words" in run("lists", "--vault", "new.vault")[1]
+
+
+def test_a_vault_in_the_place_of_words_or_of_a_list_is_told_how_it_is_named(run, place, monkeypatch):
+    code, out, error = run("lists", "runs.vault")
+    assert (code, out) == (2, "")
+    assert (
+        "runs.vault is a vault, and TEXT are words of a description. A vault is named by --vault runs.vault"
+        in error
+    )
+    assert "runs.vault is a vault. A vault is named by --vault runs.vault" in run("show", "runs.vault")[2]
+    monkeypatch.delenv("TABLEVAULT_URL")
+    assert "--vault runs.vault" in run("versions", "runs.vault")[2]  # ./vault is not there
+    assert "losses" in run("lists", "--vault", "runs.vault")[1]
+
+
+def test_characters_of_a_document_are_shown(run, place):
+    with tv.connect(place) as vault:
+        vault.save("novel", pd.DataFrame({"chunk": ["It was late. ", "She left."]}), documents="chunk")
+    shown = objects(run("show", "novel", "--chars", "7", "16", "--json")[1])
+    assert [row["char_text"] for row in shown] == ["late. ", "She"]
+    assert len(objects(run("show", "novel", "--chars", "7", "16", "-n", "1", "--json")[1])) == 1
+    assert "beyond the end" in run("show", "novel", "--chars", "7", "99")[2]
 
 
 def test_what_is_to_be_moved_and_is_not_there_is_named(run, tmp_path):
@@ -295,7 +317,7 @@ def test_rows_by_key_are_followed_and_left_out(run, place):
     with tv.connect(place, session=False) as vault:
         rows = pd.DataFrame({"doc": ["a", "b"], "n": [1, 2], "done": [True, False], "text": ["x", "y"]})
         vault.save("chunks", rows, key=["doc", "n", "done"])
-    code, out, _ = run("delete-rows", "chunks", "--where", "doc == 'a'", "--reason", "asked to", "--json")
+    code, out, _ = run("delete-rows", "chunks", "--filters", "doc == 'a'", "--reason", "asked to", "--json")
     assert code == 0
     assert [objects(out)[0][name] for name in ("operation", "removed", "message")] == [
         "delete_rows",
@@ -307,7 +329,7 @@ def test_rows_by_key_are_followed_and_left_out(run, place):
     assert "1 row left out; chunks@2 still has them" in "".join(
         map(str, run("delete-rows", "chunks", "--rows", "0"))
     )
-    assert "nothing was changed" in "".join(map(str, run("delete-rows", "chunks", "--where", "doc == 'a'")))
+    assert "nothing was changed" in "".join(map(str, run("delete-rows", "chunks", "--filters", "doc == 'a'")))
     for arguments in (
         ("chunks", "a"),
         ("chunks", "a", "one", "true"),
@@ -326,7 +348,7 @@ def test_rows_are_erased_with_a_yes(run, place):
     with tv.connect(place, mode="r") as vault:
         assert "tablevault-pd" not in set(vault.sessions()["name"])  # a refusal is no failed run
     code, out, _ = run(
-        "erase", "people", "--where", "name == 'Ann'", "--reason", "asked to", "--yes", "--json"
+        "erase", "people", "--filters", "name == 'Ann'", "--reason", "asked to", "--yes", "--json"
     )
     assert code == 0
     # Whether this command is code that was captured depends on how pytest was started.
@@ -335,7 +357,7 @@ def test_rows_are_erased_with_a_yes(run, place):
         assert vault.read("people@1")["name"].tolist() == ["Bo"]
         assert vault.versions("people")["message"].tolist()[1] == "asked to"
     assert "nothing was changed" in "".join(
-        map(str, run("erase", "people", "--where", "name == 'Ann'", "--yes"))
+        map(str, run("erase", "people", "--filters", "name == 'Ann'", "--yes"))
     )
 
 
@@ -380,8 +402,8 @@ def test_commands_that_make_versions_open_one_and_those_that_look_after_a_vault_
         (("show", "lossses"), "Did you mean 'losses'", 1),
         (("show", "losses@9"), "no version 9", 1),
         (("show", "losses", "-c", "los"), "no column 'los'", 2),
-        (("show", "losses", "--where", "nothing > 1"), "nothing", 2),
-        (("show", "losses", "--where", ""), "empty", 2),
+        (("show", "losses", "--filters", "nothing > 1"), "nothing", 2),
+        (("show", "losses", "--filters", ""), "empty", 2),
         (("code", "trian"), "Did you mean 'train'", 1),
         (("code", "train#9"), "no run 9", 1),
         (("versions", "a@b@c"), "'@'", 2),

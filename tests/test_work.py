@@ -431,7 +431,7 @@ def test_the_command_line_follows_a_list(here, capsys):
         vault.save("jobs", jobs(1, 2))
         vault.append("jobs", jobs(3))
         follow = ["follow", "jobs", "--timeout", "0", "--vault", str(here / "v")]
-        assert main([*follow, "--since", "start", "--filter", "n > 1"]) == 0
+        assert main([*follow, "--since", "start", "--filters", "n > 1"]) == 0
         assert capsys.readouterr().out.split() == ["position", "n", "1", "2", "2", "3"]
         assert main([*follow, "--since", "1", "--json"]) == 0
         assert json.loads(capsys.readouterr().out) == [{"position": 2, "n": 3}]

@@ -27,6 +27,7 @@ from tablevault_pd.cli import sessions as session_cli
 from tablevault_pd.cli import work as work_cli
 from tablevault_pd.cli.lineage import add_lineage_arguments, lineage_command
 from tablevault_pd.cli.output import PROGRAM, Output, print_table
+from tablevault_pd.cli.place import misplaced
 from tablevault_pd.cli.search import add_search_arguments, search_command
 from tablevault_pd.cli.sql import add_sql_arguments, sql
 from tablevault_pd.cli.ui import add_ui_arguments, ui
@@ -36,6 +37,7 @@ from tablevault_pd.errors import (
     InvalidFilter,
     InvalidInput,
     InvalidName,
+    ListNotFound,
     VaultError,
     VaultNotFound,
 )
@@ -95,7 +97,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except (VaultError, OSError) as error:
-        message = "\n".join(printable(line) for line in str(error).splitlines())
+        place_hint = misplaced(arguments) if isinstance(error, (ListNotFound, VaultNotFound)) else None
+        message = "\n".join(printable(line) for line in f"{error} {place_hint or ''}".rstrip().splitlines())
         print(f"{PROGRAM}: {message}", file=sys.stderr)
         return WRONG_ARGUMENT if isinstance(error, WRONG_ARGUMENTS) else 1
     return code

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tablevault_pd.cli.output import PROGRAM, Frames, Output
+from tablevault_pd.cli.place import is_vault, named_by
 from tablevault_pd.display import counted
 from tablevault_pd.errors import InvalidInput, short_repr
 from tablevault_pd.names import parse_address
@@ -28,17 +29,21 @@ def add_lists_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--kind", action="append", help="only those with a column of this kind; may be repeated"
     )
-    parser.add_argument("--where", metavar="QUERY", help="only those that fit: 'rows > 1000'")
+    parser.add_argument("--filters", metavar="QUERY", help="only those that fit: 'rows > 1000'")
     parser.add_argument("--deleted", action="store_true", help="the hidden ones too")
 
 
 def lists(vault: Vault, arguments: Namespace) -> Output:
     """Show all lists."""
+    if arguments.text is not None and is_vault(arguments.text):
+        raise InvalidInput(
+            f"{arguments.text} is a vault, and TEXT are words of a description. {named_by(arguments.text)}"
+        )
     frame = vault.lists(
         arguments.text,
         tags=arguments.tag,
         kind=arguments.kind,
-        filters=arguments.where,
+        filters=arguments.filters,
         deleted=arguments.deleted,
     )
     hidden = ("columns", "created") if arguments.deleted else ("columns", "created", "deleted")
@@ -57,7 +62,14 @@ def add_show_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("-n", "--rows", type=int, metavar="ROWS", help="so many rows; -5 for the last five")
     parser.add_argument("-c", "--columns", nargs="+", metavar="COLUMN", help="only these columns")
     parser.add_argument(
-        "--where", metavar="QUERY", help="only rows that fit, as in DataFrame.query: 'loss < 0.5'"
+        "--chars",
+        nargs=2,
+        type=int,
+        metavar=("START", "STOP"),
+        help="only rows that have some of these characters of a document, with what they have of them",
+    )
+    parser.add_argument(
+        "--filters", metavar="QUERY", help="only rows that fit, as in DataFrame.query: 'loss < 0.5'"
     )
 
 
@@ -65,10 +77,14 @@ def show(vault: Vault, arguments: Namespace) -> Output:
     """Show rows of one list: the first ones as a table, or all of them for machines."""
     handle = vault[arguments.name]
     total = len(handle)
-    read = partial(handle.read, columns=columns_of(handle, arguments.columns), filters=arguments.where)
+    chars = None if arguments.chars is None else tuple(arguments.chars)
+    narrowed = arguments.filters is not None or chars is not None
+    read = partial(
+        handle.read, columns=columns_of(handle, arguments.columns), filters=arguments.filters, chars=chars
+    )
     table = arguments.form == "table"
     rows = SHOWN_ROWS if arguments.rows is None and table else arguments.rows
-    if arguments.where is not None:
+    if narrowed:
         frame = read()
         total = len(frame)
         frame = frame if rows is None else frame.head(rows) if rows >= 0 else frame.tail(-rows)
@@ -83,7 +99,7 @@ def show(vault: Vault, arguments: Namespace) -> Output:
 
     left = total - len(frame)
     note = f"{len(frame):,} of {total:,} rows; -n shows more." if left else f"{counted(total, 'row')}."
-    streams = rows is None and arguments.where is None
+    streams = rows is None and not narrowed
     return Output(frame, note, index=True, whole=True, more=more if streams else None)
 
 

@@ -109,7 +109,7 @@ def add_export_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--format", choices=FORMATS, help="of the files of a folder; default: parquet")
     parser.add_argument("--list", metavar="NAME[@VERSION]", help="only this list, to one file")
     parser.add_argument("-c", "--columns", nargs="+", metavar="COLUMN", help="only these columns of the list")
-    parser.add_argument("--where", metavar="QUERY", help="only rows of the list that fit: 'loss < 0.5'")
+    parser.add_argument("--filters", metavar="QUERY", help="only rows of the list that fit: 'loss < 0.5'")
     parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
 
 
@@ -118,8 +118,8 @@ def export(vault: Vault, arguments: Namespace) -> Output:
     from tablevault_pd.transfer.formats import SUFFIXES
 
     if arguments.list is None:
-        if arguments.columns or arguments.where or arguments.overwrite:
-            raise InvalidInput("--columns, --where and --overwrite are for one list. Name it with --list.")
+        if arguments.columns or arguments.filters or arguments.overwrite:
+            raise InvalidInput("--columns, --filters and --overwrite are for one list. Name it with --list.")
         if arguments.path.lower().endswith(tuple(SUFFIXES)):
             raise InvalidInput(
                 f"{arguments.path} is the name of a file, and all lists are written to a folder. --list NAME writes one list to a file."
@@ -131,6 +131,6 @@ def export(vault: Vault, arguments: Namespace) -> Output:
     handle = vault[arguments.list]
     columns = columns_of(handle, arguments.columns)
     frame = handle.export(
-        arguments.path, columns=columns, filters=arguments.where, overwrite=arguments.overwrite
+        arguments.path, columns=columns, filters=arguments.filters, overwrite=arguments.overwrite
     )
     return Output(frame, note=f"{handle.name}@{handle.version} written to {arguments.path}.")

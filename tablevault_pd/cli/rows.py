@@ -29,7 +29,7 @@ def add_history_arguments(parser: ArgumentParser) -> None:
 def add_delete_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of ``delete-rows``."""
     parser.add_argument("name", metavar="NAME", help="a list")
-    parser.add_argument("--where", metavar="FILTER", help="rows that fit: 'consent == False'")
+    parser.add_argument("--filters", metavar="FILTER", help="rows that fit: 'consent == False'")
     parser.add_argument("--rows", nargs="+", type=int, metavar="POSITION", help="rows at these positions")
     parser.add_argument("--reason", metavar="TEXT", help="say why; shown by versions")
 
@@ -48,7 +48,9 @@ def history(vault: Vault, arguments: Namespace) -> Output:
 def delete_rows(vault: Vault, arguments: Namespace) -> Output:
     """Leave rows out of a list."""
     before = vault[arguments.name].version
-    made = vault.delete_rows(arguments.name, arguments.rows, filters=arguments.where, reason=arguments.reason)
+    made = vault.delete_rows(
+        arguments.name, arguments.rows, filters=arguments.filters, reason=arguments.reason
+    )
     if made.version == before:
         return Output(vault.versions(arguments.name).tail(1), "No row fits: nothing was changed.")
     gone = counted(len(vault[f"{arguments.name}@{before}"]) - len(made), "row")
@@ -62,7 +64,7 @@ def erase(vault: Vault, arguments: Namespace) -> Output:
     answer = vault.erase(
         arguments.name,
         arguments.rows,
-        filters=arguments.where,
+        filters=arguments.filters,
         reason=arguments.reason,
         dry_run=not arguments.yes,
     )

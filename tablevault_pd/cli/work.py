@@ -42,7 +42,7 @@ def add_follow_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--since", default="now", metavar="WHEN", help="now, start, a version, or a time; default: now"
     )
-    parser.add_argument("--filter", metavar="TEXT", help="only rows that fit, such as 'score > 0.5'")
+    parser.add_argument("--filters", metavar="TEXT", help="only rows that fit, such as 'score > 0.5'")
     parser.add_argument(
         "--timeout", type=float, metavar="SECONDS", help="end when no row came for so long; default: never"
     )
@@ -51,7 +51,7 @@ def add_follow_arguments(parser: ArgumentParser) -> None:
 def follow(vault: Vault, arguments: Namespace) -> Output:
     """Print the rows of a list as they are committed."""
     since = int(arguments.since) if arguments.since.isdigit() else arguments.since
-    frames = vault.follow(arguments.name, since=since, filters=arguments.filter, timeout_s=arguments.timeout)
+    frames = vault.follow(arguments.name, since=since, filters=arguments.filters, timeout_s=arguments.timeout)
 
     def more() -> Iterator[pd.DataFrame]:
         for frame in frames:
