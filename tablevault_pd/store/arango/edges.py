@@ -149,7 +149,7 @@ LET lists = (
       FOR b IN tv_batches OPTIONS {indexHint: "tv_list_gone"} FILTER b.list == l.id AND b.gone == true LIMIT 1 RETURN 1) > 0
     LET some_gone = any_gone OR l.erased != null
     LET kept = (
-      FOR b IN tv_batches
+      FOR b IN tv_batches OPTIONS {indexHint: "tv_list_generation_start", maxProjections: 9}
         FILTER some_gone AND b.list == l.id AND b.emptied == false AND b.rows > 0
         SORT b.generation, b.start
         RETURN [b.generation, b.start, b.start + b.rows])

@@ -134,7 +134,15 @@ _INDEXES: dict[str, tuple[tuple[tuple[str, ...], bool], ...]] = {
 _STORED = {
     (LISTS, ("id",)): ("name", "lost"),
     (BATCHES, ("list", "version")): ("so_far",),
-    (BATCHES, ("list", "generation", "start")): ("rows", "version", "session", "cell", "time", "line"),
+    (BATCHES, ("list", "generation", "start")): (
+        "rows",
+        "version",
+        "session",
+        "cell",
+        "time",
+        "line",
+        "emptied",
+    ),
     (PAYLOADS, ("batch", "column")): ("row", "rows", "zones"),
 }
 
