@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import FileMissing, VaultCorrupt, VaultError
 from tablevault_pd.store import Problem
+from tablevault_pd.store.arango.batches import BATCHES_BY_KEY, version_of
 from tablevault_pd.store.arango.claims import check_claims
 from tablevault_pd.store.arango.strays import KEPT_AFTER, batch_pages, pages, strays
-from tablevault_pd.store.arango.versions import BATCHES_BY_KEY, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import ClaimLost, Conflict
+from tablevault_pd.store.arango.batches import document_of, layout_of, so_far, version_of
 from tablevault_pd.store.arango.claims import FINISHED, HELD, finishing, raise_if_lost
 from tablevault_pd.store.arango.client import all_of
 from tablevault_pd.store.arango.edges import carried
@@ -23,7 +24,6 @@ from tablevault_pd.store.arango.server_errors import UNIQUE, ExpectedError
 from tablevault_pd.store.arango.sessions import ADD_DESCRIPTIONS, description_document, digest_of
 from tablevault_pd.store.arango.stage import Stage, new_batch_key
 from tablevault_pd.store.arango.transport import to_json
-from tablevault_pd.store.arango.versions import document_of, layout_of, so_far, version_of
 from tablevault_pd.store.engine.commit_rules import check_commit, placed_version
 from tablevault_pd.store.engine.name_rules import check_not_renamed
 from tablevault_pd.store.times import to_time

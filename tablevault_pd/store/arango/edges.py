@@ -18,10 +18,10 @@ from tablevault_pd.errors import SessionNotFound, VaultCorrupt
 from tablevault_pd.progress import warn
 from tablevault_pd.store import Batch, Problem, Version
 from tablevault_pd.store.arango.base64_text import to_bytes, to_text
+from tablevault_pd.store.arango.batches import layout_of, version_of
 from tablevault_pd.store.arango.layout import BATCHES, Clock
 from tablevault_pd.store.arango.reader import INCOMPLETE_PAUSES_S
 from tablevault_pd.store.arango.stage import REQUEST_BYTES
-from tablevault_pd.store.arango.versions import layout_of, version_of
 from tablevault_pd.store.arango.windows import ANSWER_BYTES
 from tablevault_pd.store.edges import (
     BASES,

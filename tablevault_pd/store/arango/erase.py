@@ -17,6 +17,7 @@ from tablevault_pd.errors import VaultError
 from tablevault_pd.store import Erasure
 from tablevault_pd.store.arango import payloads
 from tablevault_pd.store.arango.base64_text import to_text
+from tablevault_pd.store.arango.batches import BATCHES_BY_KEY, WHOLE_BATCH, layout_of, version_of
 from tablevault_pd.store.arango.client import all_of
 from tablevault_pd.store.arango.layout import (
     BATCHES,
@@ -30,7 +31,6 @@ from tablevault_pd.store.arango.layout import (
 )
 from tablevault_pd.store.arango.strays import NOW
 from tablevault_pd.store.arango.vacuum import LOSE, unused_files
-from tablevault_pd.store.arango.versions import BATCHES_BY_KEY, WHOLE_BATCH, layout_of, version_of
 from tablevault_pd.store.arango.windows import unpack_numbers
 from tablevault_pd.store.engine import erasing, int_codec
 from tablevault_pd.store.engine.commit_rules import check_commit

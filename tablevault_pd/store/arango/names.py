@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import NameTaken, VersionNotFound, short_repr
 from tablevault_pd.store import Rename, VersionName
+from tablevault_pd.store.arango.batches import version_of
 from tablevault_pd.store.arango.client import all_of
 from tablevault_pd.store.arango.layout import BATCHES, LISTS, RENAMES, VERSION_NAMES
 from tablevault_pd.store.arango.server_errors import UNIQUE, ExpectedError
 from tablevault_pd.store.arango.sessions import digest_of
-from tablevault_pd.store.arango.versions import version_of
 from tablevault_pd.store.engine.name_rules import check_rename, check_snapshot, check_tag, check_untag
 from tablevault_pd.store.times import from_time, to_time
 

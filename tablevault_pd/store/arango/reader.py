@@ -20,9 +20,9 @@ import pyarrow as pa
 from tablevault_pd.errors import VaultCorrupt, VersionNotFound
 from tablevault_pd.store import Chunk, Version
 from tablevault_pd.store.arango import payloads
+from tablevault_pd.store.arango.batches import version_of
 from tablevault_pd.store.arango.columns import StoredColumn, columns_of
 from tablevault_pd.store.arango.payloads import SCALARS
-from tablevault_pd.store.arango.versions import version_of
 from tablevault_pd.store.arango.windows import ANSWER_BYTES, Span, erased_in, spans_of, together, windows
 from tablevault_pd.store.engine.payloads import seed_of
 from tablevault_pd.store.engine.zones import may_match

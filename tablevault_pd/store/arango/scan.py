@@ -10,8 +10,8 @@ import numpy as np
 
 from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.store import Chunk, Spans
+from tablevault_pd.store.arango.batches import layout_of, schema_key
 from tablevault_pd.store.arango.reader import RowRun, removed
-from tablevault_pd.store.arango.versions import layout_of, schema_key
 from tablevault_pd.store.engine.kept_layouts import KeptLayouts
 
 if TYPE_CHECKING:

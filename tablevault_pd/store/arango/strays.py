@@ -7,9 +7,9 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tablevault_pd.store import Problem
+from tablevault_pd.store.arango.batches import WHOLE_BATCH
 from tablevault_pd.store.arango.layout import BLOBS, DESCRIPTIONS, DETAILS, EDGES, ITEMS
 from tablevault_pd.store.arango.stage import remove_items, staged_ms
-from tablevault_pd.store.arango.versions import WHOLE_BATCH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

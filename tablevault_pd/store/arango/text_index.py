@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tablevault_pd import frames
 from tablevault_pd.errors import VaultCorrupt
+from tablevault_pd.store.arango.batches import BATCHES_BY_KEY, WHOLE_BATCH
 from tablevault_pd.store.arango.text_hits import TextBatch
-from tablevault_pd.store.arango.versions import BATCHES_BY_KEY, WHOLE_BATCH
 from tablevault_pd.store.engine.fts_index import item_texts
 from tablevault_pd.store.engine.tokenizer import terms_of
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tablevault_pd.store import Freed
+from tablevault_pd.store.arango.batches import version_of
 from tablevault_pd.store.arango.client import all_of
 from tablevault_pd.store.arango.layout import BATCHES, BLOBS, ITEMS, LISTS, VERSION_NAMES
 from tablevault_pd.store.arango.names import LIST_NAMES, NAMED_OF
 from tablevault_pd.store.arango.stage import remove_items
 from tablevault_pd.store.arango.strays import NOW, REMOVE_UPLOADS, batch_pages, is_old, stray_items, sweep
-from tablevault_pd.store.arango.versions import version_of
 from tablevault_pd.store.engine.vacuuming import StoredParts, vacuum_plan
 
 if TYPE_CHECKING:

@@ -1,14 +1,12 @@
-"""Lists and versions on a server, and versions as batch documents and back."""
+"""Lists and versions on a server."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.store import ListState, ListSummary, Version, VersionLookup
-from tablevault_pd.store.arango.base64_text import to_bytes, to_text
+from tablevault_pd.store.arango.batches import Document, version_of
 from tablevault_pd.store.arango.sessions import digest_of
-from tablevault_pd.store.engine.int_codec import pack_pieces, unpack_pieces
 from tablevault_pd.store.times import from_time, to_time
 from tablevault_pd.store.types import version_columns
 
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
 
     from tablevault_pd.store.arango.client import Client
     from tablevault_pd.store.arango.reader import Reader
-    from tablevault_pd.store.pieces import Pieces
 
 # All statements: 3.12; nothing in them is newer than 3.10. Names are looked up by their hash, because the server compares
 # texts by the rules of a language. COLLECT makes the id of a list a plain variable: behind an attribute the server would read and
@@ -82,15 +79,8 @@ FOR l IN tv_lists
   FILTER LENGTH(FOR b IN tv_batches FILTER b.list == l.id LIMIT 1 RETURN 1) > 0
   RETURN l.name
 """
-# A batch document, with what of it may lie beside it.
-WHOLE_BATCH = """MERGE(UNSET(b, "pieces", "reads"),
-    b.parts == null OR b.holds_erased ? KEEP(DOCUMENT("tv_details", b._key), "parts", "erased_rows") : {})"""
-BATCHES_BY_KEY = f"FOR b IN tv_batches FILTER b._key IN @keys RETURN {WHOLE_BATCH}"
-
 NEWEST = 1 << 53  # later than any time of a version
 SCHEMAS_AT_ONCE = 64  # that come with the lists to a process that knows none
-
-Document = Mapping[str, Any]
 
 
 class Versions:
@@ -172,68 +162,3 @@ def _place(lookup: VersionLookup) -> tuple[str, int | None, int | None]:
     if lookup.version is not None:
         return digest_of(lookup.name), lookup.version, None
     return digest_of(lookup.name), None, NEWEST if lookup.time is None else from_time(lookup.time)
-
-
-def version_of(document: Document) -> Version:
-    """The version that a batch document stands for."""
-    return Version(
-        document["list"], document["name"], document["version"], document["operation"], document["generation"],
-        document["start"], document["rows"], document["total"], int(document["schema"], 16), document["session"],
-        document["cell"], to_time(document["time"]), tuple(document["tags"]), document.get("message"),
-        document["gone"], document.get("step"), document.get("line"), document["layout"], document["first"],
-        document["changed"], document["removed"], document.get("erased", 0),
-    )  # fmt: skip
-
-
-def document_of(version: Version, token: str, layout: Pieces | None) -> dict[str, Any]:
-    """What a batch document says of its version; `layout` are the pieces that it, and those that lengthen it, begin with."""
-    time = from_time(version.time)
-    return {
-        "list": version.list_id,
-        "name": version.list,
-        "version": version.version,
-        "operation": version.operation,
-        "generation": version.generation,
-        "layout": version.layout,
-        "pieces": None if layout is None else to_text(pack_pieces(layout)),
-        "first": version.first,
-        "start": version.start,
-        "rows": version.rows,
-        "end": version.start + version.rows,
-        "total": version.total,
-        "changed": version.changed,
-        "removed": version.removed,
-        "schema": schema_key(version.schema_id),
-        "session": version.session_id,
-        "cell": version.cell,
-        "step": version.step,
-        "line": version.line,
-        "time": time,
-        "committed": to_time(time).isoformat(),
-        "tags": list(version.tags),
-        "message": version.message,
-        "token": token,
-        "gone": version.gone,
-        "emptied": False,
-    }
-
-
-def so_far(document: Document, head: Document | None) -> list[int]:
-    """What a list has with this batch, after `head`: bytes, batches with texts, texts, words, and edges.
-
-    What a vacuum or an erase removes is counted by the document of the list, as `lost`; so nobody need add up all batches.
-    """
-    texts = document.get("text_items", 0)
-    own = [document["bytes"], int(texts > 0), texts, document.get("text_words", 0), document["edges"]]
-    before = head["so_far"] if head is not None else [0] * len(own)
-    return [one + more for one, more in zip(before, own, strict=True)]
-
-
-def schema_key(schema_id: int) -> str:
-    """The key of a schema's document."""
-    return f"{schema_id:015x}"
-
-
-def layout_of(pieces: str | None, where: str) -> Pieces:
-    """The layout that a batch document holds. Raises VaultCorrupt: `where` is what is damaged."""
-    return unpack_pieces(to_bytes(pieces, where), where)

@@ -51,8 +51,8 @@ def vacuum_plan(
     name, whole = versions[-1].list, deleted and versions[-1].deleted
     newest = [] if whole else [version for version in versions if not version.deleted][-keep:]
     by_name = kept_by_name(name, named, [version.version for version in newest])
-    kept = newest + [version for version in versions if version.version in named]
-    shown = parts.shown(contents([version for version in kept if not version.gone]))
+    remaining = newest + [version for version in versions if version.version in named]
+    shown = parts.shown(contents([version for version in remaining if not version.gone]))
     everything = np.arange(len(parts.rows))
     doomed = np.setdiff1d(everything, np.concatenate([everything[:0], *shown]))
     if not len(doomed):
