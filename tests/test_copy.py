@@ -234,6 +234,7 @@ def test_a_mapped_list_takes_along_what_map_notes_on_it(here):
         (tv.VaultNotFound, lambda target: tv.copy("none.vault", target)),
         (tv.InvalidInput, lambda target: tv.merge(["a/own.vault", "b/own.vault"], target)),
         (tv.InvalidInput, lambda target: tv.import_trackio("none", target)),
+        (tv.InvalidInput, lambda target: tv.import_trackio("c", target)),  # its first project is none
     ],
 )  # fmt: skip
 def test_a_wrong_source_leaves_no_empty_vault_behind(here, monkeypatch, wrong, move):
@@ -241,6 +242,8 @@ def test_a_wrong_source_leaves_no_empty_vault_behind(here, monkeypatch, wrong, m
     for folder in ("a", "b"):
         with tv.connect(f"{folder}/own.vault", session=False) as vault:
             vault.save("y", {"n": 1})
+    (here / "c").mkdir()
+    (here / "c" / "project.db").write_text("this is no database")
     with pytest.raises(wrong):
         move("target.vault")
     assert not (here / "target.vault").exists()

@@ -29,6 +29,9 @@ def texts(vault):
 
 
 def test_each_list_is_asked_in_its_own_language(texts):
+    assert texts["german"].language == "german"
+    assert f": {len(GERMAN)} rows in german>" in repr(texts["german"])
+    assert (texts["english"].language, "english>" in repr(texts["english"])) == ("english", False)
     assert found(texts, "Haus") == [("english", 1), ("german", 0), ("german", 1)]
     assert found(texts, "Häusern") == [("german", 0), ("german", 1)]  # English has no such rule
     assert found(texts, "houses") == [("english", 0), ("german", 3)]

@@ -164,9 +164,39 @@ def test_no_file_is_written_outside_of_the_folder(folder_vault, tmp_path, path):
     with pytest.raises(tv.InvalidInput, match="leads out"):
         folder_vault.download("model", tmp_path / "a" / "b")
     assert not (tmp_path / "a" / "b").exists()
-    with pytest.raises(tv.InvalidInput, match="no files of log_model"):
-        folder_vault.save("plain", {"path": "x"})
-        folder_vault.download("plain", tmp_path / "c")
+
+
+def test_files_that_a_list_keeps_are_written_into_a_folder(vault, tmp_path, monkeypatch):
+    names = ["one.txt", "sub/one.txt", "sub/two.txt"]
+    for name in names:
+        path = tmp_path / "here" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"content of {name}")
+    whole = [str(tmp_path / "here" / name) for name in names]
+    vault.save(
+        "absolute",
+        pd.DataFrame({"path": whole, "mask": [whole[2], None, whole[2]]}),
+        files=["path", "mask"],
+        copy=True,
+    )
+    monkeypatch.chdir(tmp_path / "here")
+    vault.save("relative", pd.DataFrame({"image": names[1:]}), files="image", copy=True)
+    for name, expected in [("absolute", names), ("relative", names[1:])]:
+        folder = vault.download(name, tmp_path / name)
+        written = {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*.txt")}
+        assert written == {path: f"content of {path}" for path in expected}
+    vault.append("relative", pd.DataFrame({"image": [names[0]]}), files="image")
+    with pytest.raises(
+        tv.InvalidInput, match=r"relative@2 has 1 of 3 files without their content. .*copy=True"
+    ):
+        vault.download("relative", tmp_path / "c")
+    vault.save("up", pd.DataFrame({"image": ["../here/one.txt"]}), files="image", copy=True)
+    with pytest.raises(tv.InvalidInput, match="leads out"):
+        vault.download("up", tmp_path / "c")
+    vault.save("plain", {"path": "x"})
+    with pytest.raises(tv.InvalidInput, match="plain@1 has no files"):
+        vault.download("plain", tmp_path / "c")
+    assert not (tmp_path / "c").exists()
 
 
 def test_figures_of_matplotlib_are_kept_as_pictures(folder_vault, tmp_path):

@@ -270,14 +270,31 @@ def test_threads_and_tasks_do_each_row_once_and_many_at_a_time(folder_vault):
     assert sorted(vault.map("tasks", sleep, "numbers", version="1").read()["line"]) == list(range(12))
     assert 1 < most <= 16
 
+    async def fail(row: Any) -> dict[str, int]:
+        if row.n:
+            raise ValueError(row.n)
+        return {"line": 0}
+
+    failed = vault.map("failed", fail, "numbers", version="1", on_error="keep")
+    assert {text.count("  File ") for text in failed.errors()["traceback"]} == {1}
+
 
 def test_processes_run_functions_that_they_import(five):
-    made = five.map("lines", in_process, "numbers", version="1", processes=1, kwargs={"plus": 3})
-    assert sorted(made.read()["line"]) == [3, 4, 5, 5, 8]
+    options: Any = {"version": "1", "processes": 1, "kwargs": {"plus": 3}, "on_error": "keep"}
+    made = five.map("lines", in_process, "numbers", **options)
+    assert sorted(made.read()["line"]) == [4, 5, 5, 8]
     assert set(made.read()["pid"]).isdisjoint({os.getpid()})
+    [text] = made.errors()["traceback"]
+    headers = [at for at, line in enumerate(text.splitlines()) if line.startswith("Traceback")]
+    first = text.splitlines()[headers[0] + 1]
+    assert first.startswith(f'  File "{__file__}", line ')
+    assert first.endswith("in in_process")
+    assert text.count("  File ") == 1
 
 
 def in_process(row: Any, plus: int) -> dict[str, int]:
+    if row.n == 0:
+        raise ValueError(row.n)
     return {"line": row.n + plus, "pid": os.getpid()}
 
 
@@ -325,6 +342,11 @@ def test_errors_are_kept_and_not_retried_without_being_asked(vault):
         ["numbers", 2, "ValueError: nine", 1],
     ]
     assert errors["traceback"].str.contains("in lines").all()
+    for text in errors["traceback"]:
+        first = text.splitlines()[1]
+        assert first.startswith(f'  File "{__file__}", line '), (
+            text
+        )  # where the function is, not what called it
     assert vault.read("lines").columns.tolist() == ["line"]
     assert counting.taken() == [1, 3, 9]
     vault.map("lines", counting.lines, "numbers", **keep)

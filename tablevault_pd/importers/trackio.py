@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import InvalidInput, short_repr
@@ -36,12 +37,15 @@ NOT_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float(
 def import_folder(folder: Path, place: AbstractContextManager[Vault]) -> list[tuple[Any, ...]]:
     """Import the runs of all projects in a folder. Return a row of :data:`~tablevault_pd.importers.runs.COLUMNS` for each."""
     files = _projects(folder)
+    projects = map(_runs, files)
+    first = next(projects)  # read before the target is made
     with place as target:
-        return [answer for file in files for answer in _import_project(file, target)]
+        read = zip(files, chain([first], projects), strict=True)
+        return [answer for file, runs in read for answer in _import_project(file, runs, target)]
 
 
-def _import_project(file: Path, target: Vault) -> list[tuple[Any, ...]]:
-    runs = sorted(_runs(file).items(), key=lambda item: item[1].run.started)
+def _import_project(file: Path, by_id: dict[str, _Run], target: Vault) -> list[tuple[Any, ...]]:
+    runs = sorted(by_id.items(), key=lambda item: item[1].run.started)
     answers = []
     logged: dict[str, list[LoggedValue]] = {}
     left_out: dict[str, Counter[str]] = {}

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import os
+import re
 import threading
+import traceback
 from collections import namedtuple
 from collections.abc import Mapping
+from concurrent import futures
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +26,15 @@ from tablevault_pd.errors import short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+#: Where the files are of what calls a function.
+_OURS = tuple(
+    os.path.dirname(file) + os.sep for file in (os.path.dirname(__file__), asyncio.__file__, futures.__file__)
+)
+_CALLERS = re.compile(
+    r"(Traceback \(most recent call last\):\n)"
+    rf'(?:  File "(?:{"|".join(map(re.escape, _OURS))})[^"\n]*", line .*\n(?:    .*\n)*)+'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,3 +224,8 @@ def payloads(frame: pd.DataFrame, *, as_dict: bool) -> Sequence[Any]:
     if as_dict:
         return frame.to_dict("records")
     return list(frame.itertuples(index=False, name="Row"))
+
+
+def traceback_of(error: BaseException) -> str:
+    """The traceback of a call from the function on, also of one in another process."""
+    return _CALLERS.sub(r"\1", "".join(traceback.format_exception(error)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections import deque
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ import pandas as pd
 
 from tablevault_pd.errors import ClaimLost, SessionStopped, VaultClosed
 from tablevault_pd.lineage.digests import mixed
-from tablevault_pd.mapping.calls import payloads
+from tablevault_pd.mapping.calls import payloads, traceback_of
 from tablevault_pd.mapping.kept import CONTENT, ERROR, FUNCTION, INPUT, NOTHING, PART, Settled, result_rows
 from tablevault_pd.progress import Bar
 from tablevault_pd.store.work import Addresses, ClaimRequest, Finish
@@ -339,7 +338,8 @@ class Job:
                 ],
                 "error": [None if outcome.error is None else _told(outcome.error) for outcome in outcomes],
                 "traceback": [
-                    None if outcome.error is None else _traceback(outcome.error) for outcome in outcomes
+                    None if outcome.error is None else _storable(traceback_of(outcome.error))
+                    for outcome in outcomes
                 ],
                 "attempts": [attempts.get(outcome.content, 0) + 1 for outcome in outcomes],
             }
@@ -401,10 +401,6 @@ def _told(error: BaseException) -> str:
     except Exception:  # noqa: BLE001  # an error that cannot say what it is
         text = type(error).__name__
     return _storable(text)
-
-
-def _traceback(error: BaseException) -> str:
-    return _storable("".join(traceback.format_exception(error)))
 
 
 def _storable(text: str) -> str:

@@ -247,9 +247,11 @@ class Catalog(VaultPart):
         return kept_files.open_file(self.store, _sha256(sha256))
 
     def download(self, name: str, folder: str | PathLike[str]) -> Path:
-        """Write the files that :meth:`Run.log_model` or :meth:`Run.log_figure` kept in a list into a new folder.
+        """Write the files whose contents a list keeps into a new folder.
 
-        Each content is verified first. The folder is there as a whole at the end, or not at all.
+        Those are files that were saved with ``copy=True``, and what :meth:`Run.log_model` and :meth:`Run.log_figure` wrote. Relative
+        paths stay as they are below the folder; of absolute ones what all share is left out, and so of addresses. Each content is
+        verified first. The folder is there as a whole at the end, or not at all.
 
         Parameters
         ----------
@@ -270,7 +272,8 @@ class Catalog(VaultPart):
         InvalidName, InvalidType
             If no list can have that name, or it is no text.
         InvalidInput
-            If the list has no such files, a path of them leads out of the folder, or `folder` is not empty.
+            If the list has no files, or some without their content, two rows have one path and other contents, a path leads out
+            of the folder, or `folder` is not empty.
         VaultCorrupt
             If rows or contents are damaged.
         StorageError

@@ -14,6 +14,7 @@ from tablevault_pd.reading import documents
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.chunks import aligned, living
 from tablevault_pd.reading.reference import ListReference
+from tablevault_pd.store.engine.languages import ENGLISH
 from tablevault_pd.vault.options import DEFAULTS, ReadOptions, SaveOptions, SearchOptions, UpsertOptions
 
 if TYPE_CHECKING:
@@ -105,6 +106,11 @@ class List(ListReference):
     def dtypes(self) -> dict[Hashable, str]:
         """The dtype of each column, as pandas shows it."""
         return {column.label: column.dtype for column in self._columns()}
+
+    @property
+    def language(self) -> str:
+        """The language by whose rules a search stems the words of its texts: ``"english"`` if no other was said."""
+        return frames.language_of(self._vault.store.schema(self._version().schema_id)) or ENGLISH
 
     def _columns(self) -> list[frames.Column]:
         return frames.columns(self._vault.store.schema(self._version().schema_id))
@@ -416,8 +422,11 @@ class List(ListReference):
 
     def __repr__(self) -> str:
         version = self.committed or self._version()
-        lines = [f"<List {version.list!r}, version {version.version}: {counted(version.shown, 'row')}>"]
-        columns = frames.columns(self._vault.store.schema(version.schema_id))
+        schema = self._vault.store.schema(version.schema_id)
+        language = frames.language_of(schema)
+        said = f"{counted(version.shown, 'row')}{'' if language is None else f' in {language}'}"
+        lines = [f"<List {version.list!r}, version {version.version}: {said}>"]
+        columns = frames.columns(schema)
         width = max((len(str(column.label)) for column in columns), default=0)
         lines += [f"  {column.label!s:<{width}}  {column.dtype}{_kind(column)}" for column in columns]
         return printable_lines("\n".join(lines))

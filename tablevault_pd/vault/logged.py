@@ -97,18 +97,21 @@ class LoggedLists:
 
 
 def download(store: Store, version: Version, folder: Path) -> None:
-    """Write the files of a version that has the columns ``path`` and ``file`` into an empty folder."""
+    """Write the files whose contents a version keeps into an empty folder."""
     files = reports.files(store, [version])
-    files = files[files["column"] == "file"]
-    labels = {column.label for column in frames.columns(store.schema(version.schema_id))}
-    if "path" not in labels or files.empty or not files["stored"].all():
-        raise InvalidInput(
-            f"The list {version.list!r} has no files of log_model() or log_figure(): a column path, and a column file of kept "
-            "contents. vault.files() shows what is kept, vault.open_file(sha256) reads it."
+    kept = files["stored"].to_numpy(bool)
+    if files.empty or not kept.all():
+        whose = (
+            "no files"
+            if files.empty
+            else f"{len(files) - kept.sum():,} of {len(files):,} files without their content"
         )
-    paths = reading.read(store, version, columns=["path"])["path"]
+        raise InvalidInput(
+            f"{version.list}@{version.version} has {whose}. Contents are kept by save(…, files=…, copy=True), log_model() and "
+            "log_figure(). vault.files() shows what is kept, vault.open_file(sha256) reads it."
+        )
     digests: dict[str, str] = {}
-    for path, sha256 in zip(paths.loc[files["position"]], files["sha256"], strict=True):
+    for path, sha256 in zip(_paths(store, version, files), files["sha256"], strict=True):
         if digests.setdefault(_below(path), sha256) != sha256:
             raise InvalidInput(
                 f"Two rows of {version.list!r} have the path {short_repr(path)}, with other contents."
@@ -118,6 +121,28 @@ def download(store: Store, version: Version, folder: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         with kept_files.open_file(store, sha256) as content, target.open("wb") as copy:
             shutil.copyfileobj(content, copy)
+
+
+def _paths(store: Store, version: Version, files: pd.DataFrame) -> list[Any]:
+    """Where each file goes: by the column ``path`` of what log_model() and log_figure() wrote, else by the path that it was saved from."""
+    kinds = {column.label: column.kind for column in frames.columns(store.schema(version.schema_id))}
+    if kinds.get("path") == "record" and set(files["column"]) == {"file"}:
+        return reading.read(store, version, columns=["path"])["path"].loc[files["position"]].tolist()
+    absolute = [_absolute(path) for path in files["path"]]
+    folders = [os.path.dirname(path) for path in absolute if path is not None]
+    shared = os.path.commonpath(folders) if folders else ""
+    return [
+        path if whole is None else os.path.relpath(whole, shared)
+        for path, whole in zip(files["path"], absolute, strict=True)
+    ]
+
+
+def _absolute(path: str) -> str | None:
+    """An absolute path, or an address as one; None for a path that starts from a folder."""
+    scheme, separator, rest = path.partition("://")
+    if separator:
+        return os.path.normpath(f"/{scheme}/{rest}")
+    return os.path.normpath(path) if os.path.isabs(path) else None
 
 
 def _address(recorder: Recorder, name: str) -> str:
