@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 
 from tablevault_pd.errors import SessionNotFound
-from tablevault_pd.frames.buffers import repeated
 from tablevault_pd.store import (
     NO_STEP,
     Beat,
@@ -37,6 +36,7 @@ from tablevault_pd.store.arango.sessions import (
     to_session,
 )
 from tablevault_pd.store.arango.terms import code_words
+from tablevault_pd.store.engine.measures import MEASURES_SCHEMA, measures_table
 from tablevault_pd.store.times import to_time
 
 if TYPE_CHECKING:
@@ -183,16 +183,6 @@ FOR i IN tv_session_sources
     FILTER s._key == i.sha256
     RETURN {session: i.session, path: i.path, sha256: i.sha256, text: s.text, module: i.module, cell: i.cell}
 """
-MEASURES_SCHEMA = pa.schema(
-    [
-        ("session", pa.int64()),
-        ("metric", pa.dictionary(pa.int32(), pa.string())),
-        ("step", pa.int64()),
-        ("time", pa.timestamp("us", "UTC")),
-        ("value", pa.float64()),
-        ("attempt", pa.int64()),
-    ]
-)
 Document = dict[str, Any]
 
 
@@ -406,20 +396,12 @@ def _floats(values: Sequence[float | str]) -> np.ndarray:
 def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     if not rows:
         return MEASURES_SCHEMA.empty_table()
-    sizes = [len(row["values"]) for row in rows]
-    words = {name: code for code, name in enumerate(dict.fromkeys(row["metric"] for row in rows))}
-    codes = repeated([words[row["metric"]] for row in rows], sizes, pa.int32())
-    times = np.concatenate([np.array(row["times"], dtype=np.int64) for row in rows])
-    return pa.table(
-        [
-            repeated([row["session"] for row in rows], sizes, pa.int64()),
-            pa.DictionaryArray.from_arrays(codes, pa.array(list(words), pa.string())),
-            pa.array([step for row in rows for step in row["steps"]], pa.int64()),
-            pa.array(times, pa.timestamp("us", "UTC")),
-            pa.array(_floats([value for row in rows for value in row["values"]])),
-            repeated([row["attempt"] for row in rows], sizes, pa.int64()),
-        ],
-        schema=MEASURES_SCHEMA,
+    sessions, metrics, attempts = ([row[name] for row in rows] for name in ("session", "metric", "attempt"))
+    return measures_table(
+        (sessions, metrics, attempts, [len(row["values"]) for row in rows]),
+        pa.array([step for row in rows for step in row["steps"]], pa.int64()),
+        np.concatenate([np.array(row["times"], dtype=np.int64) for row in rows]),
+        _floats([value for row in rows for value in row["values"]]),
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from tablevault_pd.errors import SessionNotFound
-from tablevault_pd.frames.buffers import empty, repeated
+from tablevault_pd.frames.buffers import empty
 from tablevault_pd.store import (
     NO_STEP,
     Beat,
@@ -26,6 +26,7 @@ from tablevault_pd.store import (
 from tablevault_pd.store.embedded.code import insert_code
 from tablevault_pd.store.embedded.sessions import change_session, insert_cell, session_rows, to_sessions
 from tablevault_pd.store.engine.fts_index import add_source
+from tablevault_pd.store.engine.measures import MEASURES_SCHEMA, measures_table
 from tablevault_pd.store.times import from_time, to_time
 
 if TYPE_CHECKING:
@@ -101,16 +102,6 @@ SOURCES = """
 SELECT m.session, m.path, m.sha256, s.text, m.module, m.cell FROM session_sources m JOIN sources s ON s.sha256 = m.sha256
 WHERE m.session IN (SELECT value FROM json_each(?)) ORDER BY m.session, m.path, m.cell
 """
-MEASURES_SCHEMA = pa.schema(
-    [
-        ("session", pa.int64()),
-        ("metric", pa.dictionary(pa.int32(), pa.string())),
-        ("step", pa.int64()),
-        ("time", pa.timestamp("us", "UTC")),
-        ("value", pa.float64()),
-        ("attempt", pa.int64()),
-    ]
-)
 ROWS_AT_A_TIME = 500
 POINTS_AT_A_TIME = 1 << 16  #: to be unpacked
 POINT = np.dtype([("step", "<i8"), ("time", "<i8"), ("value", "<f8")])
@@ -301,20 +292,9 @@ def _table(blocks: Sequence[tuple[int, str, int, int, bytes]]) -> pa.Table:
     sessions, metrics, attempts, _, packed = zip(*blocks, strict=True)
     sizes = [len(points) // POINT.itemsize for points in packed]
     step, time, value = _unpacked(packed, sizes)  # first: it refuses blocks that are damaged
-    names = {name: code for code, name in enumerate(dict.fromkeys(metrics))}
-    codes = repeated([names[name] for name in metrics], sizes, pa.int32())
     missing = step == NO_STEP
-    return pa.table(
-        [
-            repeated(sessions, sizes, pa.int64()),
-            pa.DictionaryArray.from_arrays(codes, pa.array(list(names), pa.string())),
-            pa.array(step, mask=missing if missing.any() else None),
-            pa.array(time, pa.timestamp("us", "UTC")),
-            pa.array(value),
-            repeated(attempts, sizes, pa.int64()),
-        ],
-        schema=MEASURES_SCHEMA,
-    )
+    steps = pa.array(step, mask=missing if missing.any() else None)
+    return measures_table((sessions, metrics, attempts, sizes), steps, time, value)
 
 
 def _unpacked(packed: Sequence[bytes], sizes: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
