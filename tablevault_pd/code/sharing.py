@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tablevault_pd.code.calls import dotted, root
+from tablevault_pd.code.calls import root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +60,8 @@ class Change(NamedTuple):
 def _is_container(value: Any) -> bool:
     """Whether an expression makes a list, dict, set or tuple."""
     if value.__class__ is ast.Call:
-        return (dotted(value.func) or "").rpartition(".")[2] in _MAKING
+        function = value.func
+        return getattr(function, "attr", None) in _MAKING or getattr(function, "id", None) in _MAKING
     return value.__class__ in _CONTAINERS
 
 

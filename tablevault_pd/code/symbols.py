@@ -78,7 +78,7 @@ class Finder:
             value = getattr(node, name, None)
             if value.__class__ is list:
                 self._each(value, scope)
-            elif value is not None:
+            elif value is not None and value.__class__ is not ast.Constant:
                 _HANDLERS[value.__class__](self, value, scope)
 
     def _each(self, nodes: Any, scope: NameScope) -> None:
@@ -118,27 +118,29 @@ class Finder:
         scope.shares.extend(shares_of_targets(targets, node.value))
         for target in targets:
             self._note_result(target, node.value)
-            if scope is self.module and isinstance(target, ast.Name):
+            if scope is self.module and target.__class__ is ast.Name:
                 self._note_alias(target.id, node.value)
         self._children(node, scope)
 
     def _note_alias(self, name: str, value: Any) -> None:
         """Note a second name of the same object, and one of a module: ``m = importlib.import_module("m")``."""
-        if isinstance(value, ast.Name):
+        kind = value.__class__
+        if kind is ast.Name:
             self.aliases.append((name, value.id))
-        elif isinstance(value, ast.Attribute):
+        elif kind is ast.Attribute:
             if (chain := dotted(value)) is not None:
                 self.attributes.append((name, chain))
-        elif isinstance(value, ast.Call) and dotted(value.func) in IMPORTING and value.args:
+        elif kind is ast.Call and value.args and dotted(value.func) in IMPORTING:
             module = getattr(value.args[0], "value", None)
             if isinstance(module, str):
                 self.imports.append((name, module, None))
 
     def _note_result(self, target: Any, value: Any) -> None:
         """Note the name that stands for what a call returned, or for an item of something."""
-        source = dotted(value.func if isinstance(value, ast.Call) else getattr(value, "value", None))
-        if isinstance(target, ast.Name) and isinstance(value, (ast.Call, ast.Subscript)) and source:
-            self.results.append((target.id, source))
+        if target.__class__ is ast.Name and value.__class__ in (ast.Call, ast.Subscript):
+            source = dotted(getattr(value, "func" if value.__class__ is ast.Call else "value"))
+            if source is not None:
+                self.results.append((target.id, source))
 
     def _with(self, node: Any, scope: NameScope) -> None:
         for item in node.items:
@@ -160,7 +162,9 @@ class Finder:
 
     def _be_certain(self, targets: Any, scope: NameScope) -> None:
         for target in targets:
-            if target is not None:
+            if target.__class__ is ast.Name:
+                scope.certain.add(target.id)
+            elif target is not None:
                 scope.certain.update(
                     name_node.id for name_node in ast.walk(target) if isinstance(name_node, ast.Name)
                 )
@@ -199,7 +203,7 @@ class Finder:
 
     def _call(self, node: ast.Call, scope: NameScope, *, is_kept: bool = True) -> None:
         chain = dotted(node.func)
-        method = node.func.attr if isinstance(node.func, ast.Attribute) else chain
+        method = node.func.attr if node.func.__class__ is ast.Attribute else chain
         options = {keyword.arg: keyword.value for keyword in node.keywords} if node.keywords else _NO_OPTIONS
         if not is_of_accessor(node.func):  # df.vault.append("runs") leaves df as it is
             self._note_receiver(node, options, scope, is_kept=is_kept)
@@ -221,7 +225,9 @@ class Finder:
         function = node.func
         if not isinstance(function, ast.Attribute):
             return
-        changing = function.attr in CHANGING or getattr(options.get("inplace"), "value", None) is True
+        changing = function.attr in CHANGING or (
+            "inplace" in options and getattr(options["inplace"], "value", None) is True
+        )
         if not changing and (is_kept or scope is not self.module or function.attr in SHOWING):
             return
         base, grows = root(function.value), function.attr in GROWING
@@ -257,7 +263,9 @@ class Finder:
         if chain in RUNNING_TEXT and node.args:
             self._run_text(chain, node.args[0], scope)
         if chain is not None and (arguments := named_arguments(node)):
-            given = tuple([(place, scope.current(name)) for place, name in arguments])
+            given = arguments
+            if scope.rebound:
+                given = tuple([(place, scope.current(name)) for place, name in arguments])
             (self.passes if scope.in_function else self.calls)[chain, given] = None
 
     def _run_text(self, function: str, text: ast.expr, scope: NameScope) -> None:
