@@ -422,7 +422,7 @@ def test_commands_that_make_versions_open_one_and_those_that_look_after_a_vault_
         (("search", "a", "--session", "trian"), "Did you mean 'train'", 1),
         (("search", "a", "--since", "soon"), "since=", 2),
         (("search", "a", "-k", "-1"), "k=", 2),
-        (("search", "a", "-k", str(10**30)), "too large", 2),
+        (("search", "a", "-k", str(10**30)), "k= is a whole number", 2),
         (("search", "--near", "[1, "), "JSON", 2),
         (("search",), "what to search for", 2),
         (("lineage", "losses", "99"), "99", 2),

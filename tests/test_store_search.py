@@ -243,6 +243,14 @@ def test_who_wrote_which_rows(store: Store) -> None:
     assert spans.time.tolist() == [each.astype(object) for each in times]
     assert restored.total == 2
     assert len(store.spans_written([]).scope) == 0
+    later = put(
+        store, "a", texts("5", "6"), operation="append", cell=4
+    )  # who comes after a look at the list is seen, too
+    spans = store.spans_written([later])
+    written = zip(
+        *(getattr(spans, name).tolist() for name in ("start", "stop", "session_id", "cell")), strict=True
+    )
+    assert list(written) == [(0, 2, session, 3), (2, 3, session, -1), (3, 5, -1, 4)]
 
 
 # -- the same in both

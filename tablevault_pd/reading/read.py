@@ -265,7 +265,7 @@ def take_tables(
     schemas = [frames.as_stored(wanted_schema(store, version, columns)) for version, _, columns in selections]
     erased = store.erased([version for version, _, _ in selections])
     schemas = [
-        frames.loosened(schema) if np.isin(positions, gone).any() else schema
+        frames.loosened(schema) if len(gone) and np.isin(positions, gone).any() else schema
         for schema, gone, (_, positions, _) in zip(schemas, erased, selections, strict=True)
     ]
     unique = [np.unique(positions, return_inverse=True) for _, positions, _ in selections]

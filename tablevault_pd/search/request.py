@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tablevault_pd.store.text_query import Node
 
 KINDS = ("record", "document", "embedding", "file")
+MOST_ROWS = 1 << 60  #: more than any list has
 DESCRIPTION = "description"  #: in near=: the vectors of descriptions
 
 
@@ -133,8 +134,8 @@ def request(
         as_of=as_of,
         rows=rows,
         columns=tuple(dict.fromkeys(validate.labels(columns) or ())),
-        k=None if k is None else validate.whole(k, "k", least=1),
-        offset=validate.whole(offset, "offset", least=0),
+        k=None if k is None else validate.whole(k, "k", least=1, most=MOST_ROWS),
+        offset=validate.whole(offset, "offset", least=0, most=MOST_ROWS),
         min_score=None if min_score is None else validate.number(min_score, "min_score"),
         weights=Weights() if weights is None else _weights(weights),
         approx=validate.flag(approx, "approx"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -162,6 +162,7 @@ class _VersionLines:
     is_record: np.ndarray
     record: list[Hashable]  #: the columns whose texts together are the record
     columns: list[Hashable]  #: the columns to read
+    cells: dict[Hashable, np.ndarray] = field(default_factory=dict)  #: of those that were looked at
 
 
 def _items(store: Store, request: Request, ranked: RankedRows, lines: _AnswerLines) -> _Items:
@@ -212,14 +213,18 @@ def _choose_record_fields(request: Request, part: _VersionLines, table: pa.Table
         return
     assert request.text is not None
     numbers = np.flatnonzero(part.is_record)
+    if len(part.record) == 1:
+        for number in numbers.tolist():
+            part.labels[number] = part.record[0]
+        return
     texts = [
         [cell if isinstance(cell, str) else None for cell in _cells(part, table, label)[numbers]]
         for label in part.record
     ]
-    for number, field in zip(
+    for number, best in zip(
         numbers.tolist(), best_fields(request.text, texts, part.candidate.language), strict=True
     ):
-        part.labels[number] = part.record[field]
+        part.labels[number] = part.record[best]
 
 
 def _kinds(request: Request, part: _VersionLines, ranking: Ranking) -> np.ndarray:
@@ -294,11 +299,16 @@ def _tables(store: Store, ranking: Ranking, parts: Sequence[_VersionLines]) -> l
 
 def _cells(part: _VersionLines, table: pa.Table | None, label: Hashable) -> np.ndarray:
     """The cells of one column that was read, as objects."""
-    assert table is not None
-    field = next(column.field for column in part.candidate.columns if column.label == label)
-    cells = frames.cells_of(table, field)
-    # Of an object array, pandas would make strings.
-    return np.asarray(cells if cells.dtype == object else pd.Series(cells, copy=False).to_numpy(dtype=object))
+    if label not in part.cells:
+        assert table is not None
+        name = next(column.field for column in part.candidate.columns if column.label == label)
+        cells = frames.cells_of(table, name)
+        # Of an object array, pandas would make strings.
+        is_object = cells.dtype == object
+        part.cells[label] = np.asarray(
+            cells if is_object else pd.Series(cells, copy=False).to_numpy(dtype=object)
+        )
+    return part.cells[label]
 
 
 def _snippets(request: Request, ranked: RankedRows, ranking: Ranking, values: np.ndarray) -> list[str | None]:

@@ -48,9 +48,9 @@ NEWEST_OF_GENERATION = (
 )
 TOKEN = _VERSION + "WHERE b.list = ? AND b.token = ?"
 LAYOUT = "SELECT pieces FROM layouts WHERE list = ? AND version = ?"
-WRITTEN = """
-SELECT generation, start, rows, coalesce(session, -1), coalesce(cell, -1), time, coalesce(line, 0) FROM batches
-WHERE list = ? AND rows > 0 ORDER BY generation, start
+WRITTEN_SINCE = """
+SELECT version, generation, start, rows, coalesce(session, -1), coalesce(cell, -1), time, coalesce(line, 0) FROM batches
+WHERE list = ? AND version > ? AND rows > 0 ORDER BY version
 """
 ERASED = "SELECT pieces FROM erased WHERE list = ?"
 # Times grow with the versions of a list. CROSS: the planner would go through all batches, and look their lists up.
@@ -64,6 +64,8 @@ FIRST_HEADS = f"{_VERSION} {_SHOWN} ORDER BY l.name LIMIT ?"
 NAMES = "SELECT name FROM lists ORDER BY name"
 # The byte FF comes after every character of UTF-8.
 NAMES_FROM = "SELECT name FROM lists WHERE name BETWEEN ?1 AND ?1 || CAST(x'FF' AS TEXT) ORDER BY name"
+KEPT_LISTS = 64  # whose commits are kept in memory …
+KEPT_COMMITS = 500_000  # … but for lists with more of them
 ROWS_AT_ONCE = 1000
 
 
@@ -99,11 +101,33 @@ def content_of(db: Connection, version: Version) -> Pieces:
     return read_layout(db, version.list_id, version.layout) + version.tail
 
 
+class _Written:
+    """What each commit of a list has written, for the lists that were last asked for: commits only ever come to them."""
+
+    def __init__(self) -> None:
+        self._of_lists: dict[int, tuple[int, np.ndarray]] = {}  # with the newest version that is in it
+
+    def of(self, db: Connection, list_id: int) -> np.ndarray:
+        """Generation, start, rows, session, cell, time and line of each commit with rows, in order of address."""
+        last, written = self._of_lists.pop(list_id, (0, np.empty((7, 0), np.int64)))
+        rows = db.execute(WRITTEN_SINCE, (list_id, last)).fetchall()
+        if rows:
+            last, new = rows[-1][0], np.array(rows, np.int64).T[1:]
+            written = np.concatenate([written, new], axis=1)
+            written = written[:, np.lexsort((written[1], written[0]))]
+        if len(written.T) <= KEPT_COMMITS:
+            self._of_lists[list_id] = last, written
+        if len(self._of_lists) > KEPT_LISTS:
+            self._of_lists.pop(next(iter(self._of_lists)), None)
+        return written
+
+
 class Versions:
     """What lists there are, and which versions of them."""
 
     def __init__(self, catalog: SqliteCatalog) -> None:
         self._catalog, self._sizes, self._layouts = catalog, ListSizes(), KeptLayouts()
+        self._written = _Written()
 
     def one(self, statement: str, *values: Any) -> Version | None:
         """Return the version that a statement selects, or None."""
@@ -162,14 +186,10 @@ class Versions:
 
     def spans_written(self, versions: Sequence[Version]) -> Spans:
         """Who wrote which rows."""
-        written: dict[int, np.ndarray] = {}
         parts = [np.empty((7, 0), np.int64)]
         with self._catalog.reading() as db:
             for number, (version, pieces) in enumerate(zip(versions, self.pieces(versions), strict=True)):
-                if version.list_id not in written:
-                    rows = db.execute(WRITTEN, (version.list_id,)).fetchall()
-                    written[version.list_id] = np.array(rows, np.int64).reshape(-1, 7).T
-                generation, start, rows_of, *writer = written[version.list_id]
+                generation, start, rows_of, *writer = self._written.of(db, version.list_id)
                 batch, position, stop = pieces.runs(generation, start, start + rows_of)
                 parts.append(
                     np.stack(
