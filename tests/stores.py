@@ -140,7 +140,7 @@ def put(store: Store, name: str, *tables: pa.Table, operation: str = "save", **o
 
 def index_texts(store: Any) -> None:
     """Index the texts of all lists of a folder now, as its thread does a moment after the commits."""
-    store.text._complete([state.head for state in store.lists()])
+    store.text._complete()
 
 
 def keep(store: Store, path: Path, sha256: str) -> Version:

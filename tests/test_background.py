@@ -171,10 +171,10 @@ def test_indexing_gives_way_to_a_commit_of_this_process(folder_vault, lines, mon
     monkeypatch.setattr(text_module, "add_rows", noted)
     with monkeypatch.context() as patched:
         patched.setattr(lines, "_yields", lambda: len(rows) > 0)  # one portion
-        lines._complete([folder_vault.store.head("a")])
+        lines._complete()
     assert rows == [text_module.ROWS_A_STEP] * 2
     assert [*lines.upto().values()] == [sum(rows)]
-    lines._complete([folder_vault.store.head("a")])
+    lines._complete()
     assert [*lines.upto().values()] == [1200]
     assert sum(rows) == 1200
     assert folder_vault.search("word7", lists="a")["position"].tolist() == [7]
@@ -183,7 +183,7 @@ def test_indexing_gives_way_to_a_commit_of_this_process(folder_vault, lines, mon
 def test_the_index_is_merged_step_by_step(folder_vault, lines, monkeypatch):
     """No portion merges by itself; the thread merges what portions left."""
     monkeypatch.setattr(text_module, "ROWS_BESIDE", 60)
-    lines._complete([folder_vault.store.head("a")])
+    lines._complete()
     segments = lines._file.snapshot(
         lambda db: db.execute("SELECT count(DISTINCT segid) FROM prose_idx").fetchone()[0]
     )

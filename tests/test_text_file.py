@@ -212,13 +212,13 @@ def killed(*what):
 text.add_rows = killed
 vault = tv.connect(sys.argv[1], session=False, capture="none")
 vault.append("fruit", {"text": "lime tree"})
-vault.store.text._complete([vault.store.head("fruit")])
+vault.store.text._complete()
 """
 INDEXED = """
 import sys
 import tablevault_pd as tv
 vault = tv.connect(sys.argv[1], session=False, capture="none")
-vault.store.text._complete([vault.store.head("fruit")])
+vault.store.text._complete()
 """
 
 
@@ -249,3 +249,20 @@ def test_a_vault_with_the_index_in_its_catalogue_is_searched_and_moved(tmp_path:
     with opened(place) as vault:
         pd.testing.assert_frame_equal(vault.search("solar", k=3), before)
         assert vault.check().empty
+
+
+def test_scores_are_by_all_texts_of_the_vault_before_and_after_they_are_indexed(tmp_path: Path) -> None:
+    """Whatever is searched, and whatever else was lost or is damaged."""
+    with opened(tmp_path / "v") as vault:
+        vault.save("fruit", pd.DataFrame({"text": [f"{word} tree" for word in WORDS]}))
+        for number in range(3):
+            vault.save("trees", pd.DataFrame({"text": [f"tall apple tree {number}"] * 4}))
+        before = vault.search("apple OR tree", lists="fruit")
+        index_texts(vault.store)
+        assert len(vault.store.text.upto()) == 4  # generations that no list shows any more have their share
+        after = vault.search("apple OR tree", lists="fruit")
+        pd.testing.assert_frame_equal(before, after)
+        (tmp_path / "v" / "text.db").unlink()
+        pd.testing.assert_frame_equal(vault.search("apple OR tree", lists="fruit"), after)
+        index_texts(vault.store)
+        assert len(vault.store.text.upto()) == 4

@@ -9,15 +9,17 @@ from __future__ import annotations
 import json
 import os
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tablevault_pd import frames
-from tablevault_pd.errors import StorageError, VaultCorrupt, VaultError
+from tablevault_pd.errors import StorageError, VaultCorrupt, VaultError, VersionNotFound
 from tablevault_pd.store.embedded import tables
 from tablevault_pd.store.embedded.code import CELLS_OF_SOURCES, reindex_code
+from tablevault_pd.store.embedded.sizes import GenerationEnds
 from tablevault_pd.store.embedded.text_file import NAME, TextFile
+from tablevault_pd.store.embedded.versions import NEWEST_OF_GENERATION, version_of
 from tablevault_pd.store.engine import fts, text_tail
 from tablevault_pd.store.engine.fts_index import (
     DESCRIPTIONS_FROM,
@@ -28,7 +30,6 @@ from tablevault_pd.store.engine.fts_index import (
     Gap,
     add_rows,
     add_source,
-    gaps,
     has_text,
     insert_texts,
     integers,
@@ -41,7 +42,7 @@ from tablevault_pd.store.engine.text_tail import Tail
 from tablevault_pd.store.engine.threads import Background
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from sqlite3 import Connection
 
     import numpy as np
@@ -57,6 +58,8 @@ ROWS_A_STEP = 16  # after so many rows in the background, a commit of this proce
 PAUSE_S = 0.005  # between two portions others get theirs
 QUIET_S = 0.1  # this process has not written for so long …
 PATIENCE_S = 1.0  # … or a portion is added all the same
+LISTS_BESIDE = 64  # that are not searched: so many at most, …
+ROWS_BESIDE_SEARCHED = 100_000  # … with so many rows, are scanned with those that are
 IDLE_S = 0.5  # the thread lets the program get on before it starts
 
 CLEAR = (
@@ -183,7 +186,7 @@ class TextSearch:
 
     def _begin(self) -> None:
         self._pid = os.getpid()
-        self._waiting: dict[tuple[int, int, int | None], Version] = {}
+        self._ends = GenerationEnds()
         self._indexing = Background(self._index_waiting, "text")
         self._file.begin()
 
@@ -206,31 +209,41 @@ class TextSearch:
         if self._catalog.read_only or not frames.text_columns(self._rows.schema(version.schema_id)):
             return
         self._begin_in_child()
-        self._waiting[version.list_id, version.generation, version.layout] = (
-            version  # it has what came before
-        )
         self._indexing.ask()
 
     def _index_waiting(self) -> None:
-        while self._waiting and not self._indexing.stop.wait(IDLE_S):
-            taken = self._waiting.copy()
-            for key, version in taken.items():
-                if self._waiting.get(key) is version:
-                    self._waiting.pop(key, None)
+        if not self._indexing.stop.wait(IDLE_S):
             with suppress(VaultError, OSError):  # no call waits for this, and a search scans what is lacking
-                self._complete(list(taken.values()))
+                self._complete()
 
     def _shown(self, versions: Sequence[Version]) -> list[tuple[Version, Pieces]]:
         return list(zip(versions, self._rows.pieces(versions), strict=True))
 
-    def _complete(self, versions: Sequence[Version]) -> None:
-        """Index all that these versions show."""
+    def _complete(self) -> None:
+        """Index all that the vault holds."""
         with self._catalog.reading() as db:
             has_former = db.execute(tables.HAS_FORMER).fetchone() is not None
         if has_former:
             self._catalog.write(_drop_former)
-        for gap in gaps(self._shown(versions), self._file.write(_upto)):
-            self._index(gap)
+        for gap in self._lacking(self._file.write(_upto)):
+            with suppress(VaultCorrupt, VersionNotFound):  # others can be indexed
+                self._index(gap)
+
+    def _lacking(self, indexed: Mapping[tuple[int, int], int]) -> list[Gap]:
+        """What an index lacks that goes so far."""
+        ends: dict[tuple[int, int], int] = {}
+        for (list_id, generation, schema_id), end in self._catalog.snapshot(self._ends.read).items():
+            if end > indexed.get((list_id, generation), 0) and frames.text_columns(
+                self._rows.schema(schema_id)
+            ):
+                ends[list_id, generation] = max(end, ends.get((list_id, generation), 0))
+        with self._catalog.reading() as db:
+            rows = [db.execute(NEWEST_OF_GENERATION, key).fetchone() for key in ends]
+        return [
+            Gap(version_of(row), key[1], indexed.get(key, 0), end)
+            for row, (key, end) in zip(rows, ends.items(), strict=True)
+            if row is not None
+        ]
 
     def _index(self, gap: Gap) -> None:
         low, before = gap.low, -1
@@ -295,9 +308,25 @@ class TextSearch:
             answer = self._file.snapshot(text_tail.search, contents, tail, query, places, scopes, k)
             if not isinstance(answer, list):
                 return answer
-            for version in {gap.key: gap.version for gap in answer}.values():
-                self.index_later(version)
-            tail = Tail.counted(query, answer, self._rows_of)
+            tail = self._counted(query, answer)
+
+    def _counted(self, query: Node, gaps: Sequence[Gap]) -> Tail:
+        """Count in the rows of these gaps; and in what else the index lacks, if that is little, as scores are by all texts."""
+        for gap in gaps:
+            self.index_later(gap.version)
+        lacking = {gap.key: gap for gap in self._lacking(self.upto())}
+        beside = [lacking[key] for key in lacking.keys() - {gap.key for gap in gaps}]
+        if len(beside) > LISTS_BESIDE or sum(gap.high - gap.low for gap in beside) > ROWS_BESIDE_SEARCHED:
+            beside = []
+
+        def rows_of(gap: Gap) -> Iterator[Chunk]:
+            with (
+                suppress(VaultError) if gap in beside else nullcontext()
+            ):  # of damaged ones only scores suffer
+                yield from self._rows_of(gap)
+
+        wider = [replace(gap, high=max(gap.high, lacking.get(gap.key, gap).high)) for gap in gaps]
+        return Tail.counted(query, [*wider, *beside], rows_of)
 
     # -- code and descriptions
 

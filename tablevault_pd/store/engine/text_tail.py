@@ -15,7 +15,7 @@ from tablevault_pd.store.engine.text_scan import Counted, Sought
 from tablevault_pd.store.text_query import Leaf, Node, Prefix, all_leaves, needs_everything
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from sqlite3 import Connection
 
     from tablevault_pd.store import Hits, Scope, Version
@@ -93,16 +93,15 @@ class Tail:
                     start += table.num_rows
         return cls(gaps, parts)
 
-    def behind(self, gaps: Sequence[index.Gap]) -> Tail | None:
-        """The rows of these gaps, which an index has filled in part; None if more is lacking than was counted."""
-        if any(gap.key not in self._gaps or not self._gaps[gap.key].holds(gap) for gap in gaps):
+    def behind(self, lacking: Sequence[index.Gap], indexed: Mapping[tuple[int, int], int]) -> Tail | None:
+        """What is behind these rows, which an index has now; None if it lacks rows that were not counted."""
+        counted = self._gaps
+        if any(indexed.get(key, 0) < gap.low for key, gap in counted.items()):
             return None
-        low = {gap.key: gap.low for gap in gaps}
-        parts = [
-            part.behind(low.get((part.list_id, part.generation), part.start + part.rows))
-            for part in self._parts
-        ]
-        return Tail(gaps, parts)
+        if any(gap.key not in counted or not counted[gap.key].holds(gap) for gap in lacking):
+            return None
+        parts = [part.behind(indexed.get((part.list_id, part.generation), 0)) for part in self._parts]
+        return Tail([], parts)
 
     def runs(self, first: int) -> list[index.Run]:
         """The runs that the items make, numbered from `first` on."""
@@ -156,7 +155,7 @@ def search(
     lacking = index.gaps(contents, indexed)
     if not lacking and db is not None:
         return index.search(db, query, places, scopes, k)
-    more = tail.behind(lacking)
+    more = tail.behind(lacking, indexed)
     return lacking if more is None else _search_both(db, more, query, places, scopes)
 
 
