@@ -251,5 +251,5 @@ def test_what_cannot_be_read_by_characters_says_why(folder_vault):
     with pytest.raises(tv.InvalidInput, match="which chars= adds"):
         folder_vault.read("novel", chars=(0, 1))
     folder_vault.save("numbers", pd.DataFrame({"n": [1]}))
-    with pytest.raises(tv.InvalidInput, match="has 0 columns of documents"):
+    with pytest.raises(tv.InvalidInput, match="has no column of documents, in which characters count"):
         folder_vault.read("numbers", chars=(0, 1))

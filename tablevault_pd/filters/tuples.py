@@ -76,6 +76,10 @@ def _term(term: Any, names: Names) -> Term:
 
 
 def _unreadable(filters: Any) -> InvalidFilter:
+    if isinstance(filters, (pd.Series, np.ndarray)):
+        return InvalidFilter(
+            "filters= is a condition on the rows that are stored, not a mask. Select rows of a frame after reading it: df[mask]."
+        )
     return InvalidFilter(
         f"Cannot read the filter {short_repr(filters)}. It is a list of (column, operator, value) tuples, a list of such lists, "
         "a DataFrame.query string, or an expression of pd.col."

@@ -161,6 +161,10 @@ def document_field(store: Store, version: Version, column: Hashable | None) -> s
     """Return the field of the column of documents; if none is named, of the only one. Raises InvalidInput."""
     schema = store.schema(version.schema_id)
     by_label = {text.label: text.field for text in frames.columns(schema) if text.kind == "document"}
+    if column is None and not by_label:
+        raise InvalidInput(
+            f"The list {version.list!r} has no column of documents, in which characters count. save(…, documents='text') makes one."
+        )
     if column is None and len(by_label) != 1:
         raise InvalidInput(
             f"The list {version.list!r} has {len(by_label)} columns of documents: {list(by_label)}. Name one of them."

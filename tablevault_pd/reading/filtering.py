@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from tablevault_pd import frames
 from tablevault_pd.errors import InvalidFilter
-from tablevault_pd.filters import Filter, Names, parse_filter
+from tablevault_pd.filters import Filter, Names, UnknownColumn, parse_filter
 from tablevault_pd.reading.chunks import aligned, as_array, living
 from tablevault_pd.store import Chunk, ScanRequest, Store, Version
 
@@ -31,7 +31,11 @@ def filter_for(store: Store, version: Version, filters: Any) -> Filter | None:
         return None
     schema = store.schema(version.schema_id)
     labels = [column.label for column in frames.columns(schema)]
-    return parse_filter(filters, Names(labels, frames.index_names(schema), frames.nested_columns(schema)))
+    names = Names(labels, frames.index_names(schema), frames.nested_columns(schema))
+    try:
+        return parse_filter(filters, names)
+    except UnknownColumn as error:
+        raise UnknownColumn(f"In the list {version.list!r}: {error}") from None
 
 
 def _may_skip(store: Store, version: Version) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
@@ -119,6 +120,10 @@ def _lookup(address: str, version: int | str | None, as_of: Any) -> AddressLooku
 def list_not_found(store: Store, name: str) -> ListNotFound:
     """The error for a list that is not there: with its new name if it was renamed, else with names that come close."""
     now = store.renamed(name)
+    if os.path.isfile(os.path.join(name, "catalog.db")):
+        return ListNotFound(
+            f"No list named {name!r} in this vault. It is a vault itself: tablevault_pd.connect({name!r}) opens it."
+        )
     return ListNotFound.named(name, store.names()) if now is None else ListRenamed.to(name, now)
 
 
@@ -149,7 +154,8 @@ def _not_found(store: Store, lookup: VersionLookup) -> LookupError:
         return list_not_found(store, lookup.name)
     version_or_time = f"at {lookup.time}" if lookup.version is None else f"{lookup.version}"
     return VersionNotFound(
-        f"The list {lookup.name!r} has no version {version_or_time}; its newest is {newest.version}. vault.versions({lookup.name!r})"
+        f"The list {lookup.name!r} has no version {version_or_time}; its newest is {newest.version}. "
+        f"vault.versions({lookup.name!r}) shows which it has."
     )
 
 
@@ -308,7 +314,10 @@ def _gathered(chunks: Iterable[Chunk], schema: pa.Schema, positions: np.ndarray)
 def wanted_schema(store: Store, version: Version, columns: Sequence[Hashable] | None) -> pa.Schema:
     """Return the schema of some columns of a version. Raises InvalidInput for an unknown one."""
     schema = store.schema(version.schema_id)
-    return schema if columns is None else frames.select(schema, columns)
+    try:
+        return schema if columns is None else frames.select(schema, columns)
+    except InvalidInput as error:
+        raise InvalidInput(f"{version.list}@{version.version}: {error}") from None
 
 
 def _scan(

@@ -37,7 +37,9 @@ class VaultPart:
     def store(self) -> Store:
         """The store of the vault. Not public."""
         if self.closed:
-            raise VaultClosed("This vault was closed. Connect to it again with tablevault_pd.connect(…).")
+            raise VaultClosed(
+                f"The vault {self._context.store.place} was closed. Connect to it again with tablevault_pd.connect(…)."
+            )
         run = self._current_run()
         if run is not None:
             run.raise_if_stopped()
@@ -91,7 +93,9 @@ class VaultPart:
                 f"This vault shows {self._view.pinned_to}, which is not written to. Connect without at= to write."
             )
         if store.read_only:
-            raise VaultReadOnly("This vault is open for reading. Connect with mode='rw' to write.")
+            raise VaultReadOnly(
+                f"The vault {store.place} is open for reading. Connect with mode='rw' to write."
+            )
 
     def _note_read(self, version: Version) -> None:
         """Record that the current session has read `version`."""

@@ -1,0 +1,111 @@
+"""Mistakes that users of pandas make: each error says what is wrong, where, and what to do next."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+import tablevault_pd as tv
+
+ROWS = pd.DataFrame({"epoch": [1, 2], "loss": [0.5, 0.4], "name": ["a", "b"]})
+
+MISTAKES = {
+    "a list by another name": (
+        lambda vault: vault.read("losess"),
+        tv.ListNotFound,
+        "No list named 'losess' in this vault. Did you mean 'losses'?",
+    ),
+    "a vault as a list": (
+        lambda vault: vault.read(vault.place),
+        tv.ListNotFound,
+        "It is a vault itself: tablevault_pd.connect(",
+    ),
+    "a column by another name": (
+        lambda vault: vault.read("losses", columns=["los"]),
+        tv.InvalidInput,
+        "losses@1: No column 'los'. Did you mean 'loss'?",
+    ),
+    "a column as a text": (
+        lambda vault: vault.read("losses", columns="loss"),
+        TypeError,
+        "columns= is a list of column names, not 'loss': ['loss'] for one.",
+    ),
+    "a version that is not there": (
+        lambda vault: vault.read("losses@9"),
+        tv.VersionNotFound,
+        "The list 'losses' has no version 9; its newest is 1. vault.versions('losses') shows which it has.",
+    ),
+    "a column of a filter": (
+        lambda vault: vault.read("losses", filters="los < 1"),
+        tv.InvalidFilter,
+        "In the list 'losses': The filter names the column 'los', which the list does not have. Did you mean 'loss'?",
+    ),
+    "a single =": (
+        lambda vault: vault.read("losses", filters="loss = 1"),
+        tv.InvalidFilter,
+        "has a single =: write == to compare",
+    ),
+    "a mask as a filter": (
+        lambda vault: vault.read("losses", filters=ROWS["loss"] < 0.5),
+        tv.InvalidFilter,
+        "filters= is a condition on the rows that are stored, not a mask. Select rows of a frame after reading it: df[mask].",
+    ),
+    "an append of another dtype": (
+        lambda vault: vault.append("losses", {"epoch": "three", "loss": 0.1, "name": "c"}),
+        tv.SchemaMismatch,
+        "column 'epoch': the list has int64, the frame str: no dtype holds both exactly\nConvert the frame, or start new content with save().",
+    ),
+    "an upsert without a key": (
+        lambda vault: vault.upsert("losses", ROWS),
+        tv.InvalidInput,
+        "The list 'losses' has no key yet, and the rows have no named index. Say which columns name a row: key='id'",
+    ),
+    "characters of no document": (
+        lambda vault: vault.read("losses", chars=(0, 3)),
+        tv.InvalidInput,
+        "The list 'losses' has no column of documents, in which characters count. save(…, documents='text') makes one.",
+    ),
+    "a save to a version": (
+        lambda vault: vault.save("losses@1", ROWS),
+        tv.InvalidName,
+        "'losses@1' cannot name a list: '@' separates a list from its version",
+    ),
+    "a mode of open()": (
+        lambda vault: tv.connect(vault.place, mode="w"),
+        tv.InvalidInput,
+        "mode= is 'rw' or 'r', not 'w'.",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_an_error_says_what_is_wrong_where_and_what_to_do(folder_vault, mistake):
+    folder_vault.save("losses", ROWS)
+    call, kind, said = MISTAKES[mistake]
+    with pytest.raises(kind) as raised:
+        call(folder_vault)
+    assert said in str(raised.value)
+    assert folder_vault.versions()["version"].tolist() == [1]
+
+
+def test_what_a_vault_that_is_closed_or_only_read_says(tmp_path):
+    with tv.connect(tmp_path / "v", session=False) as vault:
+        vault.save("losses", ROWS)
+        losses = vault["losses"]
+        with pytest.raises(
+            tv.InvalidInput, match=r"opened with session=False.* Log inside of `with vault\.session"
+        ):
+            tv.log({"loss": 0.1})
+    for call in (lambda: vault.read("losses"), losses.read, lambda: repr(losses)):
+        with pytest.raises(
+            tv.VaultClosed,
+            match=r"The vault .*v was closed\. Connect to it again with tablevault_pd\.connect",
+        ):
+            call()
+    with (
+        tv.connect(tmp_path / "v", mode="r") as vault,
+        pytest.raises(tv.VaultReadOnly, match=r"The vault .*v is open for reading\. Connect with mode='rw'"),
+    ):
+        vault.save("losses", ROWS)
+    with pytest.raises(tv.VaultNotFound, match=r"There is no vault at .*w\. mode='rw' makes one"):
+        tv.connect(tmp_path / "w", mode="r")
