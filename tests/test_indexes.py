@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 
 import numpy as np
@@ -219,6 +220,36 @@ def test_where_nothing_can_be_written_the_index_stays_in_memory(tmp_path, monkey
             assert index_of(vault).built.size == ROWS
             assert ask(vault, frame, 7, k=1) == [7]
     assert not list((tmp_path / "v").glob("indexes/*"))
+
+
+def test_a_child_forked_while_an_index_is_built_builds_its_own(tmp_path, monkeypatch):
+    frame, work = vectors(ROWS), ann.Index._cells
+    begun, go_on = threading.Event(), threading.Event()
+
+    def held_up(*arguments):
+        begun.set()
+        go_on.wait(60)
+        return work(*arguments)
+
+    with opened(tmp_path / "v", session=False) as vault, monkeypatch.context() as patched:
+        vault.save("x", frame)
+        patched.setattr(ann.Index, "_cells", held_up)
+        ask(vault, frame, 7)
+        assert begun.wait(60)
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                ann.Index._cells = work
+                ask(vault, frame, 7)
+                index_of(vault).wait()
+                code = 0 if index_of(vault).built is not None and ask(vault, frame, 7, k=1) == [7] else 2
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        go_on.set()
+        index_of(vault).wait()
+        assert index_of(vault).built is not None
 
 
 BUILD = """

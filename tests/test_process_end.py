@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+import tablevault_pd as tv
+
 WAYS = {"return": ("", 0), "error": ("raise ValueError('meant')", 1)}
 
 PIECES = """
@@ -124,3 +126,41 @@ def test_the_stacks_of_threads_are_read_without_a_garbage_collection_in_between(
     """On Python 3.11 the process would hang where it freed a threading.local."""
     done = subprocess.run([sys.executable, "-c", COLLECTING], timeout=60, check=False)
     assert done.returncode == 0
+
+
+LATE = """
+import atexit, sys
+import tablevault_pd as tv
+vault = tv.connect(sys.argv[1], capture="none")
+
+class Late:
+    def __init__(self):
+        self.me = self  # it lives until Python takes all modules apart
+
+    def __del__(self, calls=(lambda: vault.append("late", {"n": 1}), lambda: vault.session("late").__enter__(), lambda: vault.lists())):
+        for call in calls:
+            try:
+                call()
+            except Exception as error:
+                print(f"{type(error).__name__}: {error}")
+
+late = Late()
+atexit.register(lambda: vault.append("at exit", {"n": 1}))
+"""
+
+
+def test_a_call_while_python_takes_itself_apart_is_refused_and_does_not_hang(tmp_path):
+    """As from a ``__del__``: background threads may have been ended with a lock in hand."""
+    done = subprocess.run(
+        [sys.executable, "-c", LATE, str(tmp_path / "v")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert [line.partition(":")[0] for line in done.stdout.splitlines()] == ["VaultClosed"] * 3, done.stdout
+    assert "Python is ending" in done.stdout
+    assert done.stderr == ""
+    with tv.connect(tmp_path / "v", session=False) as vault:
+        assert list(vault) == ["at exit"]
+        assert vault.check().empty

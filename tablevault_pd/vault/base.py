@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, cast
 
 from tablevault_pd.errors import VaultClosed, VaultCorrupt, VaultReadOnly
@@ -39,6 +40,10 @@ class VaultPart:
         if self.closed:
             raise VaultClosed(
                 f"The vault {self._context.store.place} was closed. Connect to it again with tablevault_pd.connect(…)."
+            )
+        if sys.is_finalizing():  # threads were ended wherever they were, perhaps with a lock in hand
+            raise VaultClosed(
+                "Python is ending, and vaults with it. Save before that: in a with statement, or by atexit."
             )
         run = self._current_run()
         if run is not None:
