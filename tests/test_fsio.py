@@ -127,3 +127,10 @@ def test_a_sync_that_failed_is_final_for_its_file(folder_vault, tmp_path, monkey
     save()
     assert synced.count(synced[0]) == 1
     assert len(vault.read("a")) == (40_000 if what == "rows" else 1)
+
+
+def test_sqlite_calls_no_function_of_python():
+    """It would turn Ctrl-C in such a function into an error of the database, and the program would go on."""
+    calling = ("create_function", "create_aggregate", "create_window_function", "create_collation")
+    sources = {path: path.read_text(encoding="utf-8") for path in STORE.parent.rglob("*.py")}
+    assert not [(path.name, call) for path, text in sources.items() for call in calling if call in text]

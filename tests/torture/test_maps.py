@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import time
 from collections import Counter
 from pathlib import Path
@@ -78,9 +77,9 @@ def test_killed_maps_are_resumed_by_others(kind: str, batch: bool, tmp_path: Pat
             some = done() + draw.randrange(1, 8)
             wait_until(lambda some=some: done() >= some or not any(each.is_alive() for each in workers))
             victim = workers.pop(draw.randrange(2))
-            os.kill(victim.pid, signal.SIGKILL)
+            victim.kill()
             victim.join()
-            killed.add(victim.pid)
+            killed |= {victim.pid} if victim.exitcode else set()  # on a busy machine it may be done already
             workers.append(started())
         for worker in workers:
             worker.join(120)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from itertools import groupby, islice
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import VaultFormatError
 from tablevault_pd.store import Problem
@@ -35,18 +36,21 @@ SELECT name, before + 1, version - 1 FROM (
 ) WHERE version > before + 1 ORDER BY name, version
 """
 UNREADABLE = """
-SELECT 'session', name || '#' || run FROM sessions
-WHERE NOT (json_kind(tags) = 'list' AND json_kind(params) = 'dict' AND json_kind(timeline) = 'dict' AND json_kind(info) = 'dict')
-UNION ALL SELECT 'logged values', s.name || '#' || s.run || ', ' || m.metric
+SELECT 'logged values', s.name || '#' || s.run || ', ' || m.metric
 FROM measures m LEFT JOIN sessions s ON s.id = m.session WHERE length(m.points) % ? <> 0
-UNION ALL SELECT 'version', l.name || '@' || b.version
-FROM batches b JOIN lists l ON l.id = b.list
-WHERE b.tags <> '[]' AND json_kind(b.tags) <> 'list'
 UNION ALL SELECT 'name of a segment', substr(file, 1, 80) FROM segments
 WHERE file IS NOT NULL AND (length(file) <> 32 OR file GLOB '*[^0-9a-f]*')
 UNION ALL SELECT 'hash of a file', substr(sha256, 1, 80) FROM files WHERE length(sha256) <> 64 OR sha256 GLOB '*[^0-9a-f]*'
-UNION ALL SELECT 'lost commit', list || '@' || version FROM lost
-WHERE json_kind(files) <> 'list'
+"""
+# What is kept as JSON, and whether it is a list. SQLite's own JSON has no NaN and no infinity, which parameters may be; and a
+# function of Python that SQLite calls would turn Ctrl-C into an error.
+JSON_FIELDS = """
+SELECT 'session', name || '#' || run, 1, tags FROM sessions WHERE tags IS NOT '[]'
+UNION ALL SELECT 'session', name || '#' || run, 0, params FROM sessions WHERE params IS NOT '{}'
+UNION ALL SELECT 'session', name || '#' || run, 0, timeline FROM sessions WHERE timeline IS NOT '{}'
+UNION ALL SELECT 'session', name || '#' || run, 0, info FROM sessions WHERE info IS NOT '{}'
+UNION ALL SELECT 'version', l.name || '@' || b.version, 1, b.tags FROM batches b JOIN lists l ON l.id = b.list WHERE b.tags IS NOT '[]'
+UNION ALL SELECT 'lost commit', list || '@' || version, 1, files FROM lost
 """
 # Versions of more rows than are stored: reported by what they lack, unless a call fails on the number.
 LARGER = """
@@ -55,12 +59,12 @@ WHERE NOT b.gone AND b.total > (SELECT coalesce(sum(rows), 0) FROM segments WHER
 """
 
 
-def _json_kind(text: object) -> str:
-    """What a field is once decoded. SQLite's own JSON has no NaN and no infinity, which parameters may be."""
+def _is_json(text: Any, kind: type) -> bool:
+    """Whether a field can be decoded, and is a list, or an object."""
     try:
-        return type(json.loads(text)).__name__  # type: ignore[arg-type]  # whatever lies there
+        return isinstance(json.loads(text), kind)
     except (ValueError, TypeError, RecursionError):
-        return "unreadable"
+        return False
 
 
 def missing_versions(vault: VaultParts, *, fix: bool) -> Iterator[Problem]:
@@ -110,8 +114,13 @@ def records_unread(catalog: SqliteCatalog) -> list[str]:
 
 
 def _unread(db: Connection) -> list[tuple[str, str]]:
-    db.create_function("json_kind", 1, _json_kind, deterministic=True)
-    rows = db.execute(UNREADABLE, (POINT.itemsize,)).fetchall()
+    with closing(db.execute(JSON_FIELDS)) as fields:
+        broken = dict.fromkeys(
+            (what, name)
+            for what, name, is_list, text in fields
+            if not _is_json(text, list if is_list else dict)
+        )
+    rows = [*broken, *db.execute(UNREADABLE, (POINT.itemsize,)).fetchall()]
     return [(WRONG_TYPE, column) for column in wrong_types(db)] + [
         ("unreadable record", f"{what} {name}") for what, name in rows
     ]
