@@ -58,7 +58,8 @@ FOR b IN tv_batches
   LET name = FIRST(FOR l IN tv_lists FILTER l.id == b.list RETURN l.name)
   RETURN MERGE(UNSET(b, "parts", "pieces", "reads"), {name})
 """
-# A list's size is what its newest version says of all versions, less what a vacuum has removed since: see :func:`so_far`.
+# The last row are the schemas. The size of a list is what its newest version says of all versions, less what a vacuum has
+# removed since: see :func:`so_far`.
 HEADS = """
 LET lists = (
   FOR l IN tv_lists
@@ -72,7 +73,8 @@ LET schemas = (
   FOR s IN tv_schemas
     FILTER s._key IN SLICE(UNIQUE(lists[*].head.schema), 0, @schemas)
     RETURN [s._key, s.arrow, s.digest])
-RETURN {lists, schemas}
+FOR one IN PUSH(lists, schemas)
+  RETURN one
 """
 NAMES = """
 FOR l IN tv_lists
@@ -139,11 +141,11 @@ class Versions:
 
     def lists(self) -> list[ListState]:
         """Every list."""
-        [answer] = self._client.query(HEADS, schemas=0 if self._known else SCHEMAS_AT_ONCE)
-        self._reader.keep_schemas(answer["schemas"])
+        *rows, schemas = self._client.query(HEADS, schemas=0 if self._known else SCHEMAS_AT_ONCE)
+        self._reader.keep_schemas(schemas)
         states = [
             ListState(version_of(row["head"]), to_time(row["created"]), int(row["bytes"] or 0))
-            for row in answer["lists"]
+            for row in rows
         ]
         self._known |= {digest_of(state.head.list) for state in states}
         return sorted(states, key=lambda state: state.head.list)  # the server would sort as a language does
