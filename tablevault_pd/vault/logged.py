@@ -99,12 +99,12 @@ class LoggedLists:
 def download(store: Store, version: Version, folder: Path) -> None:
     """Write the files whose contents a version keeps into an empty folder."""
     files = reports.files(store, [version])
-    kept = files["stored"].to_numpy(bool)
-    if files.empty or not kept.all():
+    stored = files["stored"].to_numpy(bool)
+    if files.empty or not stored.all():
         whose = (
             "no files"
             if files.empty
-            else f"{len(files) - kept.sum():,} of {len(files):,} files without their content"
+            else f"{len(files) - stored.sum():,} of {len(files):,} files without their content"
         )
         raise InvalidInput(
             f"{version.list}@{version.version} has {whose}. Contents are kept by save(…, files=…, copy=True), log_model() and "
