@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.frames import buffers, cells
 from tablevault_pd.frames.codecs import (
     CannotEncode,
@@ -46,7 +47,12 @@ class _CategoryCodec(Codec):
 
     def decode(self, column: pa.ChunkedArray, spec: Spec, *, private: bool) -> Any:
         if "categories" in spec:
-            return pd.Categorical.from_codes(codes_of(column), dtype=self.dtype(spec, None), validate=False)
+            try:
+                return pd.Categorical.from_codes(codes_of(column), dtype=self.dtype(spec, None))
+            except ValueError as error:  # pandas follows codes without a look
+                raise VaultCorrupt(
+                    f"A categorical column has codes of no category: {error}. Restore a backup."
+                ) from error
         codes, categories = opened(column, spec)
         return pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(categories), validate=False)
 
