@@ -486,6 +486,8 @@ def test_a_module_that_is_handed_around_counts_whole():
         ["a = [1]", "d = {'x': [0, a]}", "l = d['x']", "l[1].append(3)", "out(a)"],
         ["a = {}", "rows = []", "rows.append(a)", "a['x'] = 1", "out(rows)"],
         ["a = {}", "d = {}", "d['k'] = a", "a['x'] = 1", "out(d)"],
+        ["a = [[]]", "d = {'k': a}", "e = [a]", "d['k'][0].append(1); a.append(2)", "out(e)"],
+        ["a = []", "b = a", *["b = {'in': b}"] * 1200, "a.append(1)", "out(repr(a) if b else b)"],
         ["d = {'x': [1], 'y': [2]}", "for key, rows in d.items():\n  rows.append(3)", "out(d)"],
         ["l = [[1], [2]]", "for i, row in enumerate(l):\n  row[0] = i", "out(l)"],
         ["l = [[1]]", "m = [[3]]", "for a, b in zip(l, m):\n  a.extend(b)", "out(l)"],

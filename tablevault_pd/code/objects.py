@@ -113,14 +113,20 @@ class Objects:
         return number in self._containers or number in self._arrays
 
     def _spread(self, number: int, path: str, grows: bool, objects: set[int]) -> None:
-        if path != SAME:
+        """Add to `objects` what is changed when that path of an object is."""
+        waiting = [(number, path)]
+        visited = set(waiting)
+        while waiting:
+            number, path = waiting.pop()
+            objects.add(number)
             key = path.removeprefix(ITEM)
-            for edge in self._inwards[number]:
-                if not key or not edge.key or key == edge.key:
-                    objects.add(edge.inner)
-        if number in objects:
-            return
-        objects.add(number)
-        for edge in self._outwards[number]:
-            if not edge.taken or grows or self._has_items(edge.outer):
-                self._spread(edge.outer, ITEM + edge.key, grows, objects)
+            objects.update(
+                edge.inner
+                for edge in self._inwards[number]
+                if path != SAME and (not key or not edge.key or key == edge.key)
+            )
+            for edge in self._outwards[number]:
+                around = (edge.outer, ITEM + edge.key)
+                if around not in visited and (not edge.taken or grows or self._has_items(edge.outer)):
+                    visited.add(around)
+                    waiting.append(around)
