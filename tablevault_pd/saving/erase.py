@@ -19,7 +19,7 @@ from tablevault_pd.saving.commit import Write, batch_of, head_of, retrying
 from tablevault_pd.saving.delete_rows import rows_named
 from tablevault_pd.saving.remains import AnswerLine, Remains, remains_of
 from tablevault_pd.saving.same_stored import same_stored_rows
-from tablevault_pd.saving.stored_rows import StoredRows
+from tablevault_pd.saving.stored_rows import NO_ROWS, StoredRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from tablevault_pd.filters import Filter
     from tablevault_pd.store import Erasure, Store, Version
-
-NO_ROWS = np.empty(0, np.int64)
 
 #: Rows of one version.
 Selection = tuple["Version", np.ndarray]

@@ -9,13 +9,12 @@ import numpy as np
 from tablevault_pd.errors import SchemaMismatch
 from tablevault_pd.frames import contents
 from tablevault_pd.lineage.same import Identity, identity
+from tablevault_pd.saving.stored_rows import NO_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from tablevault_pd.saving.stored_rows import Place, StoredRows
-
-NO_ROWS = np.empty(0, np.int64)
 
 
 def same_stored_rows(history: StoredRows, rows: np.ndarray, key: Sequence[str]) -> np.ndarray:

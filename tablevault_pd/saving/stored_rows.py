@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from tablevault_pd.store import Store, Version
 
 
+NO_ROWS = np.empty(0, np.int64)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Place:
     """Where some stored rows are read: in one version, at ascending positions."""
@@ -36,7 +39,7 @@ class StoredRows:
         self.store, self.versions = store, versions
         self.contents = store.pieces(versions)
         columns = (
-            np.concatenate([[], *(getattr(content, name) for content in self.contents)]).astype(np.int64)
+            np.concatenate([NO_ROWS, *(getattr(content, name) for content in self.contents)])
             for name in ("generation", "first", "stop")
         )
         generation, first, stop = columns
@@ -61,8 +64,10 @@ class StoredRows:
 
     def numbers_of(self, content: Pieces, positions: np.ndarray) -> np.ndarray:
         """The numbers of rows that another version shows at these positions, if any of the versions shows them, too."""
+        if not self.total:
+            return NO_ROWS
         generation, address = content.addresses(positions)
-        at = np.minimum(np.searchsorted(self._generations, generation), max(len(self._generations) - 1, 0))
+        at = np.minimum(np.searchsorted(self._generations, generation), len(self._generations) - 1)
         there = (self._generations[at] == generation) & (self._starts[at] + address < self._starts[at + 1])
         numbers = (self._starts[at] + address)[there]
         return np.asarray(numbers[self.newest_of_all[numbers] >= 0])
@@ -116,7 +121,7 @@ class StoredRows:
         """Marks of the rows that were erased before."""
         positions = self.store.erased(self.versions)
         numbers = [self.numbers_at(which, rows) for which, rows in enumerate(positions) if len(rows)]
-        return self.marked(np.concatenate([np.empty(0, np.int64), *numbers]))
+        return self.marked(np.concatenate([NO_ROWS, *numbers]))
 
     @cached_property
     def newest_of_all(self) -> np.ndarray:
