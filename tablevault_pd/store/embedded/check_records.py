@@ -78,7 +78,7 @@ def missing_versions(vault: VaultParts, *, fix: bool) -> Iterator[Problem]:
         return
     lost = {(entry.list, entry.version) for entry in vault.journal.lost(vault.catalog).entries}
     numbered = ((name, number) for name, first, last in gaps for number in range(first, last + 1))
-    missing = [each for each in islice(numbered, journal.MOST_MISSING) if each not in lost]
+    missing = [version for version in islice(numbered, journal.MOST_MISSING) if version not in lost]
     if fix and missing:
         vault.catalog.write(_settle, missing)
     for name, numbers in groupby(missing, key=itemgetter(0)):

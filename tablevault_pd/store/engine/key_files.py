@@ -50,8 +50,8 @@ def unpack_index(data: bytes) -> tuple[Pieces, np.ndarray, int, str] | None:
         content = unpack_pieces(bytes(parts[2]), "an index of keys")
         digests = np.stack([np.frombuffer(part, "<u8") for part in parts[:2]])
         whole = content.total == rows == digests.shape[1]
-        known = type(header["version"]) is int and isinstance(header["time"], str)
-        return (content, digests, header["version"], header["time"]) if whole and known else None
+        typed = type(header["version"]) is int and isinstance(header["time"], str)
+        return (content, digests, header["version"], header["time"]) if whole and typed else None
     except (ValueError, TypeError, KeyError, RecursionError, struct.error, VaultCorrupt):
         return None
 
