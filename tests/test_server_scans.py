@@ -24,7 +24,6 @@ ALLOWED = {
     "overview": {"tv_latest"},  # of all sessions
     "measures": {"tv_measures"},  # of all sessions
     "descriptions": {"tv_descriptions"},
-    "search_text": {"tv_descriptions"},  # how long all descriptions are together, for BM25
     "search_descriptions": {"tv_descriptions"},  # which of them are the newest
     "search_code": {"tv_cells", "tv_statements", "tv_sources"},  # punctuation is in no index of words
     "check": {"tv_records", "tv_documents", "tv_files", "tv_batches", "tv_blobs", "tv_claims"},  # everything

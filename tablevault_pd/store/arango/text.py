@@ -58,7 +58,7 @@ _COUNTS = """
     )"""
 _DESCRIBED = """FOR d IN tv_descriptions
     FILTER d.batch == null OR LENGTH(FOR b IN tv_batches FILTER b._key == d.batch AND b.list > 0 RETURN 1) > 0"""
-# How many items of the vault hold each thing sought, descriptions too, but for batches of which the view has other than all
+# How many texts of rows hold each thing sought, but for batches of which the view has other than all
 # texts. Of those that are @unverified it is counted: [key, texts] each.
 COUNT_TEXTS = f"""
 LET indexed = (
@@ -83,20 +83,7 @@ LET holding = (
         COLLECT sought = column AGGREGATE total = SUM(items)
         RETURN [sought, total]
 )
-LET descriptions = (
-  {_DESCRIBED}{_COUNTS}
-    RETURN {{length: d.length, counts}}
-)
-LET described = (
-  FOR counts IN descriptions[*].counts
-    FOR number IN RANGE(0, LENGTH(counts) - 1)
-      FILTER counts[number] > 0
-      COLLECT sought = number WITH COUNT INTO items
-      RETURN [sought, items]
-)
-RETURN {{
-  lacking, holding: APPEND(holding, described), items: LENGTH(descriptions), words: SUM(descriptions[*].length)
-}}
+RETURN {{lacking, holding}}
 """
 # The most that the score of an item may be comes last but one: what it adds for something sought may not count in the end.
 RANK_TEXTS = f"""
@@ -205,8 +192,7 @@ class _Search:
             in_view[column] += holding
         table = self._bound.table(self._beside.counts)
         self._in_view, self._holding = in_view, in_view + np.count_nonzero(table, axis=0)
-        _, texts, words = self._corpus.totals
-        self._items, self._words = texts + answer["items"], words + (answer["words"] or 0)
+        _, self._items, self._words = self._corpus.totals
 
     def all_hits(self) -> Hits:
         """All matches."""
