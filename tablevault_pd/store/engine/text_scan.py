@@ -197,7 +197,9 @@ class _Words:
         """The words as stems, and as they stand."""
         runs = self._slices(self._others)
         numbers = {run: number for number, run in enumerate(dict.fromkeys(runs))}
-        texts = [fts.BETWEEN if run == _BETWEEN else fts.prose(run.decode()) for run in numbers]
+        texts = [
+            fts.BETWEEN if run == _BETWEEN else fts.prose(run.decode(errors="replace")) for run in numbers
+        ]
         stems, plain = terms_of(fts.indexed(text, self._language) for text in texts)
         which, total = _numbered(runs, numbers), len(self._starts)
         return _Tokenized(total, self._others, which, stems), _Tokenized(total, self._others, which, plain)
