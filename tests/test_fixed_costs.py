@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +26,7 @@ from tablevault_pd.frames import schemas
 from tablevault_pd.saving.commit import new_token
 from tablevault_pd.session import environment as session_environment
 from tablevault_pd.session.environment import EnvironmentCapture
+from tablevault_pd.session.heartbeat import EXIT_S
 from tablevault_pd.store import Batch, Session
 from tablevault_pd.store.embedded import fsio, journal
 from tablevault_pd.store.embedded.lockfile import LockFile
@@ -478,6 +479,32 @@ def test_git_is_asked_once_and_while_a_session_begins(
         pass
     assert vault.run("short").environment["git_commit"] == "abc"
     assert len(folders) == 1
+
+
+def test_a_git_that_does_not_answer_costs_no_session_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a folder of a server that hangs, or of a tree of millions of files: what is waited for is less than a session waits."""
+    (tmp_path / ".git").mkdir()
+    clock, waited = [0.0], []
+
+    class Git(nullcontext[None]):
+        def __init__(self, *_: object, **__: object) -> None:
+            super().__init__()
+
+        def communicate(self, timeout: float) -> None:
+            waited.append(timeout)
+            clock[0] += timeout
+            raise subprocess.TimeoutExpired("git", timeout)
+
+        def kill(self) -> None:
+            pass
+
+    monkeypatch.setattr(environment, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(environment.subprocess, "Popen", Git)
+    assert environment.git_state(tmp_path) is None
+    assert len(waited) == 2
+    assert sum(waited) <= EXIT_S - 2
 
 
 def test_a_git_that_cannot_be_asked_is_told_once(vault: tv.Vault, monkeypatch: pytest.MonkeyPatch) -> None:

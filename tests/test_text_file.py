@@ -16,6 +16,7 @@ from stores import index_texts
 from torture.harness import run
 
 import tablevault_pd as tv
+from tablevault_pd.store.embedded import tables
 from tablevault_pd.store.embedded import text as text_module
 
 if TYPE_CHECKING:
@@ -155,6 +156,97 @@ def test_erased_words_are_gone_from_the_file(place: Path) -> None:
             assert b"qzxjkvw" not in path.read_bytes()
         require_right(vault, WORDS)
         index_texts(vault.store)
+        require_right(vault, WORDS)
+
+
+def of_a_newer_release(path: Path) -> None:
+    execute(path, "PRAGMA user_version = 2")
+
+
+def with_something_in_its_place(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def gone_but_for_its_log(path: Path) -> None:
+    path.with_name("text.db-wal").write_bytes(path.read_bytes())  # as a process that was killed leaves it
+    path.unlink()
+
+
+@pytest.mark.parametrize("state", [of_a_newer_release, with_something_in_its_place, gone_but_for_its_log])
+def test_a_file_that_this_release_does_not_use_stops_no_call(
+    place: Path, state: Callable[[Path], None]
+) -> None:
+    with opened(place) as vault:
+        vault.append("fruit", pd.DataFrame({"text": ["qzxjkvw tree"]}))
+        index_texts(vault.store)
+    with opened(place) as vault:
+        state(place / "text.db")
+        assert vault.search("tree")["position"].tolist() == list(range(5))
+        assert vault.check().empty == (state is not with_something_in_its_place)
+        vault.save("old", pd.DataFrame({"text": ["a"]}))
+        vault.save("old", pd.DataFrame({"text": ["b"]}))
+        remains = vault.erase("fruit", rows=[4])
+        assert "text.db" not in str(remains["detail"].tolist())
+        for path in place.glob("text.db*"):
+            assert b"qzxjkvw" not in path.read_bytes()
+        assert not vault.vacuum(dry_run=False).empty
+        require_right(vault, WORDS)
+
+
+def test_what_is_in_the_place_of_the_file_and_cannot_be_removed_is_told(place: Path) -> None:
+    with opened(place) as vault:
+        with_something_in_its_place(place / "text.db")
+        (place / "text.db" / "notes").touch()
+        assert "index of texts" in str(vault.erase("fruit", rows=[3])["detail"].tolist())
+        require_right(vault, WORDS[:3])
+
+
+def test_a_forked_child_does_not_wait_for_the_lock_of_a_thread_that_it_does_not_have(place: Path) -> None:
+    with opened(place) as vault:
+        answer = run(HELD, place)
+        assert answer.strip() == "1 0", answer
+        require_right(vault, WORDS)
+
+
+HELD = """
+import os, sys, threading
+import tablevault_pd as tv
+from tablevault_pd.store.embedded import text
+text.IDLE_S = 600.0
+vault = tv.connect(sys.argv[1], session=False, capture="none")
+held, done = threading.Event(), threading.Event()
+def hold():  # as while it opens the file
+    with vault.store.text._file._turn():
+        held.set()
+        done.wait()
+threading.Thread(target=hold).start()
+held.wait()
+child = os.fork()
+if child == 0:
+    import signal
+    signal.alarm(20)
+    print(len(vault.indexes()), end=" ", flush=True)
+    os._exit(0)
+print(os.waitpid(child, 0)[1])
+done.set()
+"""
+
+
+def test_words_erased_in_a_vault_with_the_index_in_its_catalogue_are_gone_from_it(tmp_path: Path) -> None:
+    with opened(tmp_path / "v") as vault:
+        vault.save("fruit", pd.DataFrame({"text": [*(f"{word} tree" for word in WORDS), "qzxjkvw tree"]}))
+    catalogue = tmp_path / "v" / "catalog.db"
+    execute(
+        catalogue,
+        *tables.FORMER_TABLES.strip().rstrip(";").split(";\n"),
+        *(f"INSERT INTO {name} (rowid, text) VALUES (5, 'qzxjkvw')" for name in ("prose", "plain")),
+    )
+    assert b"qzxjkvw" in catalogue.read_bytes()
+    with opened(tmp_path / "v") as vault:
+        vault.erase("fruit", rows=[4])
+        for path in (tmp_path / "v").glob("*.db*"):
+            assert b"qzxjkvw" not in path.read_bytes()
         require_right(vault, WORDS)
 
 

@@ -9,6 +9,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from contextlib import nullcontext
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
-GIT_TIMEOUT_S = 5.0
+GIT_TIMEOUT_S = 3.0  # of all it is asked together: the end of a session waits five seconds, for this and for what comes after it
 PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg", ".git")  # where one is, a project begins
 _FIELD = r"(?mi)^{}:[ \t]*(\S+)"
 #: Top-level modules in the first column of RECORD.
@@ -118,10 +119,11 @@ def git_state(folder: Path, no_fork: AbstractContextManager[object] | None = Non
     if not _may_be_in_repository(folder):
         return None  # without a process that says so
     # Beside each other, the longer one first: a short session waits for both. Without external diff programs of the user.
+    deadline = time.monotonic() + GIT_TIMEOUT_S
     with no_fork or nullcontext():
         diff = _git(folder, "diff", "--numstat", "--no-ext-diff", "--no-textconv", "HEAD")
         head = _git(folder, "rev-parse", "HEAD", "--abbrev-ref", "HEAD")
-    printed, counted = _answer(head), _answer(diff)
+    printed, counted = _answer(head, deadline), _answer(diff, deadline)
     if printed is None:
         return None
     commit, _, branch = printed.partition("\n")
@@ -185,13 +187,13 @@ def _git(folder: Path, *arguments: str) -> subprocess.Popen[str] | None:
         return None
 
 
-def _answer(process: subprocess.Popen[str] | None) -> str | None:
-    """Return what a process printed; None if it failed, or takes too long."""
+def _answer(process: subprocess.Popen[str] | None, deadline: float) -> str | None:
+    """Return what a process printed; None if it failed, or has not ended by `deadline`."""
     if process is None:
         return None
     with process:
         try:
-            printed, _ = process.communicate(timeout=GIT_TIMEOUT_S)
+            printed, _ = process.communicate(timeout=max(deadline - time.monotonic(), 0.0))
         except subprocess.TimeoutExpired:
             process.kill()
             return None

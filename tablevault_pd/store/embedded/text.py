@@ -188,7 +188,6 @@ class TextSearch:
         self._pid = os.getpid()
         self._ends = GenerationEnds()
         self._indexing = Background(self._index_waiting, "text")
-        self._file.begin()
 
     def _begin_in_child(self) -> None:
         """Begin anew in a forked child: it has no thread, and another thread may have held a lock."""
@@ -221,13 +220,16 @@ class TextSearch:
 
     def _complete(self) -> None:
         """Index all that the vault holds."""
+        self._drop_former()
+        for gap in self._lacking(self._file.write(_upto)):
+            with suppress(VaultCorrupt, VersionNotFound):  # others can be indexed
+                self._index(gap)
+
+    def _drop_former(self) -> None:
         with self._catalog.reading() as db:
             has_former = db.execute(tables.HAS_FORMER).fetchone() is not None
         if has_former:
             self._catalog.write(_drop_former)
-        for gap in self._lacking(self._file.write(_upto)):
-            with suppress(VaultCorrupt, VersionNotFound):  # others can be indexed
-                self._index(gap)
 
     def _lacking(self, indexed: Mapping[tuple[int, int], int]) -> list[Gap]:
         """What an index lacks that goes so far."""
@@ -361,7 +363,11 @@ class TextSearch:
         self._catalog.write(_rebuild)
 
     def forget(self) -> bool:
-        """Empty the index of rows, which rows were taken out of. Whether nothing of it is left on disk."""
+        """Empty the index of rows, which rows were taken out of. Whether nothing of it is left on disk.
+
+        Of one that was in the catalogue, the rewrite of that leaves nothing.
+        """
+        self._drop_former()
         return self._file.forget()
 
 

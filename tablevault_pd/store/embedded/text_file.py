@@ -12,7 +12,15 @@ import os
 import threading
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
-from tablevault_pd.errors import VaultCorrupt, VaultError, VaultFormatError, VaultNotFound, VaultReadOnly
+from tablevault_pd.errors import (
+    StorageError,
+    VaultBusy,
+    VaultCorrupt,
+    VaultError,
+    VaultFormatError,
+    VaultNotFound,
+    VaultReadOnly,
+)
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded import tables
 from tablevault_pd.store.embedded import write_lock as gate
@@ -28,6 +36,7 @@ T = TypeVar("T")
 FORMAT = 1
 APPLICATION_ID = 0x74767478  # "tvtx"
 NAME, LOCK = "text.db", "text.lock"
+FILES = (NAME, f"{NAME}-wal", f"{NAME}-shm", f"{NAME}-journal")
 LAYOUT = (
     WORD_TABLES
     + RUN_TABLES
@@ -100,7 +109,12 @@ class TextFile:
 
     def begin(self) -> None:
         """Begin anew, as in a forked child: another thread may have held the lock."""
-        self._lock = threading.RLock()
+        self._pid, self._lock = os.getpid(), threading.RLock()
+
+    def _turn(self) -> threading.RLock:
+        if self._pid != os.getpid():
+            self.begin()
+        return self._lock
 
     def close(self) -> None:
         """Close the file."""
@@ -145,6 +159,8 @@ class TextFile:
             file = self._open()
             if file is not None:
                 file.write(_check)
+        except VaultReadOnly:  # of a newer release, for which it is right
+            self.close()
         except VaultError as error:
             self.close()
             if not _is_damage(error):
@@ -153,18 +169,24 @@ class TextFile:
         return None
 
     def forget(self) -> bool:
-        """Empty the index, and leave nothing of it on disk. Whether no reader is in the way. Raises VaultBusy, StorageError."""
-        if not self._exists():
-            return True
-        self.write(_clear)
-        return self._open_or_make().rewrite()
+        """Empty the index, and leave nothing of it on disk. Whether nothing is in the way. Raises VaultBusy, StorageError."""
+        if not self._exists():  # its log may be there still
+            return self._is_gone() or self.remove()
+        try:
+            self.write(_clear)
+            return self._open_or_make().rewrite()
+        except (VaultBusy, StorageError):
+            raise
+        except VaultError:  # nothing that this release can empty
+            return self.remove()
 
-    def remove(self) -> None:
-        """Remove the file. Those who have it open see that it is not the current one."""
+    def remove(self) -> bool:
+        """Remove the file. Those who have it open see that it is not the current one. Whether nothing is left."""
         self.close()
         with gate.WriteLock(self._folder, LOCK).take(self._timeout_s), io.naming(f"removing {NAME}"):
-            for name in (NAME, f"{NAME}-wal", f"{NAME}-shm"):
+            for name in FILES:
                 io.remove(self._folder / name)
+        return self._is_gone()
 
     # -- opening
 
@@ -181,15 +203,18 @@ class TextFile:
     def _exists(self) -> bool:
         return os.path.lexists(self._folder / NAME)
 
+    def _is_gone(self) -> bool:
+        return not any(os.path.lexists(self._folder / name) for name in FILES)
+
     def _open(self) -> _TextFile | None:
         """The file; None if there is none. Raises VaultCorrupt, VaultFormatError."""
-        with self._lock:
+        with self._turn():
             if self._file is None and self._exists():
                 self._file = self._opened(make=False)
             return self._file
 
     def _open_or_make(self) -> _TextFile:
-        with self._lock:
+        with self._turn():
             if self._file is None:
                 self._file = self._opened(make=True)
             return self._file
