@@ -423,10 +423,10 @@ class List(ListReference):
     def __repr__(self) -> str:
         version = self.committed or self._version()
         schema = self._vault.store.schema(version.schema_id)
+        columns = frames.columns(schema)  # first, for it says what is wrong with a forged schema
         language = frames.language_of(schema)
         said = f"{counted(version.shown, 'row')}{'' if language is None else f' in {language}'}"
         lines = [f"<List {version.list!r}, version {version.version}: {said}>"]
-        columns = frames.columns(schema)
         width = max((len(str(column.label)) for column in columns), default=0)
         lines += [f"  {column.label!s:<{width}}  {column.dtype}{_kind(column)}" for column in columns]
         return printable_lines("\n".join(lines))
