@@ -411,6 +411,11 @@ def test_r14_handles_frames_and_sessions_are_versions(vault):
     assert vault.compare(half, b, on="id")["status"].tolist() == ["same", "same", "added", "added"]
     with vault.session("idle"):
         vault.save("third", {"x": 1})
+    with vault.session("train"):
+        vault.save("preds", preds(pred=list("abcd")))  # as in train#2
+    said = r"train#1, train#3 wrote no list in common\. .* train#3 saved rows equal to those of preds@2, which made no new version\."
+    with pytest.raises(tv.InvalidInput, match=said):
+        vault.compare("train#1", "train#3", on="id")
     with pytest.raises(tv.InvalidInput, match=r"train#1, idle#1 wrote no list in common"):
         vault.compare("train#1", "idle#1", on="id")
     with pytest.raises(tv.ListNotFound):

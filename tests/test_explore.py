@@ -319,6 +319,18 @@ def test_arguments_are_checked(folder_vault):
         folder_vault.explore(control="yes")
 
 
+def test_a_page_that_says_only_what_is_wrong_is_not_saved(filled, tmp_path):
+    for address, said in {
+        "?view=trend&name=preds": "There is no page 'trend'. There are: lists, list, file, sessions, ",
+        "?view=list&name=perds": "No list named 'perds' in this vault. Did you mean 'preds'?",
+        "?view=compare&a=preds@1&b=preds@99": "The list 'preds' has no version 99",
+    }.items():
+        with pytest.raises(tv.InvalidInput, match=r"Nothing was written to .*none\.html") as raised:
+            filled.explore(address).save(tmp_path / "none.html")
+        assert said in str(raised.value)
+        assert not (tmp_path / "none.html").exists()
+
+
 def test_a_page_is_saved_with_all_that_it_needs(filled, tmp_path):
     filled.explore("?view=list&name=preds").save(tmp_path / "page.html")
     filled.explore("?view=curves&metric=loss").save(tmp_path / "curves.html")

@@ -70,6 +70,11 @@ MISTAKES = {
         tv.InvalidName,
         "'losses@1' cannot name a list: '@' separates a list from its version",
     ),
+    "a handle as a frame": (
+        lambda vault: vault["losses"].head(),
+        AttributeError,
+        "A List has no attribute 'head'. It holds no rows: .read().head asks a frame of them.",
+    ),
     "a mode of open()": (
         lambda vault: tv.connect(vault.place, mode="w"),
         tv.InvalidInput,

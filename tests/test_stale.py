@@ -100,6 +100,30 @@ def test_rows_that_came_out_the_same_of_other_code_are_confirmed(made):
     assert stale(made) == []
 
 
+BY_KEY = """
+import sys
+import pandas as pd
+import tablevault_pd as tv
+vault = tv.connect("v")
+def make(ids):
+    return pd.DataFrame({"id": ids, "size": [abs(number) for number in ids]})
+vault.append("kept", make([int(text) for text in sys.argv[1:]]), key="id", inputs=False)
+vault.upsert("sizes", make([int(text) for text in sys.argv[1:]]), key="id", inputs=False)
+"""
+
+
+def test_an_upsert_of_some_rows_that_changes_nothing_says_nothing_of_the_others(tmp_path):
+    newer = BY_KEY.replace("abs(number)", "max(number, -number)")
+    script(tmp_path, BY_KEY, "1", "2", "-3")
+    script(tmp_path, newer, "1")
+    every = [
+        [name, position, "code", "train.py: make", 0] for name in ("kept", "sizes") for position in range(3)
+    ]
+    assert stale(tmp_path) == every
+    script(tmp_path, newer, "-3", "2", "1")  # all of them, and none is another
+    assert stale(tmp_path) == []
+
+
 def test_a_function_of_a_module_that_a_later_run_imports_otherwise_makes_stale(made):
     (made / "helper.py").write_text(
         "OTHER = 2\ndef clean(x):\n    # why\n    return x\ndef unused(): return 1\n"

@@ -99,12 +99,23 @@ def _written(store: Store, targets: Sequence[Target | None]) -> list[Version | N
         names = ", ".join(map(short_repr, sorted(common)))
         problem = f"have {len(common)} lists in common: {names}" if common else "wrote no list in common"
         raise InvalidInput(
-            f"{labels} {problem}. Name the versions, such as 'preds@3': vault.run(…).written()."
+            f"{labels} {problem}. Name the versions, such as 'preds@3': vault.run(…).written().{_equal_rows(store, sessions)}"
         )
     (name,) = common
     return [
         _visible(newest[target.id][name]) if isinstance(target, Session) else target for target in targets
     ]
+
+
+def _equal_rows(store: Store, sessions: Sequence[Session]) -> str:
+    """Say which sessions saved only rows that were there already, and so wrote no version of them."""
+    names = {(version.list_id, version.version): version.list for version in store.versions()}
+    labels = {session.id: session.label for session in sessions}
+    return "".join(
+        f" {labels[equal.session_id]} saved rows equal to those of {names[place]}@{equal.version}, which made no new version."
+        for equal in store.confirmations()
+        if equal.session_id in labels and (place := (equal.list_id, equal.version)) in names
+    )
 
 
 def _newest_by_session(store: Store, counted_for: dict[int, int]) -> dict[int, dict[str, Version]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import panel
 from markupsafe import Markup
 
-from tablevault_pd.errors import VaultError
+from tablevault_pd.errors import InvalidInput, VaultError
 from tablevault_pd.explore import html
 from tablevault_pd.explore.address import PageAddress, to
 from tablevault_pd.explore.component import HtmlView
@@ -62,7 +62,14 @@ class Explorer:
         ----------
         path : str or path
             Where to. A file that is there is replaced.
+
+        Raises
+        ------
+        InvalidInput
+            If the page says only what is wrong with its address, such as a list that is not there.
         """
+        if self.page.problem is not None:
+            raise InvalidInput(f"Nothing was written to {str(path)!r}: {self.page.problem}")
         Path(path).write_text(saved_page(self.page), encoding="utf-8")
 
     def serve(self) -> Any:
@@ -130,12 +137,15 @@ def page(vault: Explored, address: PageAddress) -> Page:
     """Return the page of an address; one that says what is wrong where the address names what is not there."""
     make = PAGES.get(address.page)
     if make is None:
-        return Page("No such page", "", [html.note(f"There is no page {address.page!r}.")])
+        said = f"There is no page {address.page!r}. There are: {', '.join(PAGES)}."
+        return Page("No such page", "", [html.note(said)], problem=said)
     try:
         return make(vault, address)
     except VaultError as problem:
         form = [FORMS[address.page](address)] if address.page in FORMS else []
-        return Page("Error", "", [html.heading(address.page), *form, html.error(problem)])
+        return Page(
+            "Error", "", [html.heading(address.page), *form, html.error(problem)], problem=str(problem)
+        )
 
 
 def _merged(blocks: Any) -> list[Any]:

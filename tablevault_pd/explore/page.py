@@ -20,6 +20,7 @@ class Page:
     blocks: Sequence[Any]  #: HTML (markupsafe.Markup) and Bokeh figures, from top to bottom
     live: bool = False  #: whether it may be different in a moment: something is running
     actions: dict[str, str] = field(default_factory=dict)
+    problem: str | None = None  #: what is wrong with the address, where that is what the page says
 
 
 class Explored(Protocol):

@@ -75,8 +75,8 @@ def keep_files(keeping: FileKeeper | None, chunk: IngestedChunk) -> None:
             keeping(file.local, file.sha256)
 
 
-def confirm(store: Store, what: Write, head: Version) -> Version:
-    """Record that `head` was made again with the same rows, finish claims, and store new descriptions."""
+def confirm(store: Store, what: Write, head: Version, *, all_rows: bool = True) -> Version:
+    """Finish claims, store new descriptions and, where `all_rows` were made again, record that they came out as in `head`."""
     if what.finishes:
         store.finish(what.finishes)
     present = (
@@ -85,7 +85,8 @@ def confirm(store: Store, what: Write, head: Version) -> Version:
     for description in what.descriptions:
         if (head.list_id, description.label, description.text) not in present:
             store.describe(replace(description, list_id=head.list_id))
-    store.confirm(Confirmation(head.list_id, head.version, what.session_id, what.cell, what.line))
+    if all_rows:
+        store.confirm(Confirmation(head.list_id, head.version, what.session_id, what.cell, what.line))
     return head
 
 

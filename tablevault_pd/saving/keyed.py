@@ -137,7 +137,7 @@ class _KeyedWriter:
         for chunk in self.chunks:
             keep_files(self.keeping, chunk)
         if head is not None and old is not None and change.is_empty and frames.key_fields(old) == fields:
-            return confirm(self.store, self.what, head)
+            return confirm(self.store, self.what, head, all_rows=table.num_rows == head.shown)
         batch = replace(batch, schema=schema, expect=0 if head is None else head.version)
         version = self._commit(batch, pieces, change, table)
         note_rows(self.store, version, schema, fields, digests[:, change.rows])

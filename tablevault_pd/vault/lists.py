@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tablevault_pd import frames, validate
 from tablevault_pd.display import counted, printable_lines
@@ -120,6 +120,11 @@ class List(ListReference):
 
     def __bool__(self) -> bool:
         return True  # also for an empty list
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Say where the rows are: a handle is often taken for the frame."""
+        hint = "" if name.startswith("_") else f". It holds no rows: .read().{name} asks a frame of them"
+        raise AttributeError(f"A List has no attribute {name!r}{hint}.", name=name, obj=self)
 
     @takes(ReadOptions, DEFAULTS)
     def read(self, **options: Unpack[ReadOptions]) -> pd.DataFrame:
