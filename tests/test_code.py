@@ -503,6 +503,14 @@ def test_a_module_that_is_handed_around_counts_whole():
         ["import io, contextlib", "f = io.StringIO()", "with contextlib.redirect_stdout(f):\n  print('x')", "out(f.getvalue())"],
         ["import io", "f = io.StringIO()", "n = f.write('x')", "out(f.getvalue())"],
         ["import io", "f = io.StringIO()", "with f as g:\n  g.write('x')\n  text = g.getvalue()", "out(text)"],
+        # what one turn of a loop binds, the next one changes
+        ["a = {}", "c = {}", "for i in range(2):\n  c['x'] = 1\n  c = a", "out(a)"],
+        ["a = []", "last = []", "for row in [1, 2]:\n  last.append(row)\n  if row:\n    last = a", "out(a)"],
+        ["a, c, n = [], [], 0", "while n < 2:\n  c.append(n)\n  c = a\n  n += 1", "out(a)"],
+        # what a block has set, read or left early counts for what stands behind in it
+        ["import decimal", "with decimal.localcontext() as c:\n  c.prec = 3\n  a = decimal.Decimal(1) / 3", "out(str(a))"],
+        ["import io", "with io.StringIO('a\\nb') as f:\n  head = f.readline()\n  text = f.read()", "out(text)"],
+        ["import contextlib", "x = 0", "y = 0", "with contextlib.suppress(ZeroDivisionError):\n  1 / y\n  x = 1", "out(x)"],
         # so they do inside of functions, and what functions return
         ["def add(d, k):\n  r = d[k]\n  r.append(1)", "d = {'x': []}", "add(d, 'x')", "out(d)"],
         ["def add(d):\n  for r in d:\n    r.append(1)", "d = [[]]", "add(d)", "out(d)"],

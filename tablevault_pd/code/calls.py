@@ -71,8 +71,14 @@ CHANGING = frozenset(
         "writelines",
         "writerow",
         "writerows",
+        "readline",
+        "readlines",
+        "fetchone",
+        "fetchmany",
     ]
 )
+#: Context managers after which a program goes on where a statement of their block raises an error.
+GOING_ON = frozenset(["suppress", "raises"])
 #: Functions that change their first argument: of modules, and those that stand alone.
 CHANGING_FIRST = frozenset(
     [
@@ -139,6 +145,13 @@ def dotted(node: Any) -> str | None:
         chain = f".{node.attr}{chain}"
         node = node.value
     return node.id + chain if node.__class__ is ast.Name else None
+
+
+def goes_on(node: ast.stmt) -> bool:
+    """Whether the program goes on behind a block where a statement in it raises an error: ``with suppress(KeyError):``."""
+    made = [item.context_expr for item in node.items] if isinstance(node, (ast.With, ast.AsyncWith)) else []
+    chains = [dotted(call.func) or "" for call in made if isinstance(call, ast.Call)]
+    return any(chain.rpartition(".")[2] in GOING_ON for chain in chains)
 
 
 def root(node: Any) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tablevault_pd.code.calls import goes_on
 from tablevault_pd.code.symbols import Finder
 from tablevault_pd.code.syntax import KINDS, UNSURE, binds_function
 
@@ -27,7 +28,7 @@ def _fields(finder: Finder, node: ast.stmt) -> dict[str, Any]:
     fields = {
         "kind": "def" if binds_function(node) else KINDS.get(node.__class__, "other"),
         "names": tuple(module.bound | changed),
-        "sure": node.__class__ not in UNSURE,
+        "sure": node.__class__ not in UNSURE and not goes_on(node),
         "uses": tuple(uses),
         "later": tuple([name for name in module.later if name not in uses]),
         "imports": tuple(finder.imports),

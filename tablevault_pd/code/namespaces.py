@@ -116,6 +116,17 @@ class Namespace:
             return range(0)
         return range(number + 1, min(self.ends.get(number, 0), before))
 
+    def settings(self, header: int, before: int) -> list[int]:
+        """The statements of a block that set something for those behind them: ``context.prec = 3`` in ``with … as context:``."""
+        statement = self.statements[header]
+        names = {f"{name}." for name in statement.bound} if statement.block == "with" else set()
+        return [
+            number
+            for number in range(header + 1, before if names else 0)
+            if self.statements[number].kind == "assign"
+            and any(path.startswith(name) for path in self.statements[number].paths for name in names)
+        ]
+
     def always_runs(self, number: int) -> bool:
         """Whether no test and no loop decides if a statement runs."""
         return all(self.statements[header].block == "with" for header in self._headers_of(number))

@@ -77,6 +77,9 @@ class Program:
             numpy |= {bound for bound, module, _ in statement.imports if _base(module) == "numpy"}
             arrays = {name for name, source in statement.results if _base(source) in numpy}
             returned = self._returned(namespace, statement, current)
+            if statement.block == "loop":  # what a turn binds, the next one may change
+                for inner in namespace.statements[number : namespace.ends.get(number, number)]:
+                    objects.bind(inner._replace(sure=False), inner.shares, imported | handles, ())
             if not namespace.always_runs(number):
                 statement = statement._replace(sure=False)
             objects.bind(statement, [*statement.shares, *returned], imported | handles, arrays)

@@ -19,6 +19,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tablevault_pd.capture.position import COLUMN, is_between, line_of
+from tablevault_pd.code.calls import goes_on
 from tablevault_pd.code.describe import describe
 from tablevault_pd.code.syntax import (
     BLOCKS,
@@ -275,6 +276,8 @@ class _Cutter:
     def _is_cut(self, node: Any) -> bool:
         """Whether the statements of a block are looked at one by one."""
         if not isinstance(node, BLOCKS) or _first_line(node.body[0]) == node.lineno:
+            return False
+        if goes_on(node):
             return False
         if isinstance(node, LOOPS):
             return not node.orelse and not any(map(_leaves_loop, node.body))
