@@ -982,3 +982,4 @@ def test_a_thread_that_python_stopped_with_a_lock_does_not_hold_up_the_end_of_th
     finally:
         go_on.set()
         holder.join()
+        monkeypatch.undo()  # the vault is closed and checked yet

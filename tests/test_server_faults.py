@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fault_proxy import storm
-from stores import Faults, act, database_of, edges_at, faults, new_database, put, rows, system
+from stores import Faults, act, database_of, edges_at, faults, index_texts, new_database, put, rows, system
 
 from tablevault_pd import frames
 from tablevault_pd.errors import (
@@ -154,6 +154,13 @@ def hits_of(hits: Any) -> list[Any]:
     return [hits.scope.tolist(), hits.position.tolist(), hits.item.tolist(), hits.score.round(6).tolist()]
 
 
+def texts_of(world: World) -> list[Any]:
+    """What a search of texts finds; a folder weighs words by what is indexed while lists wait that are not searched."""
+    if isinstance(world.store, EmbeddedStore):
+        index_texts(world.store)
+    return hits_of(world.store.search_text(parse_text("apple"), [Scope(world.head)], k=2))
+
+
 def told_of(world: World, number: int) -> Any:
     """Send a beat that tells something of everything; what it is answered."""
     cell = Cell(world.session, number, f"code_{number}()", NOW)
@@ -210,7 +217,7 @@ CALLS: dict[str, Callable[[World, int], Any]] = {
     ),
     "describe": lambda w, n: w.store.describe(Description(f"L{n}", f"words {n}", w.head.list_id)),
     "descriptions": lambda w, n: sorted(d.text for d in w.store.descriptions()),
-    "search_text": lambda w, n: hits_of(w.store.search_text(parse_text("apple"), [Scope(w.head)], k=2)),
+    "search_text": lambda w, n: texts_of(w),
     "search_descriptions": lambda w, n: [d.text for d in w.store.search_descriptions(parse_text("fruit"))],
     "search_code": lambda w, n: len(w.store.search_code(parse_text("code_10"))),
     "search_vectors": lambda w, n: [

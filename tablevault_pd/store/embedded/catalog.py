@@ -55,8 +55,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 VAULT_ID = "SELECT value FROM meta WHERE key = 'vault'"
 POLL_S = 0.001
-LOG_PAGES = 1000  # with so many pages a commit moves the log into the database; SQLite's default
-BESIDE_COMMITS = 32  # … and a thread in the background after so many commits, so that others seldom have to
 REMOVAL_S = 0.5  # a vault that has lost its lock file, and has its catalogue still, is not being removed
 
 
@@ -77,7 +75,6 @@ class SqliteCatalog:
         self._inode = self._check_file()
         self._vault: str | None = None
         self._closed = False
-        self._beside = 0  #: commits of threads in the background
         self.written = 0.0  #: when a caller last wrote, or began to, by the monotonic clock
         self._begin()
         forks.register(self)
@@ -317,53 +314,18 @@ class SqliteCatalog:
         """As :meth:`write`, for what a power failure may take back: whatever is written after it goes first."""
         lock = self._lock()
         try:
-            return self._commit_unsynced(LOG_PAGES, work, *args, **kwargs)
+            io.failpoint("lock-taken")
+            with self.reading() as db:
+                db.log = self._require_log()
+                try:
+                    db.execute("PRAGMA synchronous = NORMAL")
+                    answer = transaction(db, work, *args, **kwargs)
+                finally:
+                    db.execute(f"PRAGMA synchronous = {self._synchronous}")
+            io.failpoint("after-commit")
+            return answer
         finally:
             lock.close()
-
-    def write_beside(
-        self,
-        work: Callable[Concatenate[sqlite3.Connection, Callable[[], bool], P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        """As :meth:`write_unsynced`, for a thread that others are not to wait for.
-
-        `work` is also given a function that says whether another writer waits, so that it can end early. The log is
-        moved into the database once the lock is released.
-        """
-        lock = self._lock()
-        began = self.written
-        try:
-            answer = self._commit_unsynced(
-                0, work, lambda: self.written != began or gate.is_waited_for(lock), *args, **kwargs
-            )
-        finally:
-            lock.close()
-        self._beside += 1
-        if self._beside % BESIDE_COMMITS == 0:
-            self.checkpoint()
-        return answer
-
-    def _commit_unsynced(
-        self,
-        log_pages: int,
-        work: Callable[Concatenate[sqlite3.Connection, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        io.failpoint("lock-taken")
-        with self.reading() as db:
-            db.log = self._require_log()
-            try:
-                db.execute("PRAGMA synchronous = NORMAL")
-                db.execute(f"PRAGMA wal_autocheckpoint = {log_pages}")
-                answer = transaction(db, work, *args, **kwargs)
-            finally:
-                db.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
-                db.execute(f"PRAGMA synchronous = {self._synchronous}")
-        io.failpoint("after-commit")
-        return answer
 
     def data_version(self) -> object:
         """Return what differs from the last answer if another connection has committed anything since."""

@@ -59,8 +59,12 @@ class Reader:
         return self._schemas.schema(schema_id)
 
     def pieces(self, versions: Sequence[Version]) -> list[Pieces]:
-        """Return what each version shows."""
-        return self._versions.pieces(versions)
+        """Return what each version shows. Raises VaultCorrupt where that is not as many rows as it is said to have."""
+        contents = self._versions.pieces(versions)
+        for version, shown in zip(versions, contents, strict=True):
+            if shown.total != version.total and not version.gone:
+                raise self._not_as_said(version, shown)
+        return contents
 
     def scan(
         self,
@@ -78,9 +82,7 @@ class Reader:
         if version.total == 0:
             yield from self._empty(version, columns)
             return
-        [shown] = self._versions.pieces([version])
-        if shown.total != version.total:
-            raise self._not_as_said(version, shown)
+        [shown] = self.pieces([version])
         yield from _joined_neighbours(
             self._chunks_of(version, shown.clip(start, stop), max(start, 0), columns, where)
         )
@@ -122,9 +124,7 @@ class Reader:
         version = rows.version
         if version.gone:
             raise VersionNotFound.vacuumed(version.list, version.version)
-        [shown] = self._versions.pieces([version])
-        if shown.total != version.total:
-            raise self._not_as_said(version, shown)
+        [shown] = self.pieces([version])
         read = _Read(self, version, rows.columns, dict(shown.ends()))
         yield from _joined_neighbours(read.rows_at(positions, *shown.addresses(positions)))
 

@@ -129,7 +129,7 @@ class EmbeddedStore:
     versions = Delegate("_versions", Versions.versions)
     version_columns = Delegate("_versions", Versions.version_columns)
     find_versions = Delegate("_versions", Versions.find_versions)
-    pieces = Delegate("_versions", Versions.pieces)
+    pieces = Delegate("_reader", Reader.pieces)
     lists = Delegate("_versions", Versions.lists)
     list_summary = Delegate("_versions", Versions.list_summary)
     names = Delegate("_versions", Versions.names)

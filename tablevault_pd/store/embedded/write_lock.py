@@ -125,11 +125,6 @@ def _open_locks(lock: WriteLockFile) -> list[WriteLockFile]:
     ]
 
 
-def is_waited_for(lock: WriteLockFile) -> bool:
-    """Return whether another writer, of any process, waits for a lock that is held."""
-    return holder_of(lock, _TURN) is not None
-
-
 def _tell_holder(lock: WriteLockFile) -> None:
     holder = f"{os.getpid()} {socket.gethostname()} {time.time():.3f}\n".ljust(_WIDE)
     with suppress(OSError):  # on a full disk the lock holds all the same
