@@ -471,6 +471,7 @@ def test_an_option_that_is_not_there_leads_to_the_help_of_its_command(run, capsy
     [
         ("search", ["step,loss"]),
         ("search", ["step", "-c", "loss"]),
+        ("search", ["step", "loss"]),
         ("sessions", ["run,session"]),
         ("sessions", ["run", "session"]),
     ],

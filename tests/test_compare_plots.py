@@ -60,6 +60,14 @@ def test_r13_slices_are_lines_that_break_where_a_version_failed(vault):
     assert np.isnan(named["topic=s"].get_ydata()).tolist() == [False, False, True, False]
 
 
+def test_no_two_of_many_slices_look_the_same(folder_vault):
+    for hit in (True, False):
+        folder_vault.save("many", pd.DataFrame({"digit": range(12), "right": hit}))
+    ax = folder_vault.trend("many", "right", groupby="digit").vault.plot.trend()
+    looks = {(line.get_color(), line.get_linestyle()) for line in ax.lines if len(line.get_xdata()) == 2}
+    assert len(looks) == 13  # and all together
+
+
 def test_flips_are_a_matrix(vault):
     found = vault.compare("marks@1", "marks@4", measure="right")
     ax = found.plot()

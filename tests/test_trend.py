@@ -417,6 +417,10 @@ def test_a_lazy_frame_is_a_frame():
         True,
         True,
     )
+    with pytest.raises(
+        AttributeError, match="The list has no column 'z', and a DataFrame nothing of that name"
+    ):
+        _ = frame.z
     assert lazy()[["y", "x"]].columns.tolist() == ["y", "x"]
     assert loads == [["y", "x"]]
     for act in (

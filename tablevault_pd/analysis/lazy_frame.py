@@ -80,9 +80,13 @@ class LazyFrame(pd.DataFrame):
         return super().__getitem__(key)
 
     def __getattr__(self, name: str) -> Any:  # type: ignore[misc]  # final for the stubs, not for pandas
-        if not name.startswith("_") and self._whole is None and name in self._labels:
+        if name.startswith("_") or self._whole is not None:
+            return super().__getattr__(name)
+        if name in self._labels:
             return self[name]
-        return super().__getattr__(name)
+        raise AttributeError(
+            f"The list has no column {name!r}, and a DataFrame nothing of that name.", name=name
+        )
 
     def __len__(self) -> int:
         return self._rows if self._whole is None else super().__len__()

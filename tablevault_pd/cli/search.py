@@ -42,7 +42,8 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-c",
         "--columns",
-        action="append",
+        action="extend",
+        nargs="+",
         metavar="COLUMN",
         help="columns of the rows to show: doc,text; may be repeated",
     )

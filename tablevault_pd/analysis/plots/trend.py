@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 NAMED_LINES = 12  #: so many have a line in the legend
+STYLES = ("-", "--", ":", "-.")  #: for lines that have the same color, as each tenth has
 NAMED_CHANGES = 8  #: so many have their size beside them
 
 
@@ -36,9 +37,9 @@ def draw_trend(frame: pd.DataFrame, about: str, ax: Axes | None) -> Axes:
         x, value = numbers(line["version"]), numbers(line["value"])
         label = plain(name) if number < NAMED_LINES and len(lines) > 1 else None
         # Of several lines that of all rows is the thickest.
-        (curve,) = drawn.plot(
-            x, value, marker="o", ms=4, lw=1.8 if name.endswith(ALL) or len(lines) == 1 else 1.1, label=label
-        )
+        width = 1.8 if name.endswith(ALL) or len(lines) == 1 else 1.1
+        style = STYLES[number // 10 % len(STYLES)]
+        (curve,) = drawn.plot(x, value, marker="o", ms=4, lw=width, ls=style, label=label)
         if {"lo", "hi"} <= set(line.columns):
             drawn.fill_between(
                 x, numbers(line["lo"]), numbers(line["hi"]), color=curve.get_color(), alpha=0.18, lw=0
