@@ -358,3 +358,8 @@ def test_scores_are_by_all_texts_of_the_vault_before_and_after_they_are_indexed(
         pd.testing.assert_frame_equal(vault.search("apple OR tree", lists="fruit"), after)
         index_texts(vault.store)
         assert len(vault.store.text.upto()) == 4
+        for number in range(70):  # more lists than one, and none of them searched
+            vault.save(f"wood/{number}", pd.DataFrame({"text": ["apple wood"] * 2}))
+        before = vault.search("apple OR tree", lists="fruit")
+        index_texts(vault.store)
+        pd.testing.assert_frame_equal(before, vault.search("apple OR tree", lists="fruit"))

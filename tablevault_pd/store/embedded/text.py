@@ -59,7 +59,8 @@ PAUSE_S = 0.005  # between two portions others get theirs
 QUIET_S = 0.1  # this process has not written for so long …
 PATIENCE_S = 1.0  # … or a portion is added all the same
 LISTS_BESIDE = 1_000  # that are not searched: so many at most, …
-ROWS_BESIDE_SEARCHED = 100_000  # … with so many rows, are scanned with those that are
+ROWS_BESIDE_SEARCHED = 100_000  # … with so many rows, are scanned with those that are; …
+SHARE_BESIDE = 100  # … where one in so many rows waits: fewer change no weight by a hundredth
 IDLE_S = 0.5  # the thread lets the program get on before it starts
 
 CLEAR = (
@@ -186,6 +187,7 @@ class TextSearch:
 
     def _begin(self) -> None:
         self._pid = os.getpid()
+        self._settled: object = None  #: what the catalogue's data version was when nothing was left to index
         self._ends = GenerationEnds()
         self._indexing = Background(self._index_waiting, "text")
 
@@ -208,6 +210,7 @@ class TextSearch:
         if self._catalog.read_only or not frames.text_columns(self._rows.schema(version.schema_id)):
             return
         self._begin_in_child()
+        self._settled = None
         self._indexing.ask()
 
     def _index_waiting(self) -> None:
@@ -305,18 +308,32 @@ class TextSearch:
         ]
         contents = self._shown([scopes[number].version for number in with_text])
         places = places_of(with_text, contents)
-        tail = Tail([], [])
+        tail = self._tail_beside(query)
         while True:  # until nobody empties the index meanwhile
             answer = self._file.snapshot(text_tail.search, contents, tail, query, places, scopes, k)
             if not isinstance(answer, list):
                 return answer
-            tail = self._counted(query, answer)
+            tail = self._counted(query, answer, self._lacking(self.upto()))
 
-    def _counted(self, query: Node, gaps: Sequence[Gap]) -> Tail:
+    def _tail_beside(self, query: Node) -> Tail:
+        """Count in what the index lacks, if it lacks so much that words would weigh otherwise with it."""
+        state = self._catalog.data_version()
+        if state == self._settled:
+            return Tail([], [])
+        indexed = self.upto()
+        lacking = self._lacking(indexed)
+        rows = sum(gap.high - gap.low for gap in lacking)
+        if not lacking:
+            self._settled = state
+        return (
+            self._counted(query, [], lacking) if rows * SHARE_BESIDE > sum(indexed.values()) else Tail([], [])
+        )
+
+    def _counted(self, query: Node, gaps: Sequence[Gap], others: Sequence[Gap]) -> Tail:
         """Count in the rows of these gaps; and in what else the index lacks, if that is little, as scores are by all texts."""
         for gap in gaps:
             self.index_later(gap.version)
-        lacking = {gap.key: gap for gap in self._lacking(self.upto())}
+        lacking = {gap.key: gap for gap in others}
         beside = [lacking[key] for key in lacking.keys() - {gap.key for gap in gaps}]
         if len(beside) > LISTS_BESIDE or sum(gap.high - gap.low for gap in beside) > ROWS_BESIDE_SEARCHED:
             beside = []

@@ -93,6 +93,11 @@ class Tail:
                     start += table.num_rows
         return cls(gaps, parts)
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether anything was counted."""
+        return bool(self._parts)
+
     def behind(self, lacking: Sequence[index.Gap], indexed: Mapping[tuple[int, int], int]) -> Tail | None:
         """What is behind these rows, which an index has now; None if it lacks rows that were not counted."""
         counted = self._gaps
@@ -153,7 +158,7 @@ def search(
     """The rows that match, best first: of an index, if there is one, and of the tail. Else what both of them lack."""
     indexed = {} if db is None else {row[:2]: row[2] for row in db.execute(index.UPTO).fetchall()}
     lacking = index.gaps(contents, indexed)
-    if not lacking and db is not None:
+    if not lacking and db is not None and not tail.has_rows:
         return index.search(db, query, places, scopes, k)
     more = tail.behind(lacking, indexed)
     return lacking if more is None else _search_both(db, more, query, places, scopes)
