@@ -6,6 +6,7 @@ A notebook completes keywords from :func:`inspect.signature`, which cannot see i
 from __future__ import annotations
 
 import inspect
+import sys
 from contextvars import ContextVar
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tablevault_pd.errors import NOT_OURS, InvalidType, VaultError, did_you_mean, short_repr
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
 F = TypeVar("F", bound="Callable[..., Any]")
 C = TypeVar("C", bound=type)
@@ -110,7 +111,7 @@ def _is_ours(function: Callable[..., Any]) -> bool:
 
 
 def public_call(label: str) -> Callable[[F], F]:
-    """Have a function raise InvalidType for unknown options, with its public name and a similar option."""
+    """Have a function raise InvalidType for unknown options and too many values, with its public name and what it takes."""
 
     def check(function: F) -> F:
         parameters = inspect.signature(function).parameters.values()
@@ -121,15 +122,24 @@ def public_call(label: str) -> Callable[[F], F]:
             for parameter in parameters
             if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
         )
+        places = [
+            parameter.name
+            for parameter in parameters
+            if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        ]
+        takes_any = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
+        most = sys.maxsize if takes_any else len(places)
         undo = getattr(function, "undo", None)
 
-        def refuse_unknown(options: Mapping[str, Any]) -> None:
+        def refuse_unknown(values: Sequence[Any], options: Mapping[str, Any]) -> None:
             if not names.issuperset(options):
                 raise _unknown(label, [name for name in options if name not in names], names - {"self"})
+            if len(values) > most:
+                raise _too_many(label, places, names.difference(places))
 
         @wraps(function)
         def call(*arguments: Any, **options: Any) -> Any:
-            refuse_unknown(options)
+            refuse_unknown(arguments, options)
             try:
                 return function(*arguments, **options)
             except NOT_OURS as error:
@@ -138,7 +148,7 @@ def public_call(label: str) -> Callable[[F], F]:
 
         @wraps(function)
         def call_or_undo(*arguments: Any, **options: Any) -> Any:
-            refuse_unknown(options)
+            refuse_unknown(arguments, options)
             done: list[Any] = []
             _done.set(done)
             try:
@@ -168,3 +178,10 @@ def _unknown(label: str, names: list[str], allowed: frozenset[str]) -> InvalidTy
         f"It has {', '.join(sorted(allowed))}." if allowed else "It has none."
     )
     return InvalidType(f"{label}() has no option {', '.join(map(short_repr, names))}. {hint}")
+
+
+def _too_many(label: str, places: Sequence[str], options: Collection[str]) -> InvalidType:
+    values = [name for name in places if name != "self"]
+    taken = f"only {' and '.join(map(repr, values))}" if values else "nothing"
+    named = f" Options are named: {', '.join(f'{name}=' for name in sorted(options))}." if options else ""
+    return InvalidType(f"{label}() takes {taken} by place.{named}")

@@ -70,6 +70,16 @@ MISTAKES = {
         tv.InvalidName,
         "'losses@1' cannot name a list: '@' separates a list from its version",
     ),
+    "an option without its name": (
+        lambda vault: vault.session("train", {"lr": 0.1}),
+        tv.InvalidType,
+        "Vault.session() takes only 'name' by place. Options are named: params=, parent=, ",
+    ),
+    "a value too many": (
+        lambda vault: vault["losses"].read("loss"),
+        TypeError,
+        "List.read() takes nothing by place. Options are named: as_of=, chars=, columns=, ",
+    ),
     "a handle as a frame": (
         lambda vault: vault["losses"].head(),
         AttributeError,
