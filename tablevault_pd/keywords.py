@@ -9,6 +9,7 @@ import inspect
 import sys
 from contextvars import ContextVar
 from functools import wraps
+from itertools import filterfalse
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tablevault_pd.errors import NOT_OURS, InvalidType, VaultError, did_you_mean, short_repr
@@ -114,7 +115,8 @@ def public_call(label: str) -> Callable[[F], F]:
     """Have a function raise InvalidType for unknown options and too many values, with its public name and what it takes."""
 
     def check(function: F) -> F:
-        parameters = inspect.signature(function).parameters.values()
+        signature = inspect.signature(function)
+        parameters = signature.parameters.values()
         if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
             return function  # such as log(), whose options are metrics of the user
         names = frozenset(
@@ -127,6 +129,7 @@ def public_call(label: str) -> Callable[[F], F]:
             for parameter in parameters
             if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
         ]
+        needed = [name for name in places if signature.parameters[name].default is inspect.Parameter.empty]
         takes_any = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
         most = sys.maxsize if takes_any else len(places)
         undo = getattr(function, "undo", None)
@@ -136,6 +139,10 @@ def public_call(label: str) -> Callable[[F], F]:
                 raise _unknown(label, [name for name in options if name not in names], names - {"self"})
             if len(values) > most:
                 raise _too_many(label, places, names.difference(places))
+            if len(values) < len(needed) and (
+                missing := [*filterfalse(options.__contains__, needed[len(values) :])]
+            ):
+                raise InvalidType(f"{label}() needs {' and '.join(map(repr, missing))} as well.")
 
         @wraps(function)
         def call(*arguments: Any, **options: Any) -> Any:

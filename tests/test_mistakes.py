@@ -75,6 +75,11 @@ MISTAKES = {
         tv.InvalidType,
         "Vault.session() takes only 'name' by place. Options are named: params=, parent=, ",
     ),
+    "a value too few": (
+        lambda vault: vault.compare("losses@1"),
+        tv.InvalidType,
+        "Vault.compare() needs 'b' as well.",
+    ),
     "a value too many": (
         lambda vault: vault["losses"].read("loss"),
         TypeError,
