@@ -78,6 +78,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
         path, "CREATE TRIGGER t AFTER INSERT ON text_upto BEGIN DELETE FROM text_runs; END"
     ),
     "words for numbers": lambda path: execute(path, "UPDATE text_runs SET items = 'x', start = 'y'"),
+    "rows to come": lambda path: execute(path, "UPDATE text_upto SET upto = upto + 100"),
     "a token of no commit": lambda path: execute(path, "UPDATE text_upto SET token = 'x'"),
     "another vault's": of_another_vault,
 }  # fmt: skip

@@ -43,9 +43,9 @@ LAYOUT = (
     + "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;\n"
 )
 ENDS = "SELECT list, generation, upto, token FROM text_upto"
-# The commit that wrote the row before an address. `j` is a list of (list, generation, address).
+# The commit that wrote the row before an address, if any did. `j` is a list of (list, generation, address).
 TOKENS = """
-SELECT (SELECT b.token FROM batches b
+SELECT (SELECT iif(b.start + b.rows >= j.value ->> 2, b.token, NULL) FROM batches b
         WHERE b.list = j.value ->> 0 AND b.generation = j.value ->> 1 AND b.start < j.value ->> 2 AND b.rows > 0
         ORDER BY b.start DESC LIMIT 1)
 FROM json_each(?) j ORDER BY j.key
