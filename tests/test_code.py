@@ -511,6 +511,8 @@ def test_a_module_that_is_handed_around_counts_whole():
         ["import decimal", "with decimal.localcontext() as c:\n  c.prec = 3\n  a = decimal.Decimal(1) / 3", "out(str(a))"],
         ["import io", "with io.StringIO('a\\nb') as f:\n  head = f.readline()\n  text = f.read()", "out(text)"],
         ["import contextlib", "x = 0", "y = 0", "with contextlib.suppress(ZeroDivisionError):\n  1 / y\n  x = 1", "out(x)"],
+        ["import contextlib", "a = []", "with contextlib.nullcontext(a) as b:\n  b.append(1)", "out(a)"],
+        ["import contextlib as m", "a = []", "with m.ExitStack() as s:\n  b = s.enter_context(m.nullcontext(a))\n  b.append(1)", "out(a)"],
         # so they do inside of functions, and what functions return
         ["def add(d, k):\n  r = d[k]\n  r.append(1)", "d = {'x': []}", "add(d, 'x')", "out(d)"],
         ["def add(d):\n  for r in d:\n    r.append(1)", "d = [[]]", "add(d)", "out(d)"],

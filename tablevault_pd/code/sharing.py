@@ -26,6 +26,8 @@ RETURNED = "return"  #: stands for what a function returns
 _GETTING = frozenset(["get", "setdefault"])
 _OF_ITEMS = frozenset(["items", "values"])
 _OF_ELEMENTS = frozenset(["enumerate", "zip", "reversed", "sorted", "list", "tuple", "iter"])
+#: What returns, or gives to ``as``, what it is called with.
+_HANDING = frozenset(["closing", "nullcontext", "enter_context", "enter_async_context"])
 #: Methods that put their argument into their object.
 PUTTING = frozenset(["append", "appendleft"])
 #: Methods of lists, dicts and sets alone: frames, columns and arrays have none of that name.
@@ -138,6 +140,12 @@ def sources_of(value: Any) -> list[Source]:
     if kind is ast.Subscript and value.slice.__class__ not in _SELECTING:
         owner, how = root(value), SLICE if value.slice.__class__ is ast.Slice else ITEM + key_of(value)
         return [] if owner is None else [(owner, how)]
+    if (
+        kind is ast.Call
+        and value.args
+        and getattr(value.func, "attr", getattr(value.func, "id", "")) in _HANDING
+    ):
+        return sources_of(value.args[0])
     if kind is ast.Call and value.args and getattr(value.func, "attr", None) in _GETTING:
         owner = root(value.func.value)
         return [] if owner is None else [(owner, ITEM + _constant(value.args[0]))]
