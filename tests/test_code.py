@@ -21,6 +21,7 @@ from torture.harness import times
 from warm import script
 
 import tablevault_pd as tv
+from tablevault_pd.capture.entry import entry_of
 from tablevault_pd.code import Piece, Slicer, cut, namespaces, trees
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -242,7 +243,7 @@ def test_what_no_name_in_the_text_stands_for_is_in_the_slice(text, line, is_in):
 
 def test_of_a_project_only_the_modules_that_a_slice_needs_are_parsed(monkeypatch):
     parsed = []
-    monkeypatch.setattr(namespaces, "cut", lambda text: parsed.append(text) or cut(text))
+    monkeypatch.setattr(namespaces, "cut", lambda text, **how: parsed.append(text) or cut(text, **how))
     modules = [
         Piece(
             f"import m{number + 1}\ndef f(): return m{number + 1}.g()\ndef g(): return {number}",
@@ -326,6 +327,73 @@ def test_a_name_that_a_branch_binds_anew_may_still_stand_for_the_object_of_befor
     assert lines(Slicer([Piece(text, "train.py", 1, 0)]), 6) == ["df = load()", "save(df)"]
 
 
+@pytest.mark.parametrize(
+    ("text", "needed"),
+    [
+        # (a script; the lines of it that the one that saves needs, from 1)
+        ("def main():\n    x = f()\n    y = 1\n    save(x)\ndef f(): return 1\nmain()", [1, 2, 4, 5, 6]),
+        (
+            "import sys\ndef main(n=1):\n    save(n)\n    y = 1\nif one:\n    sys.exit(main())",
+            [1, 2, 3, 5, 6],
+        ),
+        ("def main(a, *b):\n    'Text.'\n    # why\n    save(b)\nc = 1\nd = 2\nmain(c)", [1, 4, 5, 7]),
+        (
+            "def main():\n    for i in xs:\n        y = i\n        save(y)\n    return 0\nmain()",
+            [1, 2, 3, 4, 6],
+        ),
+        # it stays one statement: called twice, given away, left early, a generator, with names of the script's own
+        ("def main():\n    y = 1\n    save(x)\nmain()\nmain()", [1, 2, 3, 4]),
+        ("def main():\n    y = 1\n    save(x)\nmain()\nrun(main)", [1, 2, 3, 4]),
+        ("def main():\n    if x: return\n    y = 1\n    save(x)\nmain()", [1, 2, 3, 4, 5]),
+        ("def main():\n    y = 1\n    save(x)\n    yield\nmain()", [1, 2, 3, 4, 5]),
+        ("def main():\n    y = 1\n    save(x)\nmain()\ny = 2", [1, 2, 3, 4]),
+        ("@deco\ndef main():\n    y = 1\n    save(x)\nmain()", [1, 2, 3, 4, 5]),
+    ],
+)
+def test_the_body_of_the_function_that_a_script_runs_is_cut_into_its_statements(text, needed):
+    written = text.splitlines()
+    runs = next(
+        at for at, line in enumerate(written, 1) if line.strip().endswith(("main()", "main())", "main(c)"))
+    )
+    saves = next(at for at, line in enumerate(written, 1) if "save(" in line)
+    at = runs if entry_of(text) is None else saves
+    parts = Slicer([Piece(text, "train.py", 1, 0, until=at)]).of_place(at).parts
+    numbers = {number for part in parts for number in range(part.line, part.end + 1)}
+    assert (
+        sorted(number for number in numbers if written[number - 1].strip() not in ("# why", "'Text.'"))
+        == needed
+    )
+    as_module = Slicer([Piece("from m import main\nmain()", "t.py", 1, 0)], [Piece(text, "m.py", module="m")])
+    whole = [part.text for part in as_module.of_place(2).parts]
+    assert any("def main(" in part and "save(" in part for part in whole)  # others may call it, too
+
+
+def test_what_a_script_saves_in_its_main_function_has_slices_of_its_own(tmp_path):
+    text = """
+        import pandas as pd
+        import tablevault_pd as tv
+        def main():
+            vault = tv.connect("v", session="train")
+            vault.save("data", {"n": [1, 2]})
+            df = vault.read("data")
+            scored = score(df)
+            vault.save("scores", scored)
+        def score(df): return df.assign(s=df["n"] * 2)
+        if __name__ == "__main__":
+            main()
+    """
+    script(tmp_path, text)
+    script(tmp_path, text.replace("* 2", "* 3").replace('"scores", scored', '"other", scored'))
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        assert vault.stale()[["list", "reason"]].drop_duplicates().to_numpy().tolist() == [["scores", "code"]]
+        code = vault.read("data").vault.code(whole=True).text.tolist()
+        assert [line.strip() for line in code] == [
+            "import tablevault_pd as tv", 'if __name__ == "__main__":', "main()", "def main():",
+            'vault = tv.connect("v", session="train")', 'vault.save("data", {"n": [1, 2]})',
+        ]  # fmt: skip
+        assert set(vault.search(code="def score")["list"]) == {"scores", "other"}
+
+
 class Tagged:
     """A value that knows the statements that it was computed from."""
 
@@ -379,9 +447,13 @@ def test_slices_of_nested_blocks_have_all_that_running_them_says(text):
         compile(text, "train.py", "exec"),
         {"Tagged": Tagged, "save": save, "nullcontext": nullcontext, "draw": int},
     )
+    in_main = "\n".join(["def main():", *(f"    {line}" for line in text.splitlines()), "", "main()"])
     for line, tags, _ in saved:
         slicer = Slicer([Piece(text, "train.py", 1, 0, until=line)])
         parts = [part.text for part in slicer.of_place(line).parts]
+        slicer = Slicer([Piece(in_main, "train.py", 1, 0, until=line + 1)])
+        of_main = [textwrap.dedent(part.text) for part in slicer.of_place(line + 1).parts]
+        assert of_main == ["main()", "def main():", *map(textwrap.dedent, parts)]
         assert tags <= {int(tag) for part in parts for tag in re.findall(r"\d{3}", part)}
         if "if" not in text and "for" not in text:
             assert tags == {int(tag) for part in parts for tag in re.findall(r"\d{3}", part)}

@@ -10,8 +10,11 @@ from __future__ import annotations
 import linecache
 import sys
 import threading
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from tablevault_pd.capture.entry import entry_of
+from tablevault_pd.capture.script import main_source
 from tablevault_pd.capture.stacks import innermost_frames
 
 if TYPE_CHECKING:
@@ -51,7 +54,10 @@ def ends_before(last: int, place: int) -> bool:
 
 
 def place_of_main() -> int | None:
-    """Return the place in ``__main__`` that made the current call; in another thread, that of the main thread."""
+    """Return the place in ``__main__`` that made the current call; in another thread, that of the main thread.
+
+    In the function that a script runs (see :mod:`~tablevault_pd.capture.entry`), it is the place there.
+    """
     place = _outermost(sys._getframe(1))
     if place is None and threading.current_thread() is not threading.main_thread():
         frame = innermost_frames().get(threading.main_thread().ident or 0)
@@ -60,16 +66,34 @@ def place_of_main() -> int | None:
 
 
 def _outermost(frame: FrameType | None) -> int | None:
-    """Return the place of the outermost frame at the top level of ``__main__``."""
+    """Return the place of the outermost frame at the top level of ``__main__``, or of the function that it runs."""
     main: Any = getattr(sys.modules.get("__main__"), "__dict__", None)
-    top = None
+    top, called, inner = None, None, None
     while frame is not None:
         if frame.f_globals is main and frame.f_code.co_name.startswith(("<module>", "<cell line")):
-            top = frame
-        frame = frame.f_back
+            top, called = frame, inner
+        inner, frame = frame, frame.f_back
     if top is None or top.f_code.co_filename.startswith(_PROMPTS):
         return None
+    if called is not None and called.f_globals is main and _is_entry(called, top):
+        top = called
     return place_in(top.f_code, top.f_lineno, top.f_lasti)
+
+
+def _is_entry(called: FrameType, top: FrameType) -> bool:
+    """Whether a frame is that of the function that a script runs."""
+    code = called.f_code
+    if code.co_filename != top.f_code.co_filename or code.co_qualname != code.co_name:
+        return False
+    text = _source(code.co_filename)
+    entry = None if text is None else entry_of(text)
+    return entry is not None and (entry.name, entry.first) == (code.co_name, code.co_firstlineno)
+
+
+@lru_cache(maxsize=4)
+def _source(_: str) -> str | None:
+    """The text of the script: as it was first read, for it may be edited while it runs."""
+    return main_source()
 
 
 def place_in(code: CodeType, line: int, instruction: int) -> int:

@@ -9,8 +9,8 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tablevault_pd.capture.position import in_order, is_between
-from tablevault_pd.code.statements import Statement, cut, text_of
+from tablevault_pd.capture.position import is_between
+from tablevault_pd.code.statements import Statement, begun, cut, text_of
 from tablevault_pd.store.session_types import Part
 
 if TYPE_CHECKING:
@@ -28,6 +28,15 @@ class Piece:
     notebook: str | None = None  #: the cell's own id, where the front end sent one
     until: int | None = None  #: the place that it came to; None: all of it ran
     module: str | None = None  #: what it was imported as
+
+    def executed(self) -> Sequence[Statement]:
+        """The statements that have begun; of a loop, those of its turns before, too."""
+        statements = cut(self.text, script=self.path is not None and self.module is None)
+        count = begun([(statement.line, statement.end) for statement in statements], self.until)
+        loop = statements[count - 1].loop if count else None
+        while loop is not None and count < len(statements) and statements[count].loop == loop:
+            count += 1
+        return statements[:count]
 
 
 @dataclass(slots=True)
@@ -48,14 +57,12 @@ class Namespace:
 
     def __post_init__(self) -> None:
         for number, piece in enumerate(self.pieces):
-            begin = len(self.statements)
-            for statement in cut(piece.text):
-                place = statement.line if statement.loop is None else statement.loop
-                if piece.until is None or in_order(place) <= in_order(piece.until):
-                    self.statements.append(statement)
-                    self.owners.append(number)
-                    self.headers.append(None if statement.header is None else begin + statement.header)
-                    self.ends.update(dict.fromkeys(self._headers_of(len(self) - 1), len(self)))
+            start = len(self.statements)
+            for statement in piece.executed():
+                self.statements.append(statement)
+                self.owners.append(number)
+                self.headers.append(None if statement.header is None else start + statement.header)
+                self.ends.update(dict.fromkeys(self._headers_of(len(self) - 1), len(self)))
 
     def __len__(self) -> int:
         return len(self.statements)

@@ -13,9 +13,8 @@ from functools import cached_property
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
-from tablevault_pd.capture.position import in_order
 from tablevault_pd.code.calls import RANDOM
-from tablevault_pd.code.statements import cut
+from tablevault_pd.code.statements import begun, cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -51,15 +50,15 @@ class Executed:
 
 def statements_of(
     text: str, names: str | None
-) -> Iterator[tuple[int, str, frozenset[str], frozenset[str], str]]:
-    """(line, kind, names, used names, tree) of each statement: as it was captured, whichever Python wrote it."""
+) -> Iterator[tuple[int, int, str, frozenset[str], frozenset[str], str]]:
+    """(line, end, kind, names, used names, tree) of each statement: as it was captured, whichever Python wrote it."""
     if names is not None:
-        for line, _, kind, defined, uses, later, tree in json.loads(names):
-            yield line, kind, frozenset(defined), frozenset([*uses, *later]) - {RANDOM}, tree
+        for line, end, kind, defined, uses, later, tree in json.loads(names):
+            yield line, end, kind, frozenset(defined), frozenset([*uses, *later]) - {RANDOM}, tree
         return
     for statement in cut(text):
         uses = frozenset([*statement.uses, *statement.later]) - {RANDOM}
-        yield statement.line, statement.kind, frozenset(statement.names), uses, statement.tree
+        yield statement.line, statement.end, statement.kind, frozenset(statement.names), uses, statement.tree
 
 
 @dataclass(slots=True)
@@ -104,7 +103,7 @@ class History:
         if last.sha256 not in self._by_source:
             statements = [
                 Executed(last.session_id, last.cell, line, kind, names, uses, tree)
-                for line, kind, names, uses, tree in statements_of(last.text, None)
+                for line, _, kind, names, uses, tree in statements_of(last.text, None)
             ]
             self._by_source[last.sha256] = statements, frozenset(statement.tree for statement in statements)
         return self._by_source[last.sha256]
@@ -199,22 +198,22 @@ class Newer:
 
     def _run_cell(self, cell: Cell) -> RunCell:
         until = self._until(cell)
-        statements = [
+        statements = list(statements_of(cell.text, cell.names))
+        places = [(line, end) for line, end, *_ in statements]
+        count = max((begun(places, place) for place in until), default=len(places))
+        executed = [
             Executed(cell.session_id, cell.cell, line, kind, names, uses, tree)
-            for line, kind, names, uses, tree in statements_of(cell.text, cell.names)
-            if until is None or in_order(line) <= in_order(until)
+            for line, _, kind, names, uses, tree in statements[:count]
         ]
-        return RunCell(cell, statements, until is None)
+        return RunCell(cell, executed, not until)
 
-    def _until(self, cell: Cell) -> int | None:
-        """The last place that it is known to have come to; None: all of it ran."""
-        if cell.until is not None:
-            return cell.until
+    def _until(self, cell: Cell) -> list[int]:
+        """The places that it is known to have come to; none: all of it ran."""
         finished = self._session(cell.session_id).outcome == "finished" if cell.path else cell.outcome == "ok"
-        if finished:
-            return None
-        places = (place for _, place in self._wrote.get((cell.session_id, cell.cell), ()))
-        return max(places, key=in_order, default=0)
+        if cell.until is None and finished:
+            return []
+        written = [place for _, place in self._wrote.get((cell.session_id, cell.cell), ())]
+        return [*written, 0 if cell.until is None else cell.until]
 
     # -- one statement
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from tablevault_pd.capture.position import ends_before
 from tablevault_pd.code.calls import RANDOM, RUNNING_TEXT
 from tablevault_pd.code.namespaces import Namespace, Piece, absolute
 from tablevault_pd.code.program import Program
+from tablevault_pd.code.statements import begun
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -102,14 +102,13 @@ class Slicer:
         start = next(
             (number for number, piece in enumerate(main.pieces) if (piece.session_id, piece.cell) == first), 0
         )
-        last = len(main.pieces) - 1
-        return self._slice(
-            [
-                number
-                for number, (statement, owner) in enumerate(zip(main.statements, main.owners, strict=True))
-                if owner >= start and (owner < last or begin is None or not ends_before(statement.end, begin))
-            ]
-        )
+        numbers = [number for number, owner in enumerate(main.owners) if owner >= start]
+        of_last = [number for number in numbers if main.owners[number] == len(main.pieces) - 1]
+        if begin is not None and of_last:
+            places = [(main.statements[number].line, main.statements[number].end) for number in of_last]
+            skipped = max(begun(places, begin) - 1, 0)
+            numbers = [*numbers[: len(numbers) - len(of_last)], *of_last[skipped:]]
+        return self._slice(numbers)
 
     def _slice(self, roots: Sequence[int]) -> Slice:
         walk = _Walk(self._program)

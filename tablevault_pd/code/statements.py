@@ -18,7 +18,8 @@ from functools import lru_cache
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tablevault_pd.capture.position import COLUMN, is_between, line_of
+from tablevault_pd.capture.entry import entry_of
+from tablevault_pd.capture.position import COLUMN, in_order, is_between, line_of
 from tablevault_pd.code.calls import goes_on
 from tablevault_pd.code.describe import describe
 from tablevault_pd.code.syntax import (
@@ -32,8 +33,9 @@ from tablevault_pd.code.syntax import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from tablevault_pd.capture.entry import Entry
     from tablevault_pd.code.calls import Call
     from tablevault_pd.code.sharing import Change, Share, Source
 
@@ -101,8 +103,11 @@ class Statement(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def cut(text: str) -> tuple[Statement, ...]:
-    """The statements of a piece of code; none if it is no Python."""
+def cut(text: str, *, script: bool = False) -> tuple[Statement, ...]:
+    """The statements of a piece of code, in order of execution; none if it is no Python.
+
+    Of a `script` the body of the function that it runs comes where it is called: see :mod:`~tablevault_pd.capture.entry`.
+    """
     lines = _lines(text)
     magic = _CELL_MAGIC.match(text)
     if magic is not None and magic[1] not in _PYTHON_MAGICS:
@@ -112,7 +117,11 @@ def cut(text: str) -> tuple[Statement, ...]:
         tree = _tree(text) or _tree("\n".join(_without_magics(lines, magics)))
     except (RecursionError, MemoryError):
         return (_too_deep(1, 1, len(lines), "\n".join(lines)),)
-    return () if tree is None else tuple(_Cutter(lines, magics).cut(tree.body))
+    return (
+        ()
+        if tree is None
+        else tuple(_Cutter(lines, magics, entry_of(text) if script else None).cut(tree.body))
+    )
 
 
 def trees(text: str) -> tuple[str, ...]:
@@ -144,14 +153,27 @@ def _lines(text: str) -> list[str]:
 
 @lru_cache(maxsize=1024)  # a statement in a loop commits again and again
 def statement_place(text: str, place: int | None) -> int | None:
-    """Where the top-level statement begins that `place` is in; `place` itself if it may be in several."""
+    """Where the statement of a script begins that `place` is in; `place` itself if it may be in several."""
     if place is None:
         return None
-    inside = [statement.line for statement in cut(text) if is_between(place, statement.line, statement.end)]
+    inside = [
+        statement.line
+        for statement in cut(text, script=True)
+        if is_between(place, statement.line, statement.end)
+    ]
     return place if len(inside) > 1 else inside[0] if inside else None
 
 
-def names_of(text: str) -> str:
+def begun(places: Sequence[tuple[int, int]], at: int | None) -> int:
+    """How many statements, of which these are where they begin and end, had begun when a program was there; None: at its end."""
+    if at is None:
+        return len(places)
+    inside = [number for number, (line, end) in enumerate(places) if is_between(at, line, end)]
+    before = [number for number, (line, _) in enumerate(places) if in_order(line) <= in_order(at)]
+    return 1 + max(inside or before, default=-1)
+
+
+def names_of(text: str, *, script: bool = False) -> str:
     """The statements of a piece of code with the names they define and use, as JSON: kept with each cell."""
     return json.dumps(
         [
@@ -164,7 +186,7 @@ def names_of(text: str) -> str:
                 statement.later,
                 statement.tree,
             ]
-            for statement in cut(text)
+            for statement in cut(text, script=script)
         ]
     )
 
@@ -196,8 +218,10 @@ def _without_magics(lines: list[str], magics: dict[int, str]) -> Iterator[str]:
 class _Cutter:
     """Cuts the body of a module into statements, in the order of the text."""
 
-    def __init__(self, lines: list[str], magics: dict[int, str]) -> None:
+    def __init__(self, lines: list[str], magics: dict[int, str], entry: Entry | None = None) -> None:
         self._lines = lines
+        self._entry = entry
+        self._function: ast.stmt | None = None  # that of the entry
         self._magics = magics
         self._statements: list[Statement] = []
 
@@ -220,10 +244,32 @@ class _Cutter:
             above = last
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
                 continue  # a docstring, or a value that nobody keeps
+            if self._entry is not None and line == self._entry.first:
+                self._function = node
+                continue
             if begin == line and end == last and self._is_cut(node):
                 self._compound(node, first, begin, header, loop)
             else:
-                self._add(self._described(node, first, begin, end), header, loop)
+                number = self._add(self._described(node, first, begin, end), header, loop)
+                if self._entry is not None and line == self._entry.line and self._function is not None:
+                    self._called(self._function, number, loop)
+
+    def _called(self, function: Any, call: int, loop: int | None) -> None:
+        """Cut the function that the script runs, whose parameters are names like others from here on."""
+        own = copy.copy(function)
+        own.body = []
+        first = _with_comments(self._lines, function.lineno, 0)
+        described = self._described(own, first, function.lineno, self._end_of_header(function))
+        names = (function.name, *(parameter.lstrip("*") for parameter in described.parameters))
+        header = described._replace(kind="other", names=names, parameters=())
+        self._block(function.body, line_of(header.end), self._add(header, call, loop, "with"), loop)
+
+    def _end_of_header(self, node: Any) -> int:
+        """The last line of the header of a block."""
+        end = _with_comments(self._lines, _first_line(node.body[0]), node.lineno) - 1
+        while not self._lines[end - 1].strip():
+            end -= 1
+        return end
 
     def _compound(
         self,
@@ -242,10 +288,7 @@ class _Cutter:
             own.orelse, kind = [], "if"
         elif isinstance(node, LOOPS):
             loop, kind = begin if loop is None else loop, "loop"
-        inside = _first_line(node.body[0])
-        end = _with_comments(self._lines, inside, begin) - 1
-        while not self._lines[end - 1].strip():
-            end -= 1
+        end = self._end_of_header(node)
         number = self._add(self._described(own, first, begin, end), header, loop, block or kind)
         self._block(node.body, end, number, loop)
         if isinstance(node, ast.If) and node.orelse:

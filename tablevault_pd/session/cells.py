@@ -137,7 +137,11 @@ class Cells:
 
 def _with_names(cell: Cell) -> Cell:
     """Add the names that the statements of a cell define and use."""
-    return cell if cell.names is not None else replace(cell, names=names_of(cell.text))
+    return (
+        cell
+        if cell.names is not None
+        else replace(cell, names=names_of(cell.text, script=cell.path is not None))
+    )
 
 
 def _last_line(cell: Cell, traceback: str | None) -> int | None:

@@ -1,0 +1,74 @@
+"""The function that a script runs: the ``main`` of ``if __name__ == "__main__": main()``.
+
+Its body is as good as code of the top level: it runs once, where the script calls it. So its statements are looked at one by
+one, if its names stand for nothing else in the script.
+"""
+
+from __future__ import annotations
+
+import ast
+import symtable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+
+
+class Entry(NamedTuple):
+    """A function of a script, and the line of its call."""
+
+    name: str
+    line: int  #: where the statement begins that calls it
+    first: int  #: where the function begins
+
+
+@lru_cache(maxsize=64)
+def entry_of(text: str) -> Entry | None:
+    """Return the function whose only mention is one call by a statement of the top level, if its body can stand there."""
+    try:
+        tree = ast.parse(text)
+        table = symtable.symtable(text, "<captured code>", "exec")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    calls = [(call, statement) for statement in _top_level(tree.body) for call in _calls(statement)]
+    entries = [
+        Entry(call.func.id, statement.lineno, functions[call.func.id].lineno)
+        for call, statement in calls
+        if call.func.id in functions and _can_stand_there(functions[call.func.id], tree, table)
+    ]
+    return entries[0] if len(entries) == 1 else None
+
+
+def _top_level(body: list[ast.stmt]) -> list[ast.stmt]:
+    """The statements that only run something: on the top level, or below ``if __name__ == "__main__":``."""
+    guarded = [inner for node in body if isinstance(node, ast.If) and not node.orelse for inner in node.body]
+    return [node for node in [*body, *guarded] if isinstance(node, (ast.Expr, ast.Raise))]
+
+
+def _calls(statement: ast.stmt) -> list[Any]:
+    """The call of a statement, or that inside of it: ``sys.exit(main())``."""
+    nodes = [node for node in ast.walk(statement) if isinstance(node, ast.Call)]
+    return [node for node in nodes if isinstance(node.func, ast.Name)]
+
+
+def _can_stand_there(function: ast.FunctionDef, tree: ast.Module, table: symtable.SymbolTable) -> bool:
+    mentions = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == function.name]
+    if len(mentions) != 1 or function.decorator_list or function.body[0].lineno == function.lineno:
+        return False
+    last = function.body[-1]
+    if any(map(_returns, function.body[:-1])) or (_returns(last) and not isinstance(last, ast.Return)):
+        return False
+    scope = next(child for child in table.get_children() if child.get_lineno() == function.lineno)
+    own = {symbol.get_name() for symbol in scope.get_symbols() if symbol.is_local()}
+    others = {
+        symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported()
+    }
+    return own.isdisjoint(others)
+
+
+def _returns(node: ast.AST) -> bool:
+    """Whether a statement may end its function, or make a generator of it."""
+    if isinstance(node, (ast.Return, ast.Yield, ast.YieldFrom)):
+        return True
+    return not isinstance(node, (*FUNCTIONS, ast.ClassDef)) and any(map(_returns, ast.iter_child_nodes(node)))
