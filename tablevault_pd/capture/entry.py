@@ -31,11 +31,10 @@ def entry_of(text: str) -> Entry | None:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-    calls = [(call, statement) for statement in _top_level(tree.body) for call in _calls(statement)]
     entries = [
-        Entry(call.func.id, statement.lineno, functions[call.func.id].lineno)
-        for call, statement in calls
-        if call.func.id in functions and _can_stand_there(functions[call.func.id], tree, table)
+        Entry(name, statement.lineno, functions[name].lineno)
+        for statement in _top_level(tree.body)
+        if (name := _called(statement)) in functions and _can_stand_there(functions[name], tree, table)
     ]
     return entries[0] if len(entries) == 1 else None
 
@@ -46,10 +45,18 @@ def _top_level(body: list[ast.stmt]) -> list[ast.stmt]:
     return [node for node in [*body, *guarded] if isinstance(node, (ast.Expr, ast.Raise))]
 
 
-def _calls(statement: ast.stmt) -> list[Any]:
-    """The call of a statement, or that inside of it: ``sys.exit(main())``."""
-    nodes = [node for node in ast.walk(statement) if isinstance(node, ast.Call)]
-    return [node for node in nodes if isinstance(node.func, ast.Name)]
+def _called(statement: ast.stmt) -> str | None:
+    """The name of the function that a statement runs and does nothing else with: ``main()``, ``sys.exit(main())``."""
+    value: Any = getattr(statement, "value", None) or getattr(statement, "exc", None)
+    if isinstance(value, ast.Call) and _is_exit(value.func) and len(value.args) == 1:
+        value = value.args[0]
+    called = value.func if isinstance(value, ast.Call) else None
+    return called.id if isinstance(called, ast.Name) else None
+
+
+def _is_exit(function: ast.expr) -> bool:
+    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", None)
+    return name in ("exit", "SystemExit")
 
 
 def _can_stand_there(function: ast.FunctionDef, tree: ast.Module, table: symtable.SymbolTable) -> bool:
