@@ -121,6 +121,18 @@ def test_a_file_that_is_lost_while_it_is_open_is_made_anew(place: Path, damage: 
         require_right(reader, WORDS)
 
 
+@pytest.mark.parametrize("begun", [b"", b"database"])
+def test_a_file_whose_maker_was_killed_is_no_damage(place: Path, begun: bytes) -> None:
+    (place / "text.db").write_bytes(b"")
+    if begun:
+        execute(place / "text.db", "PRAGMA journal_mode = WAL", "CREATE TABLE t (a)", "DROP TABLE t")
+    with opened(place) as vault:
+        assert vault.check().empty
+        require_right(vault, WORDS)
+        index_texts(vault.store)
+        assert state(vault) == "complete"
+
+
 def test_a_reader_makes_no_file(place: Path) -> None:
     (place / "text.db").unlink()
     with opened(place, "r") as reader:

@@ -25,6 +25,7 @@ from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded import tables
 from tablevault_pd.store.embedded import write_lock as gate
 from tablevault_pd.store.embedded.catalog import VAULT_ID, SqliteCatalog
+from tablevault_pd.store.embedded.connection import is_empty
 from tablevault_pd.store.engine.fts_index import ITEM_SETTINGS, RUN_TABLES, WORD_TABLES
 
 if TYPE_CHECKING:
@@ -83,18 +84,22 @@ class _TextFile(SqliteCatalog):
         db.execute(f"PRAGMA user_version = {FORMAT}")
 
     def verify(self) -> str:
-        """Check that this is an index as this release makes it, and return the id of its vault."""
-        with self.reading() as db:
-            application = db.execute("PRAGMA application_id").fetchone()[0]
-            number = db.execute("PRAGMA user_version").fetchone()[0]
-            if application == APPLICATION_ID and number > FORMAT:
-                raise VaultReadOnly(f"{self.path} is an index of a newer release.")
-            if (application, number) != (APPLICATION_ID, FORMAT) or not tables.has_layout(db, LAYOUT):
-                raise VaultFormatError(f"{self.path} is no index of texts that this release has made.")
-            self._vault = str(db.execute(VAULT_ID).fetchone()[0])
+        """Check that this is an index as this release makes it, and return the id of its vault. Raises VaultNotFound for an empty one."""
+        self._vault = self.snapshot(self._verified)
         if self._vault != self._vault_id:
             raise VaultFormatError(f"{self.path} is the index of another vault.")
         return self._vault
+
+    def _verified(self, db: Connection) -> str:
+        if is_empty(db):
+            raise VaultNotFound(f"{self.path} is empty: who was making it did not come to the end yet.")
+        application = db.execute("PRAGMA application_id").fetchone()[0]
+        number = db.execute("PRAGMA user_version").fetchone()[0]
+        if application == APPLICATION_ID and number > FORMAT:
+            raise VaultReadOnly(f"{self.path} is an index of a newer release.")
+        if (application, number) != (APPLICATION_ID, FORMAT) or not tables.has_layout(db, LAYOUT):
+            raise VaultFormatError(f"{self.path} is no index of texts that this release has made.")
+        return str(db.execute(VAULT_ID).fetchone()[0])
 
 
 class TextFile:
@@ -159,7 +164,7 @@ class TextFile:
             file = self._open()
             if file is not None:
                 file.write(_check)
-        except VaultReadOnly:  # of a newer release, for which it is right
+        except (VaultReadOnly, VaultNotFound):  # of a newer release, for which it is right, or made just now
             self.close()
         except VaultError as error:
             self.close()
