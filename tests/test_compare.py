@@ -775,6 +775,19 @@ def test_r17_both_answers_show_values_as_they_were_given(vault):
     assert sorted(why[["name", "a", "b"]].to_numpy().tolist()) == sorted(expected, key=lambda row: row[0])
 
 
+def test_r17_what_another_run_made_the_same_rows_with_is_no_cause(vault):
+    """Run 2 changes lr and comes out equal; run 3 changes depth, too, and does not."""
+    gold = pd.DataFrame({"id": [1, 2], "gold": [1, 0]})
+    for lr, depth, pred in ((0.1, 1, [1, 0]), (0.2, 1, [1, 0]), (0.2, 2, [0, 0])):
+        with vault.session("fit", params={"lr": lr, "depth": depth}):
+            vault.save("preds", gold.assign(pred=pred).set_index("id"))
+    assert len(vault.versions("preds")) == 2
+    why = vault.compare("preds@1", "preds@2", measure="gold == pred").why().query("what == 'parameter'")
+    assert why[["name", "a", "b"]].to_numpy().tolist() == [["depth", 1, 2]]
+    back = vault.compare("preds@2", "preds@1", measure="gold == pred").why().query("what == 'parameter'")
+    assert back[["name", "a", "b"]].to_numpy().tolist() == [["depth", 2, 1]]
+
+
 def test_r17_the_same_has_no_differences(vault, chain):
     assert vault.differences(chain[0], "preds@1").empty
     assert vault.differences("train#1", "train#1").empty

@@ -11,7 +11,7 @@ import pandas as pd
 from tablevault_pd.analysis.ancestors import same_rows_by_key
 from tablevault_pd.analysis.cells import equal_cells
 from tablevault_pd.analysis.facts import READ, addresses, changed_parts, different, facts_of, read_by
-from tablevault_pd.code import slice_of_rows
+from tablevault_pd.code import Slice, slices_of
 from tablevault_pd.errors import InvalidInput
 from tablevault_pd.frames import columns as columns_of
 from tablevault_pd.lineage.of_rows import rows_to_trace
@@ -21,6 +21,8 @@ from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.reports import typed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tablevault_pd.analysis.context import Context
     from tablevault_pd.analysis.facts import Fact
     from tablevault_pd.store import Store, Version
@@ -31,6 +33,8 @@ NOTHING = "nothing recorded"
 CAUSES = ("parameter", READ, "package", "python")
 COLUMNS = ("flip", "what", "name", "a", "b", "depth", "list", "row_a", "row_b")
 _ORDER = ("row changed", "row removed", "row added", "input", "code", *CAUSES, NOTHING)
+MOST_MAKERS = 20  # that made the same rows again, the latest
+_Maker = tuple[int, int, int]  #: (session, cell, place in it)
 _STEPS = ["row", "list", "version", "position", "depth"]
 
 
@@ -268,20 +272,12 @@ def _made_by(store: Store, pairs: _Pairs, linked: set[str]) -> list[pd.DataFrame
     by = pd.DataFrame(
         {"a": _commits(store, pairs.a, pairs.position_a), "b": _commits(store, pairs.b, pairs.position_b)}
     )
+    again = [_made_again(store, version) for version in (pairs.a, pairs.b)]
     parts = []
     for rows in by.groupby(["a", "b"], sort=False).indices.values():
-        first_a, first_b = pairs.position_a[rows[:1]], pairs.position_b[rows[:1]]
-        slices = slice_of_rows(store, pairs.a, first_a), slice_of_rows(store, pairs.b, first_b)
-        causes: list[tuple[Any, ...]] = [("code", *part) for part in changed_parts(*slices)]
-        sessions = [
-            [session_id] if session_id >= 0 else []
-            for session_id in _sessions(store, pairs, first_a, first_b)
-        ]
-        one, two = ({**facts_of(store, ids), **_reads(store, ids, linked)} for ids in sessions)
-        causes += [
-            (*fact, one.get(fact), two.get(fact)) for fact in different([one, two]) if fact[0] in CAUSES
-        ]
-        for what, name, a, b in causes:
+        makers_a = [_maker(store, pairs.a, pairs.position_a[rows[:1]]), *again[0]]
+        makers_b = [_maker(store, pairs.b, pairs.position_b[rows[:1]]), *again[1]]
+        for what, name, a, b in _causes(store, makers_a, makers_b, linked):
             part = pd.DataFrame({"row": pairs.row[rows], "depth": pairs.depth[rows]})
             values = {
                 "a": pd.Series([a] * len(part), dtype=object),
@@ -291,10 +287,57 @@ def _made_by(store: Store, pairs: _Pairs, linked: set[str]) -> list[pd.DataFrame
     return parts
 
 
-def _reads(store: Store, session_ids: list[int], linked: set[str]) -> dict[Fact, Any]:
-    """What sessions read of lists that are not in `linked`."""
+def _causes(
+    store: Store, makers_a: Sequence[_Maker], makers_b: Sequence[_Maker], linked: set[str]
+) -> list[tuple[Any, ...]]:
+    """(what, name, a, b) of what differs between those who made rows, whoever of them made the same rows again."""
+    slices = slices_of(store, [place for place in (*makers_a, *makers_b) if place[1] >= 0])
+    facts = {session_id: _recorded(store, session_id, linked) for session_id, *_ in (*makers_a, *makers_b)}
+
+    def between(a: _Maker, b: _Maker) -> list[tuple[Any, ...]]:
+        code = changed_parts(*(slices.get(place, Slice()) for place in (a, b)))
+        one, two = facts[a[0]], facts[b[0]]
+        others = [fact for fact in different([one, two]) if fact[0] in CAUSES]
+        return [("code", *part) for part in code] + [(*fact, one.get(fact), two.get(fact)) for fact in others]
+
+    first, *others = [between(a, b) for a in makers_a for b in makers_b]
+    everywhere = [{cause[:2] for cause in causes} for causes in others]
+    return [cause for cause in first if all(cause[:2] in causes for causes in everywhere)]
+
+
+def _made_again(store: Store, version: Version) -> list[_Maker]:
+    """Who made the same rows again, which made no version: the latest first."""
+    equal = [
+        confirmation
+        for confirmation in store.confirmations([version.list_id])
+        if confirmation.version == version.version and confirmation.session_id is not None
+    ]
+    return [
+        (
+            confirmation.session_id or -1,
+            -1 if confirmation.cell is None else confirmation.cell,
+            confirmation.line or 0,
+        )
+        for confirmation in equal[: -MOST_MAKERS - 1 : -1]
+    ]
+
+
+def _maker(store: Store, version: Version, position: np.ndarray) -> _Maker:
+    """Session, cell and place of the commit that wrote a row; -1 where none is known."""
+    spans = store.spans_written([version])
+    if not len(spans.start):
+        return (-1, -1, 0)
+    at = np.searchsorted(spans.start, position, side="right") - 1
+    session_id, cell, line = (column[at].tolist()[0] for column in (spans.session_id, spans.cell, spans.line))
+    return session_id, cell, line
+
+
+def _recorded(store: Store, session_id: int, linked: set[str]) -> dict[Fact, Any]:
+    """What is recorded of a session, and what it read of lists that are not in `linked`."""
+    session_ids = [session_id] if session_id >= 0 else []
     inputs = read_by(store, session_ids)
-    return {(READ, name): addresses(versions) for name, versions in inputs.items() if name not in linked}
+    reads = {(READ, name): addresses(versions) for name, versions in inputs.items() if name not in linked}
+    return facts_of(store, session_ids) | reads
 
 
 def _commits(store: Store, version: Version, positions: np.ndarray) -> np.ndarray:
@@ -305,15 +348,6 @@ def _commits(store: Store, version: Version, positions: np.ndarray) -> np.ndarra
     at = np.searchsorted(spans.start, positions, side="right") - 1
     pairs = np.stack([spans.session_id, spans.cell, spans.line], axis=1)
     return np.asarray(np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1)[at])
-
-
-def _sessions(store: Store, pairs: _Pairs, a: np.ndarray, b: np.ndarray) -> list[int]:
-    session_ids = []
-    for version, position in ((pairs.a, a), (pairs.b, b)):
-        spans = store.spans_written([version])
-        at = np.searchsorted(spans.start, position, side="right") - 1
-        session_ids.append(int(spans.session_id[at][0]) if len(spans.start) else -1)
-    return session_ids
 
 
 # -- the answer
