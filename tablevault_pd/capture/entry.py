@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
-class Entry(NamedTuple):
+class EntryFunction(NamedTuple):
     """A function of a script, and the line of its call."""
 
     name: str
@@ -23,7 +23,7 @@ class Entry(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def entry_of(text: str) -> Entry | None:
+def entry_of(text: str) -> EntryFunction | None:
     """Return the function whose only mention is one call by a statement of the top level, if its body can stand there."""
     try:
         tree = ast.parse(text)
@@ -32,7 +32,7 @@ def entry_of(text: str) -> Entry | None:
         return None
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     entries = [
-        Entry(name, statement.lineno, functions[name].lineno)
+        EntryFunction(name, statement.lineno, functions[name].lineno)
         for statement in _top_level(tree.body)
         if (name := _called(statement)) in functions and _can_stand_there(functions[name], tree, table)
     ]

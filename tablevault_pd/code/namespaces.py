@@ -9,6 +9,7 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tablevault_pd.capture.entry import entry_of
 from tablevault_pd.capture.position import is_between
 from tablevault_pd.code.statements import Statement, begun, cut, text_of
 from tablevault_pd.store.session_types import Part
@@ -28,15 +29,28 @@ class Piece:
     notebook: str | None = None  #: the cell's own id, where the front end sent one
     until: int | None = None  #: the place that it came to; None: all of it ran
     module: str | None = None  #: what it was imported as
+    whole: bool = False  #: whether the function that a script runs is one statement
 
     def executed(self) -> Sequence[Statement]:
         """The statements that have begun; of a loop, those of its turns before, too."""
-        statements = cut(self.text, script=self.path is not None and self.module is None)
-        count = begun([(statement.line, statement.end) for statement in statements], self.until)
+        statements = cut(self.text, script=self._is_script and not self.whole)
+        count = begun([(statement.line, statement.end) for statement in statements], self.place(self.until))
         loop = statements[count - 1].loop if count else None
         while loop is not None and count < len(statements) and statements[count].loop == loop:
             count += 1
         return statements[:count]
+
+    def place(self, at: int | None) -> int | None:
+        """A place as it counts here: in the function that a script runs, where that is one statement, that of its call."""
+        entry = entry_of(self.text) if self.whole and self._is_script and at is not None else None
+        if entry is None or at is None:
+            return at
+        function = next(statement for statement in cut(self.text) if statement.line == entry.first)
+        return entry.line if is_between(at, function.line, function.end) else at
+
+    @property
+    def _is_script(self) -> bool:
+        return self.path is not None and self.module is None
 
 
 @dataclass(slots=True)

@@ -106,7 +106,7 @@ class Slicer:
         of_last = [number for number in numbers if main.owners[number] == len(main.pieces) - 1]
         if begin is not None and of_last:
             places = [(main.statements[number].line, main.statements[number].end) for number in of_last]
-            skipped = max(begun(places, begin) - 1, 0)
+            skipped = max(begun(places, main.pieces[-1].place(begin)) - 1, 0)
             numbers = [*numbers[: len(numbers) - len(of_last)], *of_last[skipped:]]
         return self._slice(numbers)
 

@@ -35,7 +35,7 @@ from tablevault_pd.code.syntax import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tablevault_pd.capture.entry import Entry
+    from tablevault_pd.capture.entry import EntryFunction
     from tablevault_pd.code.calls import Call
     from tablevault_pd.code.sharing import Change, Share, Source
 
@@ -218,7 +218,7 @@ def _without_magics(lines: list[str], magics: dict[int, str]) -> Iterator[str]:
 class _Cutter:
     """Cuts the body of a module into statements, in the order of the text."""
 
-    def __init__(self, lines: list[str], magics: dict[int, str], entry: Entry | None = None) -> None:
+    def __init__(self, lines: list[str], magics: dict[int, str], entry: EntryFunction | None = None) -> None:
         self._lines = lines
         self._entry = entry
         self._function: ast.stmt | None = None  # that of the entry

@@ -135,7 +135,8 @@ class CodeRecorder:
         base, modules = name.partition(".")[0], self._module_pieces()
         pieces = self._pieces(vault, session_id, None)
         if module is None and pieces:
-            pieces[-1] = replace(pieces[-1], until=place or pieces[-1].until)
+            # What the script did before with what the function uses is in its slice; what its own ``main`` did is not.
+            pieces[-1] = replace(pieces[-1], until=place or pieces[-1].until, whole=True)
             root = base
         elif module in [piece.module for piece in modules]:
             root = f"from {module} import {base}\n{base}"
@@ -154,7 +155,7 @@ class CodeRecorder:
         first = (session_id, cells[0].numbers[vault, session_id]) if cells else None
         pieces = self._pieces(vault, session_id, None)
         if self.scripts:
-            pieces[-1] = replace(pieces[-1], until=place_of_main() or pieces[-1].until)
+            pieces[-1] = replace(pieces[-1], until=place_of_main() or pieces[-1].until, whole=True)
         begin = self.begun if self.scripts else None
         code_slice = Slicer(pieces, self._module_pieces()).of_everything(first, begin)
         return [_written(session_id, -1, 0, code_slice)]
