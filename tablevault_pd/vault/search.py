@@ -161,9 +161,9 @@ class Search(VaultPart):
         Examples
         --------
         >>> news = vault.save("news", {"title": "Storm at sea"})
-        >>> vault.indexes()[["kind", "list", "rows", "total", "state"]]
-           kind  list  rows  total     state
-        0  text  news     1      1  complete
+        >>> vault.indexes()[["kind", "list", "total"]]
+           kind  list  total
+        0  text  news      1
         """
         from tablevault_pd.reading import maintenance_reports
 

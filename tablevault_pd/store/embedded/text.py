@@ -20,7 +20,7 @@ from tablevault_pd.store.embedded.code import CELLS_OF_SOURCES, reindex_code
 from tablevault_pd.store.embedded.sizes import GenerationEnds
 from tablevault_pd.store.embedded.text_file import NAME, TextFile
 from tablevault_pd.store.embedded.versions import NEWEST_OF_GENERATION, version_of
-from tablevault_pd.store.engine import fts, text_tail
+from tablevault_pd.store.engine import fts, fts_index, text_tail
 from tablevault_pd.store.engine.fts_index import (
     DESCRIPTIONS_FROM,
     ROWS_BESIDE,
@@ -308,15 +308,15 @@ class TextSearch:
         ]
         contents = self._shown([scopes[number].version for number in with_text])
         places = places_of(with_text, contents)
-        tail = self._tail_beside(query)
+        tail = self._tail_beside(query, contents)
         while True:  # until nobody empties the index meanwhile
             answer = self._file.snapshot(text_tail.search, contents, tail, query, places, scopes, k)
             if not isinstance(answer, list):
                 return answer
             tail = self._counted(query, answer, self._lacking(self.upto()))
 
-    def _tail_beside(self, query: Node) -> Tail:
-        """Count in what the index lacks, if it lacks so much that words would weigh otherwise with it."""
+    def _tail_beside(self, query: Node, contents: Sequence[tuple[Version, Pieces]]) -> Tail:
+        """Count in what the index lacks of other lists, if that is so much that words would weigh otherwise with it."""
         state = self._catalog.data_version()
         if state == self._settled:
             return Tail([], [])
@@ -325,9 +325,9 @@ class TextSearch:
         rows = sum(gap.high - gap.low for gap in lacking)
         if not lacking:
             self._settled = state
-        return (
-            self._counted(query, [], lacking) if rows * SHARE_BESIDE > sum(indexed.values()) else Tail([], [])
-        )
+        if fts_index.gaps(contents, indexed) or rows * SHARE_BESIDE <= sum(indexed.values()):
+            return Tail([], [])
+        return self._counted(query, [], lacking)
 
     def _counted(self, query: Node, gaps: Sequence[Gap], others: Sequence[Gap]) -> Tail:
         """Count in the rows of these gaps; and in what else the index lacks, if that is little, as scores are by all texts."""
