@@ -2,8 +2,9 @@
 
 Steps: format, lint, layers, types, examples, tests (with doctests and the code of README and docs). All of them run, also
 after one failed, so that one run shows everything. Where the environment variable ``CI`` is set, the step docs and the tests
-marked ``ci`` (torture, a browser) run, too. All but the tests run side by side, and what each printed follows its
-heading when it is done. The tests come last: pytest's closing line ends the output.
+marked ``ci`` (torture, a browser) run, too, and types looks at tests, benchmarks and examples as well as at the package. All but
+the tests run side by side, and what each printed follows its heading when it is done. The tests come last: pytest's closing line
+ends the output.
 ``coverage``, the tests with the lines that they reach counted, runs only where it is named: it takes half as long again.
 """
 
@@ -110,7 +111,7 @@ STEPS: dict[str, list[str]] = {
     "format": tool("ruff", "format", "--check", "."),
     "lint": tool("ruff", "check", "."),
     "layers": [sys.executable, "-c", LAYERS],
-    "types": tool("mypy", "tablevault_pd", "tests", "benchmarks", "examples", "check.py"),
+    "types": tool("mypy", "tablevault_pd", *(["tests", "benchmarks", "examples", "check.py"] if CI else [])),
     "examples": [],  # see examples()
     "docs": tool("mkdocs", "build", "--strict", "--quiet"),
     "tests": PYTEST,
