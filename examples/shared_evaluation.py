@@ -68,9 +68,11 @@ def main(place: str = "shared_evaluation.vault") -> None:
         vault.save("tasks", tasks, key="paragraph")
         context = get_context("spawn")
         workers = [context.Process(target=work, args=(place, number)) for number in range(WORKERS)]
-        for worker in workers:
+        workers[0].start()  # it holds rows when it is killed, which the others take over
+        workers[0].join()
+        for worker in workers[1:]:
             worker.start()
-        for worker in workers:
+        for worker in workers[1:]:
             worker.join()
         assert workers[0].exitcode == -signal.SIGKILL
 

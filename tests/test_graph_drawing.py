@@ -26,6 +26,8 @@ from tablevault_pd.lineage import drawing
 from tablevault_pd.lineage.graph import LineageGraph
 from tablevault_pd.lineage.layout import layout
 
+pytestmark = pytest.mark.ci
+
 NAMES = [f"list {number}" for number in range(30)]
 PAIR = st.tuples(st.sampled_from(NAMES), st.sampled_from(NAMES))
 DAG = st.lists(

@@ -45,6 +45,8 @@ from tablevault_pd.store.embedded.lockfile import locked
 from tablevault_pd.store.embedded.write_lock import WriteLock
 from tablevault_pd.store.text_query import Word
 
+pytestmark = pytest.mark.ci
+
 # -- interrupts
 
 

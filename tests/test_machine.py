@@ -26,6 +26,8 @@ from torture.harness import times
 import tablevault_pd as tv
 from tablevault_pd.vault.context import VaultContext
 
+pytestmark = pytest.mark.ci
+
 TEXT = "str" if int(pd.__version__[0]) >= 3 else "string"
 DTYPES = {"n": "float64", "t": TEXT, "more": "Int64"}
 HANDLES = st.sampled_from([0, 1])

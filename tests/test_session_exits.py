@@ -20,6 +20,8 @@ from torture.harness import COUNTS, times
 import tablevault_pd as tv
 from tablevault_pd.capture.environment import package_versions
 
+pytestmark = pytest.mark.ci
+
 ROOT = Path(__file__).resolve().parents[1]
 CONNECT = "import tablevault_pd as tv\nvault = tv.connect('v', session='train')\n"
 # In many short sleeps: Python does not notice a signal that comes just before the system begins to wait.

@@ -17,6 +17,8 @@ import tablevault_pd as tv
 from tablevault_pd.session import Run, active
 from tablevault_pd.session.heartbeat import HEARTBEAT
 
+pytestmark = pytest.mark.ci
+
 WATCHED = ("tablevault_pd.session", "tablevault_pd.store.engine.threads", "tablevault_pd.vault.context")
 
 

@@ -27,6 +27,8 @@ from tablevault_pd.store import Batch
 from tablevault_pd.store.edges import INFERRED, READ, STATED, WHOLE_LIST, Edge, EdgeForm
 from tablevault_pd.store.pieces import OWN, Pieces
 
+pytestmark = pytest.mark.ci
+
 NAMES = ("a", "b", "c")
 
 
