@@ -336,6 +336,7 @@ def test_a_name_that_a_branch_binds_anew_may_still_stand_for_the_object_of_befor
             "import sys\ndef main(n=1):\n    save(n)\n    y = 1\nif one:\n    sys.exit(main())",
             [1, 2, 3, 5, 6],
         ),
+        ("def main(key=lambda v: v):\n    x = 1\n    save(x)\nmain()", [1, 2, 3, 4]),
         ("def main(a, *b):\n    'Text.'\n    # why\n    save(b)\nc = 1\nd = 2\nmain(c)", [1, 4, 5, 7]),
         (
             "def main():\n    for i in xs:\n        y = i\n        save(y)\n    return 0\nmain()",

@@ -11,6 +11,7 @@ import symtable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+FILE = "<captured code>"  # what Python warns of there, it has told already: code/syntax.py filters it
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
@@ -26,8 +27,8 @@ class EntryFunction(NamedTuple):
 def entry_of(text: str) -> EntryFunction | None:
     """Return the function whose only mention is one call by a statement of the top level, if its body can stand there."""
     try:
-        tree = ast.parse(text)
-        table = symtable.symtable(text, "<captured code>", "exec")
+        tree = ast.parse(text, FILE)
+        table = symtable.symtable(text, FILE, "exec")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
@@ -66,7 +67,10 @@ def _can_stand_there(function: ast.FunctionDef, tree: ast.Module, table: symtabl
     last = function.body[-1]
     if any(map(_returns, function.body[:-1])) or (_returns(last) and not isinstance(last, ast.Return)):
         return False
-    scope = next(child for child in table.get_children() if child.get_lineno() == function.lineno)
+    places = [(child.get_name(), child.get_lineno()) for child in table.get_children()]
+    if (function.name, function.lineno) not in places:
+        return False
+    scope = table.get_children()[places.index((function.name, function.lineno))]
     own = {symbol.get_name() for symbol in scope.get_symbols() if symbol.is_local()}
     others = {
         symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported()
