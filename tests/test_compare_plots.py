@@ -54,7 +54,7 @@ def test_r13_the_trend_has_its_interval_and_marked_changes(vault):
 
 
 def test_r13_slices_are_lines_that_break_where_a_version_failed(vault):
-    ax = vault.trend("marks", "right", groupby="topic").vault.plot.trend()
+    ax = vault.trend("marks", "right", by="topic").vault.plot.trend()
     named = {each.get_label(): each for each in ax.lines if not each.get_label().startswith("_")}
     assert list(named) == ["all", "topic=s", "topic=t", "left the noise"]
     assert np.isnan(named["topic=s"].get_ydata()).tolist() == [False, False, True, False]
@@ -63,7 +63,7 @@ def test_r13_slices_are_lines_that_break_where_a_version_failed(vault):
 def test_no_two_of_many_slices_look_the_same(folder_vault):
     for hit in (True, False):
         folder_vault.save("many", pd.DataFrame({"digit": range(12), "right": hit}))
-    ax = folder_vault.trend("many", "right", groupby="digit").vault.plot.trend()
+    ax = folder_vault.trend("many", "right", by="digit").vault.plot.trend()
     looks = {(line.get_color(), line.get_linestyle()) for line in ax.lines if len(line.get_xdata()) == 2}
     assert len(looks) == 13  # and all together
 
@@ -102,4 +102,4 @@ def test_a_hostile_name_is_no_formula(folder_vault):
     for value in (True, False):
         folder_vault.save(name, pd.DataFrame({name: [value] * 3}).rename_axis("id"))
     folder_vault.compare(f"{name}@1", f"{name}@2", measure={name: f"`{name}`"}).plot().figure.canvas.draw()
-    folder_vault.trend(name, {name: f"`{name}`"}, groupby=name).vault.plot().figure.canvas.draw()
+    folder_vault.trend(name, {name: f"`{name}`"}, by=name).vault.plot().figure.canvas.draw()

@@ -49,7 +49,7 @@ def test_r13_a_text_that_is_no_measure_of_any_version_is_an_error(vault, text):
 
 def test_r13_a_missing_category_is_a_slice(vault):
     versions(vault, [1, 0, 0], topic=pd.Categorical(["a", None, "a"], categories=["a", "unused"]))
-    found = vault.trend("preds", "gold == pred", groupby="topic")
+    found = vault.trend("preds", "gold == pred", by="topic")
     assert found[["slice", "n"]].to_numpy().tolist() == [["all", 3], ["topic=a", 2], ["topic=nan", 1]]
 
 
@@ -103,6 +103,8 @@ def test_r13_what_no_version_has_is_an_error(vault):
     versions(vault, [1, 0])
     with pytest.raises(tv.InvalidInput, match="Did you mean 'pred'"):
         vault.trend("preds", "gold == prde")
+    with pytest.raises(tv.InvalidInput, match=r"by= names the column 'session'.*per='session'"):
+        vault.trend("preds", "gold == pred", by="session")
     with pytest.raises(tv.ListNotFound, match="Did you mean 'preds'"):
         vault.trend("perds", "gold == pred")
 
@@ -212,14 +214,14 @@ def test_r13_by_session_and_day(vault):
         with vault.session("eval"):
             vault.save("preds", preds(np.array([False, False])))
             vault.save("preds", preds(np.array(right, bool)))
-    found = vault.trend("preds", "gold == pred", by="session")
+    found = vault.trend("preds", "gold == pred", per="session")
     assert found[["session", "version", "value"]].to_numpy().tolist() == [
         ["eval#1", 2, 0.5],
         ["eval#2", 4, 1.0],
     ]
     days = vault.versions("preds")["time"].dt.date.nunique()
-    assert vault.trend("preds", "gold == pred", by="day")["version"].tolist()[-1] == 4
-    assert len(vault.trend("preds", "gold == pred", by="day")) == days
+    assert vault.trend("preds", "gold == pred", per="day")["version"].tolist()[-1] == 4
+    assert len(vault.trend("preds", "gold == pred", per="day")) == days
 
 
 def test_r13_several_lists_and_versions_up_to_one(vault):
@@ -235,15 +237,13 @@ def test_r13_several_lists_and_versions_up_to_one(vault):
 
 def test_r13_slices(vault):
     versions(vault, [1, 0, 1, 1], topic=["s", "s", "t", "t"])
-    found = vault.trend("preds", "gold == pred", groupby="topic")
+    found = vault.trend("preds", "gold == pred", by="topic")
     assert found[["slice", "value", "n"]].to_numpy().tolist() == [
         ["all", 0.75, 4],
         ["topic=s", 0.5, 2],
         ["topic=t", 1.0, 2],
     ]
-    frame = vault.trend(
-        "preds", {"share": lambda df: float((df["gold"] == df["pred"]).mean())}, groupby=["topic"]
-    )
+    frame = vault.trend("preds", {"share": lambda df: float((df["gold"] == df["pred"]).mean())}, by=["topic"])
     assert frame["value"].tolist() == found["value"].tolist()
 
 
@@ -367,7 +367,7 @@ def test_r13_changes_are_the_versions_that_leave_the_noise(vault):
     assert found[found["version"].isin([1, 3])].changes()[["previous", "version"]].to_numpy().tolist() == [
         [1, 3]
     ]
-    assert vault.trend("preds", "gold == pred", groupby="gold").changes()["slice"].tolist() == [
+    assert vault.trend("preds", "gold == pred", by="gold").changes()["slice"].tolist() == [
         "all",
         "all",
         "gold=a",

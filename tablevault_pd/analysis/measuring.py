@@ -47,13 +47,16 @@ if TYPE_CHECKING:
 _NOT_OF_A_VERSION = (SessionStopped, VaultClosed, VaultBusy, StoreUnavailable)
 
 
+PER = ("version", "session", "day")  #: what a trend may have one point for
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """The arguments of :meth:`Vault.trend`, checked."""
 
     measures: tuple[Measure, ...]
-    by: str
-    groupby: tuple[Hashable, ...]
+    by: tuple[Hashable, ...]
+    per: str
     baseline: str | int | None
     band: str | None
 
@@ -150,7 +153,7 @@ class Measuring:
         if code is None or version.gone or (measure.is_text and "@" in measure.given):
             return None
         content = (version.list_id, version.generation, version.total, version.erased, version.schema_id)
-        return (*content, code, self.asked.groupby, self.asked.band, *more)
+        return (*content, code, self.asked.by, self.asked.band, *more)
 
     def columns(self, version: Version) -> VersionColumns:
         """The columns that a version shows the first rows of."""
@@ -176,18 +179,18 @@ class Measuring:
         return measure.values(frame)
 
     def slices(self, version: Version) -> list[tuple[str, np.ndarray | None]]:
-        """All rows of a version (None), and those of each value of `groupby`."""
-        labels = list(self.asked.groupby)
+        """All rows of a version (None), and those of each value of `by`."""
+        labels = list(self.asked.by)
         if not labels:
             return [(ALL, None)]
         columns = self.columns(version)
         lacking = [label for label in labels if label not in columns.labels]
         if lacking:
-            raise MissingColumn(
-                str(columns.names.unknown(lacking[0])).replace("The filter names", "groupby= names", 1)
-            )
+            message = str(columns.names.unknown(lacking[0])).replace("The filter names", "by= names", 1)
+            points = f" For one point of each {lacking[0]}: per={lacking[0]!r}." if lacking[0] in PER else ""
+            raise MissingColumn(message + points)
         keys = columns.read(labels, version.shown).reset_index(drop=True)
-        groups = rows_by_cells(keys, labels, "groupby=")
+        groups = rows_by_cells(keys, labels, "by=")
         named_slices: list[tuple[str, np.ndarray | None]] = [(ALL, None)]
         for values, rows in groups.items():
             cells = values if isinstance(values, tuple) else (values,)

@@ -64,7 +64,7 @@ class Trend(pd.DataFrame):
 
 def trend(store: Store, versions: Sequence[Version], options: Asked, flush: Callable[[], None]) -> Trend:
     """Measure every version."""
-    chosen = _chosen(versions, options.by)
+    chosen = _chosen(versions, options.per)
     measured = Measuring(store, chosen, options)
     lines = list(measured.lines())
     failed = [line for line in lines if line.point.error is not None]
@@ -79,12 +79,12 @@ def trend(store: Store, versions: Sequence[Version], options: Asked, flush: Call
     return mark(answer, "trend", names)  # type: ignore[return-value]  # the same frame
 
 
-def _chosen(versions: Sequence[Version], by: str) -> list[Version]:
+def _chosen(versions: Sequence[Version], per: str) -> list[Version]:
     """All versions, or the last one of each session or day, in order of list and version."""
     keys: dict[tuple[Any, ...], Version] = {}
     for version in sorted(versions, key=lambda version: (version.list, version.version)):
-        part = {"version": version.version, "session": version.session_id, "day": version.time.date()}[by]
-        if by == "session" and version.session_id is None:
+        part = {"version": version.version, "session": version.session_id, "day": version.time.date()}[per]
+        if per == "session" and version.session_id is None:
             part = -version.version  # of nobody: each stands for itself
         keys.pop((version.list_id, part), None)
         keys[version.list_id, part] = version

@@ -141,10 +141,10 @@ def add_trend_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--measure", action="append", required=True, metavar="TEXT", help="as for compare")
     parser.add_argument(
-        "--by", choices=("version", "session", "day"), default="version", help="the last version of each"
+        "--by", action="append", metavar="COLUMN", help="slice by its values; may be repeated"
     )
     parser.add_argument(
-        "--groupby", action="append", metavar="COLUMN", help="slice by its values; may be repeated"
+        "--per", choices=("version", "session", "day"), default="version", help="the last version of each"
     )
     parser.add_argument(
         "--baseline",
@@ -164,7 +164,7 @@ def trend(vault: Vault, arguments: Namespace) -> Output:
         arguments.lists,
         _measures(arguments.measure),
         by=arguments.by,
-        groupby=arguments.groupby,
+        per=arguments.per,
         baseline=int(base) if base is not None and base.isascii() and base.isdecimal() else base,
         band=arguments.band,
     )

@@ -106,8 +106,8 @@ class Comparing(VaultPart):
         lists: Any,
         measure: str | Callable[[pd.DataFrame], Any] | Mapping[str, Any],
         *,
-        by: Literal["version", "session", "day"] = "version",
-        groupby: Hashable | Sequence[Hashable] = None,
+        by: Hashable | Sequence[Hashable] = None,
+        per: Literal["version", "session", "day"] = "version",
         baseline: str | int | None = None,
         band: Literal["bootstrap"] | None = None,
     ) -> Trend:
@@ -122,10 +122,10 @@ class Comparing(VaultPart):
             ``"preds@7"`` stands for the versions up to the seventh.
         measure : str, function of a frame, ``pd.col`` expression, or dict of these
             As for :meth:`compare`: what gives a value for each row counts by its mean.
-        by : {"version", "session", "day"}
+        by : name or list of names, optional
+            Measure each value of these columns too, as for :meth:`compare`.
+        per : {"version", "session", "day"}
             Every version, or the last one of each session or (UTC) day.
-        groupby : name or list of names, optional
-            Measure each value of these columns too.
         baseline : {"first", "previous"}, int or str, optional
             Add the difference from that version, in pairs where a key, a named index or lineage says which rows are the same.
             A number is that of a version, another text a tag or snapshot: ``"best"``.
@@ -158,7 +158,7 @@ class Comparing(VaultPart):
         1  preds        2    1.0  2
         """
         from tablevault_pd.analysis.measures import measures_of
-        from tablevault_pd.analysis.measuring import Asked
+        from tablevault_pd.analysis.measuring import PER, Asked
         from tablevault_pd.analysis.targets import versions_of
         from tablevault_pd.analysis.trend import trend
 
@@ -167,8 +167,8 @@ class Comparing(VaultPart):
             raise InvalidInput("Say what is measured: measure='gold == pred'.")
         options = Asked(
             measures,
-            validate.choice(by, "by", ("version", "session", "day")),
-            tuple(_names(groupby, "groupby")),
+            tuple(_names(by, "by")),
+            validate.choice(per, "per", PER),
             _baseline(baseline),
             None if band is None else validate.choice(band, "band", ("bootstrap",)),
         )
