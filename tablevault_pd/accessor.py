@@ -17,7 +17,7 @@ from tablevault_pd.vault.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
     from typing import Unpack
 
     from tablevault_pd.analysis.plots import FramePlots
@@ -278,7 +278,9 @@ class FrameAccessor(_Relatives):
         return FramePlots(self._frame, lambda: _vault_to_read().store)
 
     @takes(FrameSearchOptions, DEFAULTS)
-    def search(self, text: str | None = None, **options: Unpack[FrameSearchOptions]) -> pd.DataFrame:
+    def search(
+        self, text: str | Mapping[Hashable, str] | None = None, **options: Unpack[FrameSearchOptions]
+    ) -> pd.DataFrame:
         """Search these rows, which were read from a list, best first. See :meth:`Vault.search`.
 
         Examples

@@ -461,6 +461,65 @@ def test_filters_apply_before_the_cut(vault):
     assert positions(vault.search(near=[1.0, 0.0], filters=keep, k=2)) == [295, 296]
 
 
+@pytest.mark.parametrize("documents", [(), ("text",), ("doc", "text")])
+def test_words_of_one_column(vault, documents):
+    words = np.array(["tea", "jam", "milk"])
+    masks = np.random.default_rng(len(documents)).integers(0, 8, (60, 2))
+    cells = [[" ".join(words[[mask >> bit & 1 == 1 for bit in range(3)]]) for mask in row] for row in masks]
+    rows = pd.DataFrame(cells, columns=["doc", "text"])
+    vault.save("chunks", rows.iloc[:40], documents=list(documents))
+    vault.append("chunks", rows.iloc[40:])
+    has = rows["text"].str.contains
+    expected = {
+        "tea": has("tea"),
+        "tea jam": has("tea") & has("jam"),
+        "tea -jam": has("tea") & ~has("jam"),
+        "tea OR jam": has("tea") | has("jam"),
+        "-tea": (rows["text"] != "") & ~has("tea"),
+        "milk OR -tea": (rows["text"] != "") & (has("milk") | ~has("tea")),
+        '"tea jam" mil*': has("tea jam milk"),
+    }
+    for text, mask in expected.items():
+        answer = vault.search({"text": text}, snippet=True)
+        assert sorted(answer["position"]) == np.flatnonzero(mask).tolist()
+        assert (answer["column"] == "text").all()
+        assert answer["value"].tolist() == rows["text"].iloc[answer["position"].tolist()].tolist()
+        best = vault.search({"text": text}, k=5)
+        assert best.equals(answer.drop(columns="snippet").head(5))
+    either = vault.search({"text": "tea -jam", "doc": "milk"})
+    assert (
+        sorted(either["position"])
+        == np.flatnonzero(expected["tea -jam"] | rows["doc"].str.contains("milk")).tolist()
+    )
+    assert {"text": "tea", "doc": "milk"}[either["column"].iloc[0]] in either["value"].iloc[0]
+
+
+def test_words_of_texts_that_became_documents_later(vault):
+    vault.save("words", [{"text": "storm", "title": "sun"}, {"text": "sun", "title": "storm"}])
+    vault.append("words", [{"text": "a storm", "title": "storm"}], documents=["text"])
+    assert sorted(vault.search({"text": "storm"})["position"]) == [0, 2]
+    assert sorted(vault.search({"title": "storm"})["position"]) == [1, 2]
+    assert vault.search({"text": "storm"}, kind="document")["position"].tolist() == [2]
+
+
+def test_words_of_one_column_beside_a_vector(vault):
+    rows = pd.DataFrame(
+        {"doc": ["tea"] * 3, "text": ["hot", "cold", "tea"], "vec": [[1.0, 0], [0, 1.0], [0.6, 0.8]]}
+    )
+    vault.save("chunks", rows, documents=["text"])
+    answer = vault.search({"text": "tea"}, near=[1.0, 0.0])
+    assert answer["text_score"].notna().tolist() == [True, False, False]
+    assert answer["position"].tolist()[:2] == [2, 0]
+    with pytest.raises(tv.InvalidInput, match=r"column of texts 'txt'\. Did you mean 'text'\?"):
+        vault.search({"txt": "tea"})
+    with pytest.raises(tv.InvalidInput, match="column of texts 'vec'"):
+        vault.search({"vec": "tea"})
+    with pytest.raises(tv.InvalidInput, match=r"text\['text'\]= is blank"):
+        vault.search({"text": " "})
+    with pytest.raises(tv.InvalidInput, match="empty dict"):
+        vault.search({})
+
+
 def test_columns_that_are_asked_for(vault, news):
     vault.save("other", ["solar other"])
     answer = vault.search("solar", columns=["acc", "title", "list"]).set_index("position")

@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 def add_search_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``search``."""
     parser.add_argument("text", nargs="?", help='words to find; "a phrase", OR, -not, pre*')
+    parser.add_argument(
+        "--in",
+        dest="text_in",
+        action="append",
+        metavar="COLUMN",
+        help="look for the words in this column alone; may be repeated",
+    )
     parser.add_argument("--near", metavar="VECTOR", help='as JSON: [0.1, 0.9] or {"column": [0.1, 0.9]}')
     parser.add_argument("--filters", metavar="QUERY", help='as for DataFrame.query: "loss < 0.1"')
     parser.add_argument(
@@ -59,8 +66,10 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
 
 def search_command(vault: Vault, args: argparse.Namespace) -> pd.DataFrame:
     """Return the rows that fit, as :meth:`Vault.search`."""
+    if args.text_in is not None and args.text is None:
+        raise InvalidInput("--in says in which column words are looked for. Give words, or leave it out.")
     return vault.search(
-        args.text,
+        args.text if args.text_in is None else dict.fromkeys(args.text_in, args.text),
         near=None if args.near is None else _vector(args.near),
         filters=args.filters,
         kind=args.kind,

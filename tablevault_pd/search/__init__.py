@@ -44,9 +44,11 @@ def search(store: Store, request: Request) -> pd.DataFrame:
 def _search(store: Store, candidates: Sequence[Candidate], request: Request) -> pd.DataFrame:
     spans = WriterSpans(store)
     candidates = filter_by_origin(store, candidates, request, spans)
-    if request.text is not None:
+    if request.text:
         languages = {candidate.language for candidate in candidates if candidate.language is not None}
-        request = replace(request, text=in_languages(request.text, languages))
+        request = replace(
+            request, text=tuple((label, in_languages(query, languages)) for label, query in request.text)
+        )
     ranked = find_rows(store, candidates, request, spans)
     return result_frame(store, request, ranked, spans)
 

@@ -52,9 +52,18 @@ class Candidate:
         """The rows that are left."""
         return np.arange(self.version.total) if self.mask is None else np.flatnonzero(self.mask)
 
-    def scope(self, kinds: Sequence[str]) -> Scope:
-        """What the store searches for this candidate."""
-        return Scope(self.version, self.documents, "record" in kinds, self.mask)
+    def scope(self, kinds: Sequence[str], *, only: Hashable = None) -> Scope:
+        """What the store searches for this candidate: all texts, or those that may be of one column."""
+        if only is None:
+            return Scope(self.version, self.documents, "record" in kinds, self.mask)
+        fields = {column.field for column in self.columns if column.label == only}
+        documents = tuple(field for field in self.documents if field in fields)
+        return Scope(self.version, documents, "record" in kinds and bool(fields), self.mask)
+
+    def document_number(self, label: Hashable) -> int:
+        """The number of a column among the documents; -1 if it is none."""
+        labels = {column.field: column.label for column in self.columns}
+        return next((n for n, field in enumerate(self.documents) if labels[field] == label), -1)
 
     def embeddings(self, label: Hashable | None, dim: int) -> list[frames.Column]:
         """The columns that a vector of width `dim` can be compared with: of that label, or any."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from tablevault_pd import frames
 from tablevault_pd.errors import DimensionMismatch, InvalidFilter, InvalidInput, short_repr
 from tablevault_pd.filters import UnknownColumn
 from tablevault_pd.progress import warn
@@ -25,6 +26,7 @@ def check_columns(store: Store, candidates: Sequence[Candidate], request: Reques
     """Raises InvalidInput, InvalidFilter or DimensionMismatch for a column that no list searched has."""
     if candidates:
         _check_added(candidates, request.columns)
+        _check_words(store, candidates, request)
         _check_filters(store, candidates, request)
     _check_widths(store, candidates, request)
 
@@ -35,6 +37,21 @@ def _check_added(candidates: Sequence[Candidate], columns: Sequence[Hashable]) -
     if wrong:
         raise InvalidInput(
             f"columns= names {', '.join(map(short_repr, wrong))}, which no list searched has. {_hint(wrong, list(labels))}"
+        )
+
+
+def _check_words(store: Store, candidates: Sequence[Candidate], request: Request) -> None:
+    named = [label for label, _ in request.text if label is not None]
+    if not named:
+        return
+    labels: dict[Hashable, None] = {}
+    for candidate in candidates:
+        fields = {text.field for text in frames.text_columns(store.schema(candidate.version.schema_id))}
+        labels |= dict.fromkeys(column.label for column in candidate.columns if column.field in fields)
+    wrong = [label for label in named if label not in labels]
+    if wrong:
+        raise InvalidInput(
+            f"No list searched has a column of texts {', '.join(map(short_repr, wrong))}. {_hint(wrong, list(labels))}"
         )
 
 
@@ -79,7 +96,7 @@ def _check_widths(store: Store, candidates: Sequence[Candidate], request: Reques
             if not candidates:
                 continue
             message = _no_such_width(dim, candidates)
-            if request.lists is not None and request.text is None:
+            if request.lists is not None and not request.text:
                 raise DimensionMismatch(message)
             warn(message)  # in every list, or beside a text, which is searched as well
             continue

@@ -16,11 +16,11 @@ from tablevault_pd.store import Metric, Store
 from tablevault_pd.store.engine.vector_scores import scores_or_nan
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Hashable, Mapping
 
 
 def search_frame(
-    store: Store, frame: pd.DataFrame, text: str | None, options: Mapping[str, Any]
+    store: Store, frame: pd.DataFrame, text: str | Mapping[Hashable, str] | None, options: Mapping[str, Any]
 ) -> pd.DataFrame:
     """The rows of `frame`, which was read from a list, best first."""
     selections = known_rows(store, frame)

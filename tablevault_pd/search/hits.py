@@ -15,6 +15,7 @@ from tablevault_pd.search.description_vectors import near_descriptions
 from tablevault_pd.search.fusion import NEAR, TEXT, Ranking, from_hits, reciprocal_rank_fusion, unranked
 from tablevault_pd.search.hybrid import Hybrid
 from tablevault_pd.search.request import DESCRIPTION, Request
+from tablevault_pd.search.words import search_words
 from tablevault_pd.store import Hits, Scope, Store, VectorQuery
 from tablevault_pd.store.engine.ranking import merge_hits, take_hits
 
@@ -42,7 +43,7 @@ def find_rows(
     if request.near:
         candidates = filter_by_values(store, candidates, request.filters)
         ranked = _find_near(store, candidates, request, spans)
-    elif request.text is not None:
+    elif request.text:
         ranked = RankedRows(candidates, [from_hits(_find_text(store, candidates, request), TEXT)])
     else:
         candidates = filter_by_values(store, candidates, request.filters)
@@ -56,11 +57,9 @@ def find_rows(
 
 def _find_text(store: Store, candidates: Sequence[Candidate], request: Request) -> Hits:
     """By text alone: the filters look only into lists that have a hit."""
-    assert request.text is not None
-    scopes = [candidate.scope(request.kinds) for candidate in candidates]
     if request.filters is None:
-        return store.search_text(request.text, scopes, k=request.last)
-    hits = store.search_text(request.text, scopes)
+        return search_words(store, candidates, request, k=request.last)
+    hits = search_words(store, candidates, request)
     numbers = np.unique(hits.scope)
     versions = [candidates[number].version for number in numbers]
     masks = masks_of_values(store, versions, request.filters)
@@ -77,7 +76,7 @@ def _find_near(
 ) -> RankedRows:
     scopes = [candidate.scope(request.kinds) for candidate in candidates]
     near, labels = _columns_to_compare(candidates, request)
-    text = None if request.text is None else store.search_text(request.text, scopes)
+    text = search_words(store, candidates, request) if request.text else None
     if text is not None and near and _may_count(store, request):
         assert request.last is not None
         rankings = Hybrid(store, near, scopes, text, request.metric, request.weights).best(request.last)
@@ -127,7 +126,7 @@ def _nearest(
         empty = np.empty(0, np.int64)
         return [Hits(empty, empty, empty, np.empty(0))] * len(request.near[0][1])
     k = request.last
-    if request.text is not None:
+    if request.text:
         k = max(APPROX_NEAR, k) if request.approx and k is not None else None
     return store.search_vectors(near, scopes, metric=request.metric, k=k, approx=request.approx)
 

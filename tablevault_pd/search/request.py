@@ -38,7 +38,7 @@ class Weights:
 class Request:
     """A search."""
 
-    text: Node | None = None
+    text: tuple[tuple[Hashable | None, Node], ...] = ()  #: (column or None for all texts, words)
     near: tuple[tuple[Hashable | None, np.ndarray], ...] = ()  #: (column or None for any that fits, (m, dim))
     #: whether several vectors were given, so that the answer has the column ``query``
     batch: bool = False
@@ -72,7 +72,7 @@ class Request:
     @property
     def ranks(self) -> bool:
         """Whether anything orders the rows."""
-        return self.text is not None or bool(self.near)
+        return bool(self.text or self.near)
 
 
 def request(
@@ -117,7 +117,7 @@ def request(
         raise InvalidInput("min_score= needs scores: give a text or near=, or leave it out.")
     place = code_place(code, code_in)
     return Request(
-        text=None if text is None else parse_text(text, match=word_match),
+        text=_words(text, word_match),
         near=vectors,
         batch=batch,
         filters=None if is_no_filter(filters) else filters,
@@ -141,6 +141,19 @@ def request(
         approx=validate.flag(approx, "approx"),
         metric=metric,
         snippet=validate.flag(snippet, "snippet"),
+    )
+
+
+def _words(text: Any, match: Match) -> tuple[tuple[Hashable | None, Node], ...]:
+    """The words of all texts, or those of each column. Raises InvalidInput."""
+    if text is None:
+        return ()
+    if not isinstance(text, Mapping):
+        return ((None, parse_text(text, match=match)),)
+    if not text:
+        raise InvalidInput("text= is an empty dict. Name a column, or leave it out.")
+    return tuple(
+        (label, parse_text(words, f"text[{short_repr(label)}]", match=match)) for label, words in text.items()
     )
 
 

@@ -93,7 +93,7 @@ def result_frame(store: Store, request: Request, ranked: RankedRows, spans: Writ
     if request.batch:
         columns["query"] = lines.query
     if request.snippet:
-        columns["snippet"] = _texts(_snippets(request, ranked, ranking, items.value))
+        columns["snippet"] = _texts(_snippets(request, ranked, ranking, items))
     for label, cells in items.added.items():
         name = f"row.{label}" if label in (*COLUMNS, *EXTRA_COLUMNS) else label
         columns[name] = (
@@ -188,11 +188,15 @@ def _version_lines(
     label_of = {column.field: column.label for column in candidate.columns}
     record = _record_labels(store, candidate)
     items, sources = ranking.item[lines].tolist(), ranking.source[lines].tolist()
-    is_record = (ranking.source[lines] == TEXT) & (ranking.item[lines] < 0)
+    text_labels = [label for label, _ in request.text]
+    in_record = (ranking.source[lines] == TEXT) & (ranking.item[lines] < 0)
+    is_record = in_record & (text_labels[:1] == [None])
     labels: list[Hashable | None] = [None] * len(lines)
     for at, (source, item) in enumerate(zip(sources, items, strict=True)):
         if source == TEXT and item >= 0:
             labels[at] = label_of[candidate.documents[item]]
+        elif source == TEXT:
+            labels[at] = text_labels[-1 - item]
         elif source == NEAR and item < len(ranked.labels):
             labels[at] = ranked.labels[item]
     needed = {*labels, *request.columns, *(record if is_record.any() else ())}
@@ -211,7 +215,7 @@ def _choose_record_fields(request: Request, part: _VersionLines, table: pa.Table
     """Set, for the lines whose record was found, the column of it that fits best."""
     if not part.is_record.any():
         return
-    assert request.text is not None
+    [(_, query)] = request.text
     numbers = np.flatnonzero(part.is_record)
     if len(part.record) == 1:
         for number in numbers.tolist():
@@ -222,7 +226,7 @@ def _choose_record_fields(request: Request, part: _VersionLines, table: pa.Table
         for label in part.record
     ]
     for number, best in zip(
-        numbers.tolist(), best_fields(request.text, texts, part.candidate.language), strict=True
+        numbers.tolist(), best_fields(query, texts, part.candidate.language), strict=True
     ):
         part.labels[number] = part.record[best]
 
@@ -311,9 +315,13 @@ def _cells(part: _VersionLines, table: pa.Table | None, label: Hashable) -> np.n
     return part.cells[label]
 
 
-def _snippets(request: Request, ranked: RankedRows, ranking: Ranking, values: np.ndarray) -> list[str | None]:
-    texts = [value if isinstance(value, str) else None for value in values]
-    if request.text is None:
-        return [None] * len(texts)
+def _snippets(request: Request, ranked: RankedRows, ranking: Ranking, items: _Items) -> list[str | None]:
+    texts = [value if isinstance(value, str) else None for value in items.value]
     languages = [ranked.candidates[scope].language for scope in ranking.scope.tolist()]
-    return snippets(request.text, texts, languages)
+    parts: list[str | None] = [None] * len(texts)
+    for label, query in request.text:
+        lines = [at for at, column in enumerate(items.column) if label is None or column == label]
+        of_column = snippets(query, [texts[at] for at in lines], [languages[at] for at in lines])
+        for at, part in zip(lines, of_column, strict=True):
+            parts[at] = part
+    return parts

@@ -19,7 +19,7 @@ from tablevault_pd.vault.options import DEFAULTS, ReadOptions, SaveOptions, Sear
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Hashable, Iterator, Sequence
+    from collections.abc import Hashable, Iterator, Mapping, Sequence
     from typing import Unpack
 
     import numpy as np
@@ -177,7 +177,9 @@ class List(ListReference):
         return reading.batches(store, version, size, columns=columns)
 
     @takes(SearchOptions, DEFAULTS)
-    def search(self, text: str | None = None, **options: Unpack[SearchOptions]) -> pd.DataFrame:
+    def search(
+        self, text: str | Mapping[Hashable, str] | None = None, **options: Unpack[SearchOptions]
+    ) -> pd.DataFrame:
         """Search the rows of this list, best first. See :meth:`Vault.search`.
 
         Examples

@@ -17,7 +17,7 @@ class Search(VaultPart):
 
     def search(
         self,
-        text: str | None = None,
+        text: str | Mapping[Hashable, str] | None = None,
         *,
         near: Any = None,
         filters: Any = None,
@@ -46,9 +46,10 @@ class Search(VaultPart):
 
         Parameters
         ----------
-        text : str, optional
+        text : str or dict, optional
             Every word must be there (see `match`), case- and accent-blind, English words in any form (stemmed); ``"a phrase"``, ``OR``,
-            ``-not``, ``pre*``. Looked for in documents, in paths of files, and in the text fields of a record together.
+            ``-not``, ``pre*``. Looked for in documents, in paths of files, and in the text fields of a record together;
+            ``{"title": "storm"}`` looks for the words in that column alone (with several columns, in one of them).
         near : vector, array of shape (m, dim), or dict, optional
             Rows with a vector near to it; ``{"vec": vector}`` names the column, ``{"description": vector}`` compares the
             vectors of descriptions. Several vectors give one result each, distinguished by the column ``query``.
@@ -129,6 +130,8 @@ class Search(VaultPart):
         >>> vault.search("storms")[["list", "position", "column", "value"]]
            list  position column         value
         0  news         0  title  Storm at sea
+        >>> vault.search({"title": "sea -sunny"})["position"].to_list()
+        [0]
         >>> vault.search(near=[0.1, 0.9], columns=["title"], k=1)[["position", "score", "title"]].round(3)
            position  score       title
         0         1  0.994  Sunny days
