@@ -51,6 +51,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
             vault.save("kept", pd.DataFrame({"path": [str(folder / "note.txt")]}), files="path", copy=True)
             vault.save("jobs", pd.DataFrame({"n": [1, 2]}))
             vault.save("words", pd.DataFrame({"text": ["a zebra and so on", "a horse and so on"]}))
+            for name in ("erased", "not erased", "marked"):
+                vault.save(name, keyed, key="id")
+                vault.erase(name, filters="id == 1")
+            vault.save("filed", vault.read("inline"))
             vault.save("layout", keyed, key="id")
             vault.upsert("layout", keyed.assign(value=1).head(3), key="id")
             vectors = np.random.default_rng(0).normal(size=(30, 4)).astype("float32")
@@ -140,6 +144,18 @@ DAMAGES: dict[Damage, Callable[[Path], object]] = {
     ),
     ("damage", "damaged edge", "child", False): lambda place: execute(
         place, f"UPDATE edges SET parent = 90 WHERE list = {LIST}", "child"
+    ),
+    ("damage", "damaged edge", "filed", False): lambda place: execute(
+        place, f"UPDATE edges SET parent_bin = 90 WHERE list = {LIST}", "filed"
+    ),
+    ("damage", "damaged version", "erased", False): lambda place: execute(
+        place, f"UPDATE batches SET erased = 3 WHERE version = 1 AND list = {LIST}", "erased"
+    ),
+    ("damage", "erased rows", "not erased", False): lambda place: execute(
+        place, f"UPDATE segments SET erased = NULL WHERE list = {LIST}", "not erased"
+    ),
+    ("damage", "damaged content", "marked", False): lambda place: execute(
+        place, f"UPDATE erased SET pieces = x'07' WHERE list = {LIST}", "marked"
     ),
     ("damage", "damaged kept file", "kept", False): lambda place: kept(place).write_bytes(b"another"),
     ("damage", "text index", None, True): lambda place: execute_in(

@@ -66,14 +66,20 @@ def document_of(version: Version, token: str, layout: Pieces | None) -> dict[str
 
 
 def so_far(document: Document, head: Document | None) -> list[int]:
-    """What a list has with this batch, after `head`: bytes, batches with texts, texts, words, and edges.
+    """What a list has with this batch, after `head`: the totals of both.
 
     What a vacuum or an erase removes is counted by the document of the list, as `lost`; so nobody need add up all batches.
     """
-    texts = document.get("text_items", 0)
-    own = [document["bytes"], int(texts > 0), texts, document.get("text_words", 0), document["edges"]]
+    own = own_totals(document)
     before = head["so_far"] if head is not None else [0] * len(own)
     return [one + more for one, more in zip(before, own, strict=True)]
+
+
+def own_totals(document: Document) -> list[int]:
+    """What a batch has: bytes, batches with texts, texts, words, and edges."""
+    texts = document.get("text_items") or 0
+    words = document["text_words"] if texts else 0
+    return [document["bytes"], int(texts > 0), texts, words, document["edges"]]
 
 
 def schema_key(schema_id: int) -> str:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from tablevault_pd.errors import FileMissing, VaultCorrupt, VaultError
+from tablevault_pd.errors import FileMissing, VaultCorrupt
 from tablevault_pd.store import Problem
-from tablevault_pd.store.arango.batches import BATCHES_BY_KEY, version_of
+from tablevault_pd.store.arango.batches import BATCHES_BY_KEY
+from tablevault_pd.store.arango.check_lists import LOST, ListChecks, damage, wrong_contents
 from tablevault_pd.store.arango.claims import check_claims
 from tablevault_pd.store.arango.strays import KEPT_AFTER, batch_pages, pages, strays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from tablevault_pd.store import Progress, Version
+    from tablevault_pd.store import Progress
     from tablevault_pd.store.arango.parts import VaultParts
 
 MOST_ITEMS = 500_000  # items that one statement counts, but for a batch of more
@@ -33,17 +33,26 @@ RETURN {
 """
 WORDED_OF = """
 LET records = (
-  FOR i IN tv_records FILTER i.batch IN @keys AND i.stems != null COLLECT batch = i.batch WITH COUNT INTO n RETURN [batch, n]
+  FOR i IN tv_records
+    FILTER i.batch IN @keys AND i.stems != null
+    COLLECT batch = i.batch AGGREGATE items = SUM(1), words = SUM(i.length)
+    RETURN [batch, items, words]
 )
 LET documents = (
-  FOR i IN tv_documents FILTER i.batch IN @keys AND i.stems != null COLLECT batch = i.batch WITH COUNT INTO n RETURN [batch, n]
+  FOR i IN tv_documents
+    FILTER i.batch IN @keys AND i.stems != null
+    COLLECT batch = i.batch AGGREGATE items = SUM(1), words = SUM(i.length)
+    RETURN [batch, items, words]
 )
 LET files = (
-  FOR i IN tv_files FILTER i.batch IN @keys AND i.stems != null COLLECT batch = i.batch WITH COUNT INTO n RETURN [batch, n]
+  FOR i IN tv_files
+    FILTER i.batch IN @keys AND i.stems != null
+    COLLECT batch = i.batch AGGREGATE items = SUM(1), words = SUM(i.length)
+    RETURN [batch, items, words]
 )
 FOR one IN UNION(records, documents, files)
-  COLLECT batch = one[0] AGGREGATE items = SUM(one[1])
-  RETURN [batch, items]
+  COLLECT batch = one[0] AGGREGATE items = SUM(one[1]), words = SUM(one[2])
+  RETURN [batch, items, words]
 """
 MISSING = """
 LET used = (FOR p IN tv_payloads FILTER p.named == true FOR f IN p.files RETURN DISTINCT f)
@@ -57,6 +66,7 @@ Document = dict[str, Any]
 
 def check(vault: VaultParts, *, fix: bool, progress: Progress | None) -> list[Problem]:
     """Everything that is damaged or stray, in that order."""
+    vault.rows.forget_layouts()  # what is checked is what is stored
     problems = list(_batches(vault, progress))
     problems += vault.lineage.damaged_edges()
     problems += _kept_files(vault, progress)
@@ -68,26 +78,24 @@ def check(vault: VaultParts, *, fix: bool, progress: Progress | None) -> list[Pr
 def _batches(vault: VaultParts, progress: Progress | None) -> Iterator[Problem]:
     """What is wrong with commits and their rows, one list after the other."""
     shared = _Shared(set(vault.client.query(SCHEMA_KEYS)), set(vault.client.query(DICTIONARY_DIGESTS)))
-    history = _ListChecks()
+    lost = dict(vault.client.query(LOST))
+    history = ListChecks()
     for page in batch_pages(vault.client):
-        short, unworded = _lacking(vault, page, _items), _lacking(vault, page, _words)
+        wrong = {what: _told_twice(vault, page, look) for what, look in LOOKS.items()}
         for batch in page:
             if batch["list"] != history.list_id:
-                yield from history.decoded(vault, progress)
-                history = _ListChecks(batch["list"])
+                yield from history.ended(vault, progress)
+                history = ListChecks(batch["list"], lost.get(batch["list"]))
             yield from shared.lacking(batch)
             yield from history.follow(batch)
-            key = batch["_key"]
-            if key in short:
+            details = {what: told[batch["_key"]] for what, told in wrong.items() if batch["_key"] in told}
+            if "missing rows" in details:
                 history.damaged.add(batch["generation"])
-                yield _missing(batch, short[key])
-            elif key in unworded:
-                yield Problem(
-                    "damage", "missing words", batch["name"], batch["version"], f"tv_batches/{key}", unworded[key]
-                )  # fmt: skip
+                details.pop("missing words", None)
+            yield from (damage(batch, what, detail) for what, detail in details.items())
         if progress:
             progress(len(page))
-    yield from history.decoded(vault, progress)
+    yield from history.ended(vault, progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,56 +114,17 @@ class _Shared:
             yield _of(batch, "missing categories", f"tv_dictionaries/{digest}-0")
 
 
-@dataclass(slots=True)
-class _ListChecks:
-    """The versions of one list, as they follow each other."""
-
-    list_id: int | None = None
-    version: int = 0
-    ends: dict[int, int] = field(default_factory=dict)  #: of the rows of each generation
-    newest: dict[int, Version] = field(default_factory=dict)  #: of each generation
-    damaged: set[int] = field(default_factory=set)  #: generations that lack rows
-
-    def follow(self, batch: Document) -> Iterator[Problem]:
-        """Versions count up from 1, and the rows of a generation follow each other."""
-        if batch["version"] != self.version + 1:
-            yield Problem(
-                "damage", "missing version", batch["name"], self.version + 1, f"tv_batches/{batch['_key']}",
-                f"version {batch['version']} follows {self.version}",
-            )  # fmt: skip
-        self.version, generation = batch["version"], batch["generation"]
-        if self.ends.get(generation, 0) != batch["start"]:
-            yield _missing(batch, f"rows from {batch['start']} on do not follow what is before them")
-        self.ends[generation] = batch["start"] + batch["rows"]
-        if not batch["gone"] and batch["operation"] != "delete":
-            self.newest[generation] = version_of(batch)
-
-    def decoded(self, vault: VaultParts, progress: Progress | None) -> Iterator[Problem]:
-        """Read every generation to its end, and decode it."""
-        for generation, version in self.newest.items():
-            if generation in self.damaged:
-                continue
-            stop = version.start + version.rows
-            try:
-                for chunk in vault.rows.rows_of_generation(version, generation, 0, stop, None):
-                    chunk.table.validate(full=True)
-                    if progress:
-                        progress(1)
-            except (VaultError, ValueError) as error:
-                yield Problem("damage", "damaged rows", version.list, version.version, detail=str(error))
-
-
-def _lacking(
+def _told_twice(
     vault: VaultParts,
     batches: Sequence[Document],
-    count: Callable[[VaultParts, Sequence[Document]], dict[str, str]],
+    look: Callable[[VaultParts, Sequence[Document]], dict[str, str]],
 ) -> dict[str, str]:
-    """What batches lack by their keys. Looked at twice: a vacuum or an erase may be at work."""
-    first = count(vault, batches)
+    """What is wrong with batches by their keys. Looked at twice: a vacuum or an erase may be at work."""
+    first = look(vault, batches)
     if not first:
         return {}
     again: list[Document] = vault.client.query(BATCHES_BY_KEY, keys=list(first))
-    return count(vault, again)
+    return look(vault, again)
 
 
 def _items(vault: VaultParts, batches: Sequence[Document]) -> dict[str, str]:
@@ -173,15 +142,23 @@ def _items(vault: VaultParts, batches: Sequence[Document]) -> dict[str, str]:
 
 
 def _words(vault: VaultParts, batches: Sequence[Document]) -> dict[str, str]:
-    """Batches with texts that lack their words, so that no search finds them."""
-    lacking = {}
+    """Batches with texts that lack their words, so that no search finds them, or that count them wrongly."""
+    wrong = {}
     for some in _portions([batch for batch in batches if batch.get("text_items")]):
-        worded = defaultdict(int, vault.client.query(WORDED_OF, keys=[batch["_key"] for batch in some]))
+        answer = vault.client.query(WORDED_OF, keys=[batch["_key"] for batch in some])
+        worded = {key: (items, words) for key, items, words in answer}
         for batch in some:
-            key, texts = batch["_key"], batch["text_items"]
-            if worded[key] != texts:
-                lacking[key] = f"{worded[key]} of {texts} texts can be found by their words"
-    return lacking
+            texts, total = worded.get(batch["_key"], (0, 0))
+            if texts != batch["text_items"]:
+                wrong[batch["_key"]] = f"{texts} of {batch['text_items']} texts can be found by their words"
+            elif total != batch["text_words"]:
+                wrong[batch["_key"]] = (
+                    f"{batch['text_words']} words are said to be in texts that have {total}"
+                )
+    return wrong
+
+
+LOOKS = {"missing rows": _items, "missing words": _words, "damaged version": wrong_contents}
 
 
 def _portions(batches: Sequence[Document]) -> Iterator[list[Document]]:
@@ -202,12 +179,6 @@ def _portions(batches: Sequence[Document]) -> Iterator[list[Document]]:
 def _of(batch: dict[str, Any], what: str, path: str) -> Problem:
     return Problem(
         "damage", what, batch["name"], batch["version"], path, "restore the database from a backup"
-    )
-
-
-def _missing(batch: dict[str, Any], detail: str) -> Problem:
-    return Problem(
-        "damage", "missing rows", batch["name"], batch["version"], f"tv_batches/{batch['_key']}", detail
     )
 
 

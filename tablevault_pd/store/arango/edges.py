@@ -38,7 +38,7 @@ from tablevault_pd.store.edges import (
     few_spans,
     stored_form,
 )
-from tablevault_pd.store.engine.edge_codec import positions_of, unreadable
+from tablevault_pd.store.engine.edge_codec import MISPLACED, positions_of, unreadable
 from tablevault_pd.store.engine.int_codec import pack
 from tablevault_pd.store.pieces import Pieces
 from tablevault_pd.store.times import to_time
@@ -210,14 +210,16 @@ CHECK_EDGES = """
 FOR b IN tv_batches
   FILTER b.list > 0 AND b._key > @after AND b.edges > 0
   SORT b._key LIMIT @page
-  LET edges = (FOR m IN tv_edges FILTER m.batch == b._key SORT m.number RETURN m.edge)
+  LET held = (FOR m IN tv_edges FILTER m.batch == b._key SORT m.number RETURN m)
+  LET edges = held[*].edge
+  LET filed = (FOR m IN held RETURN UNSET(m, "_key", "_id", "_rev", "_from", "_to", "batch", "number", "edge"))
   LET written = (
     FOR e IN edges
       RETURN e[4] == 0 OR e[1] >= NOT_NULL(FIRST(
         FOR p IN tv_batches
           FILTER p.list == e[0] AND p.generation == e[2] AND p.end >= e[7] + e[8] AND p.rows > 0
           SORT p.end LIMIT 1 RETURN p.version), e[1] + 1))
-  RETURN {_key: b._key, name: b.name, version: b.version, rows: b.rows, declared: b.edges, edges, written}
+  RETURN {_key: b._key, name: b.name, version: b.version, rows: b.rows, declared: b.edges, edges, filed, written}
 """
 _PER_ANSWER = 50_000  # batches, most of them of a few rows
 _FIRST_PAGE = 20
@@ -375,8 +377,10 @@ class LineageEdges:
             page = min(1000, max(1, ANSWER_BYTES * len(rows) // size))
             for row in rows:
                 path = f"{BATCHES}/{row['_key']}"
-                for edge, written in zip(row["edges"], row["written"], strict=True):
-                    detail = _wrong(edge, row["rows"], written)
+                for edge, filed, written in zip(row["edges"], row["filed"], row["written"], strict=True):
+                    detail = _wrong(edge, row["rows"], written) or (
+                        None if filed == _filed(edge) else MISPLACED
+                    )
                     if detail:
                         yield Problem("damage", "damaged edge", row["name"], row["version"], path, detail)
                 if len(row["edges"]) != row["declared"]:
@@ -416,23 +420,26 @@ def timed(reads: Sequence[tuple[int, int]], clock: Clock) -> list[list[int]]:
     return [[int(list_id), int(version), now + n] for n, (list_id, version) in enumerate(reads)]
 
 
-def _document(key: str, number: int, edge: Edge) -> dict[str, Any]:
-    level, bin_ = bin_of(edge.parent, edge.parent + edge.span)
-    packed = [None if rows is None else to_text(pack(rows)) for rows in (edge.children, edge.parents)]
+def _filed(edge: Sequence[Any]) -> dict[str, Any]:
+    """What is found of an edge without a look at it, or by other tools."""
+    level, bin_ = bin_of(edge[7], edge[7] + edge[8])
     return {
-        "_key": f"{key}-{number}",
-        "batch": key,
-        "number": number,  # which of its edges
-        "parent_list": int(edge.parent_list),
-        "parent_version": int(edge.parent_version),
-        "parent_generation": int(edge.parent_generation),
-        "basis": BASES[edge.basis],
-        "child": int(edge.child),
-        "rows": int(edge.rows),
+        "parent_list": edge[0],
+        "parent_version": edge[1],
+        "parent_generation": edge[2],
+        "basis": BASES[edge[3]] if 0 <= edge[3] < len(BASES) else None,
+        "child": edge[5],
+        "rows": edge[6],
         "parent_level": level,
         "parent_bin": bin_,
-        "edge": [*_numbers(edge), *packed],
     }
+
+
+def _document(key: str, number: int, edge: Edge) -> dict[str, Any]:
+    numbers = _numbers(edge)
+    packed = [None if rows is None else to_text(pack(rows)) for rows in (edge.children, edge.parents)]
+    place = {"_key": f"{key}-{number}", "batch": key, "number": number}  # which of its edges
+    return {**place, **_filed(numbers), "edge": [*numbers, *packed]}
 
 
 # -- back from documents

@@ -51,6 +51,10 @@ class Scanner:
         self._client, self._reader = client, reader
         self._layouts = KeptLayouts()
 
+    def forget_layouts(self) -> None:
+        """Read layouts anew from now on."""
+        self._layouts = KeptLayouts()
+
     def schema(self, schema_id: int) -> pa.Schema:
         """Return a schema as committed."""
         return self._reader.schema(schema_key(schema_id))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tablevault_pd.store import Freed
-from tablevault_pd.store.arango.batches import version_of
+from tablevault_pd.store.arango.batches import own_totals, version_of
 from tablevault_pd.store.arango.client import all_of
 from tablevault_pd.store.arango.layout import BATCHES, BLOBS, ITEMS, LISTS, VERSION_NAMES
 from tablevault_pd.store.arango.names import LIST_NAMES, NAMED_OF
@@ -159,11 +159,5 @@ def _plan(
 
 
 def _held(batches: list[Document]) -> list[int]:
-    """What some batches have that :func:`so_far` counts and a vacuum removes: bytes, batches with texts, texts, words."""
-    texts = [batch for batch in batches if batch.get("text_items")]
-    return [
-        sum(batch["bytes"] for batch in batches),
-        len(texts),
-        sum(batch["text_items"] for batch in texts),
-        sum(batch["text_words"] for batch in texts),
-    ]
+    """What some batches have that :func:`so_far` counts and a vacuum removes: all but edges."""
+    return [sum(totals) for totals in zip(*map(own_totals, batches), strict=True)][:-1]

@@ -20,6 +20,7 @@ from tablevault_pd.errors import StorageError, VaultCorrupt, VaultError
 from tablevault_pd.store import Problem, Progress, Version
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.blobs import LOCK_NAME, kept_path
+from tablevault_pd.store.embedded.check_erased import damaged_erasures
 from tablevault_pd.store.embedded.check_records import (
     WRONG_TYPE,
     damaged_copies,
@@ -32,6 +33,7 @@ from tablevault_pd.store.embedded.lockfile import LockFile
 from tablevault_pd.store.embedded.segments import SUFFIX, Payload, segment_path, unpack
 from tablevault_pd.store.embedded.strays import Stray, strays
 from tablevault_pd.store.embedded.versions import ALL_VERSIONS, version_of
+from tablevault_pd.store.engine.content_rules import wrong_total
 from tablevault_pd.store.engine.hashing import sha256_of_file
 from tablevault_pd.store.engine.zones import is_true_of
 from tablevault_pd.store.pieces import EMPTY, Pieces
@@ -61,6 +63,7 @@ FROM files f LEFT JOIN file_uses u ON u.sha256 = f.sha256 WHERE f.sha256 = ? LIM
 
 def check(vault: VaultParts, *, fix: bool, progress: Progress | None) -> list[Problem]:
     """Everything that is damaged, stray or could not be examined, in that order."""
+    vault.versions.forget_layouts()  # what is checked is what is stored
     problems = list(_catalogue(vault))
     problems += unreadable_records(vault)
     if not any(problem.what == WRONG_TYPE for problem in problems):  # which nothing could be compared with
@@ -72,6 +75,7 @@ def _all_else(vault: VaultParts, progress: Progress | None, *, fix: bool) -> Ite
     yield from _lost(vault, fix=fix)
     yield from _segments(vault, progress, fix=fix)
     yield from _coverage(vault)
+    yield from damaged_erasures(vault)
     yield from missing_versions(vault, fix=fix)
     yield from damaged_edges(vault.catalog)
     yield from _kept(vault)
@@ -217,8 +221,8 @@ def _coverage(vault: VaultParts) -> Iterator[Problem]:
                 "damage", "damaged content", version.list, version.version, "catalog.db", str(error)
             )
         rows = totals.setdefault(layout, version.total - version.tail.total) + version.tail.total
-        if rows != version.total and not version.deleted:
-            detail = f"it is said to have {version.total} rows, and its content has {rows}"
+        detail = wrong_total(version, rows)
+        if detail:
             yield Problem("damage", "damaged version", version.list, version.version, "catalog.db", detail)
         there = stored.get(version.list_id, EMPTY)
         lacking = shown.take(*shown.lacking(there))

@@ -27,7 +27,7 @@ from tablevault_pd.store.edges import (
     stored_form,
 )
 from tablevault_pd.store.embedded.versions import BY_NUMBER, NEWEST_OF_GENERATION, erased_rows, version_of
-from tablevault_pd.store.engine.edge_codec import positions_of, unreadable
+from tablevault_pd.store.engine.edge_codec import MISPLACED, positions_of, unreadable
 from tablevault_pd.store.engine.int_codec import pack
 from tablevault_pd.store.pieces import Pieces
 from tablevault_pd.store.times import to_time
@@ -86,6 +86,7 @@ GROUP BY e.parent_list, e.parent_version, e.list, e.version ORDER BY b.time, e.l
 # Edges are read a page at a time; those that reach beyond the rows of either end come with the reason.
 CHECK_EDGES = """
 SELECT e.id, l.name, e.version, e.form, e.step, e.rows, e.children, e.parents,
+       e.start, e.level, e.bin, e.parent, e.parent + e.span, e.parent_level, e.parent_bin, e.generation <> b.generation OR
        e.start < b.start OR e.start + e.rows > b.start + b.rows OR e.form > 0 AND e.parent + e.span > (
            SELECT coalesce(max(p.start + p.rows), 0) FROM batches p
            WHERE p.list = e.parent_list AND p.generation = e.parent_generation AND p.version <= e.parent_version)
@@ -223,14 +224,22 @@ def damaged_edges(catalog: SqliteCatalog) -> Iterator[Problem]:
         if not rows:
             return
         last = rows[-1][0]
-        for _, name, version, form, step, count, children, parents, beyond in rows:
+        for _, name, version, form, step, count, children, parents, *places, beyond in rows:
             detail = (
                 "it names rows that were never there"
                 if beyond
-                else unreadable(form, step, count, children, parents)
+                else unreadable(form, step, count, children, parents) or _misplaced(count, *places)
             )
             if detail:
                 yield Problem("damage", "damaged edge", name, version, "catalog.db", detail)
+
+
+def _misplaced(
+    rows: int, start: int, level: int, bin_: int, low: int, high: int, parent_level: int, parent_bin: int
+) -> str | None:
+    """Whether an edge is filed where nobody looks for its rows."""
+    right = (*bin_of(start, start + rows), *bin_of(low, high))
+    return None if (level, bin_, parent_level, parent_bin) == right else MISPLACED
 
 
 def insert_edges(db: Connection, version: Version, edges: Sequence[Edge]) -> None:

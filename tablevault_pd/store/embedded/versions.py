@@ -156,6 +156,10 @@ class Versions:
             return self.version(lookup.name, lookup.version)
         return self.head(lookup.name) if lookup.time is None else self.version_at(lookup.name, lookup.time)
 
+    def forget_layouts(self) -> None:
+        """Read layouts anew from now on."""
+        self._layouts = KeptLayouts()
+
     def pieces(self, versions: Sequence[Version]) -> list[Pieces]:
         """Return what each version shows."""
         needed = {(version.list_id, version.layout) for version in versions if version.layout is not None}

@@ -22,6 +22,9 @@ def positions_of(packed: Sequence[bytes | None], edges: Sequence[Sequence[Any]])
     ]
 
 
+MISPLACED = "it is filed under other rows than it names, where nobody looks for it"
+
+
 def unreadable(form: int, step: int, rows: int, children: bytes | None, parents: bytes | None) -> str | None:
     """What is wrong with the positions of a stored edge; None if nothing is."""
     try:
