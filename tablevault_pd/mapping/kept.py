@@ -18,6 +18,7 @@ from tablevault_pd import frames
 from tablevault_pd.errors import InvalidInput, ListDeleted
 from tablevault_pd.keys.key import key_labels
 from tablevault_pd.reading import read as reading
+from tablevault_pd.store import VersionLookup
 from tablevault_pd.store.pieces import EMPTY
 
 if TYPE_CHECKING:
@@ -123,14 +124,17 @@ class Settled:
 
     def look(self) -> None:
         """Look at what is new."""
-        version, new = self._new(self.name, self._results)
+        results, notes = self.store.find_versions(
+            [VersionLookup(self.name), VersionLookup(notes_name(self.name))]
+        )
+        version, new = self._new(results, self._results)
         if version is not None and len(new):
             numbers = beside(self.store, version, (CONTENT, FUNCTION), new)
             mine = numbers[FUNCTION] == self.function
-            results = numbers[CONTENT][mine].tolist()
-            self.results.update(results)
-            self.contents.update(results)
-        version, new = self._new(notes_name(self.name), self._notes)
+            contents = numbers[CONTENT][mine].tolist()
+            self.results.update(contents)
+            self.contents.update(contents)
+        version, new = self._new(notes, self._notes)
         if version is not None and len(new):
             self._note(version, new)
 
@@ -139,12 +143,10 @@ class Settled:
         return int(np.isin(contents, list(self.attempts.keys() - self.results)).sum())
 
     def _note(self, version: Version, new: np.ndarray) -> None:
-        numbers = beside(self.store, version, NOTE_KEY, new)
-        part = frames.part_of(self.store.schema(version.schema_id), ["outcome", "attempts"])
+        names = (*NOTE_KEY, "outcome", "attempts")
+        part = frames.part_of(self.store.schema(version.schema_id), names)
         table = reading.rows_at(self.store, version, part, new)
-        rows = zip(
-            numbers[CONTENT].tolist(), numbers[FUNCTION].tolist(), *(table.column(n).to_pylist() for n in part.names), strict=True
-        )  # fmt: skip
+        rows = zip(*(table.column(name).to_pylist() for name in names), strict=True)
         for content, function, outcome, attempts in rows:
             if function == self.function and outcome != CALL:
                 if outcome == ERROR:
@@ -152,8 +154,7 @@ class Settled:
                 if outcome == NOTHING or attempts > self.retry.get(content, 0):
                     self.contents.add(content)
 
-    def _new(self, name: str, mark: _Seen) -> tuple[Version | None, np.ndarray]:
-        head = self.store.head(name)
+    def _new(self, head: Version | None, mark: _Seen) -> tuple[Version | None, np.ndarray]:
         if head is None or head.deleted or head.version == mark.version:
             return None, np.empty(0, np.int64)
         pieces = self.store.pieces([head])[0]
