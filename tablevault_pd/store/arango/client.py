@@ -327,12 +327,12 @@ class Transaction(NamedTuple):
     database: TransactionDatabase
     runtime_s: float
 
-
-def all_of(
-    transaction: Transaction, aql: str, values: Mapping[str, Any], batch_rows: int = 10_000
-) -> list[Any]:
-    """All results of a statement inside of a transaction."""
-    return execute(transaction.database, aql, values, batch_rows, runtime_s=transaction.runtime_s)
+    def query(
+        self, aql: str, /, *, batch_rows: int = 10_000, binds: Mapping[str, Any] | None = None, **values: Any
+    ) -> list[Any]:
+        """All results of a statement."""
+        bound = {**values, **(binds or {})}
+        return execute(self.database, aql, bound, batch_rows, runtime_s=self.runtime_s)
 
 
 def execute(

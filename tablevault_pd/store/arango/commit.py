@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from tablevault_pd.errors import ClaimLost, Conflict
 from tablevault_pd.store.arango.batches import document_of, layout_of, so_far, version_of
 from tablevault_pd.store.arango.claims import FINISHED, HELD, finishing, raise_if_lost
-from tablevault_pd.store.arango.client import all_of
 from tablevault_pd.store.arango.edges import carried
 from tablevault_pd.store.arango.layout import BATCHES, DETAILS, EDGES, LISTS, META, RENAMES
 from tablevault_pd.store.arango.names import RENAME_BATCHES
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tablevault_pd.store import Batch, Staging, Version
-    from tablevault_pd.store.arango.client import Client
+    from tablevault_pd.store.arango.client import Client, Transaction
     from tablevault_pd.store.arango.edges import LineageEdges
     from tablevault_pd.store.arango.layout import Clock
     from tablevault_pd.store.arango.stage import SharedDocuments
@@ -132,7 +131,7 @@ class Committer:
             rows.settled = rows.settled or committed["_key"] == rows.batch
         return version_of(committed)
 
-    def commit_also(self, batch: Batch, also: Callable[[Any], None]) -> Version:
+    def commit_also(self, batch: Batch, also: Callable[[Transaction], None]) -> Version:
         """Make a batch without rows visible, and do `also` in the same transaction."""
         key, lineage = new_batch_key(self._clock), carried(batch, self._clock)
         return version_of(
@@ -237,7 +236,7 @@ class Committer:
         batch: Batch,
         schema: str | None,
         lineage: dict[str, Any],
-        also: Callable[[Any], None] | None = None,
+        also: Callable[[Transaction], None] | None = None,
     ) -> dict[str, Any] | None:
         """A restore excludes a vacuum and an erase of the same list, which might remove what is brought back.
 
@@ -245,9 +244,9 @@ class Committer:
         """
         looking = _looking(batch)
 
-        def work(handle: Any) -> dict[str, Any] | None:
-            all_of(handle, TOUCH, {"digest": looking["digest"], "token": batch.token})
-            [state] = all_of(handle, LOOK, looking)
+        def work(handle: Transaction) -> dict[str, Any] | None:
+            handle.query(TOUCH, digest=looking["digest"], token=batch.token)
+            [state] = handle.query(LOOK, **looking)
             if state["committed"]:
                 return dict(state["committed"])
             check_not_renamed(batch, state["renamed"])
@@ -255,7 +254,7 @@ class Committer:
             place = _placed(batch, state, state["list"], 0, schema)
             document, details = _documents(key, place, _NO_ITEMS, lineage, state)
             self._describe_with(batch, document)
-            all_of(handle, INSERT_BATCH, {"batch": document, "details": [] if details is None else [details]})
+            handle.query(INSERT_BATCH, batch=document, details=[] if details is None else [details])
             if also is not None:
                 also(handle)
             return document

@@ -18,17 +18,7 @@ from tablevault_pd.store import Erasure
 from tablevault_pd.store.arango import payloads
 from tablevault_pd.store.arango.base64_text import to_text
 from tablevault_pd.store.arango.batches import BATCHES_BY_KEY, WHOLE_BATCH, layout_of, version_of
-from tablevault_pd.store.arango.client import all_of
-from tablevault_pd.store.arango.layout import (
-    BATCHES,
-    DETAILS,
-    DOCUMENTS,
-    EMBEDDINGS,
-    FILES,
-    LISTS,
-    PAYLOADS,
-    RECORDS,
-)
+from tablevault_pd.store.arango.layout import BATCHES, DETAILS, LISTS, MIRROR, PAYLOADS
 from tablevault_pd.store.arango.strays import NOW
 from tablevault_pd.store.arango.vacuum import LOSE, unused_files
 from tablevault_pd.store.arango.windows import unpack_numbers
@@ -40,26 +30,24 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tablevault_pd.store import Batch, Version
+    from tablevault_pd.store.arango.client import Transaction
     from tablevault_pd.store.arango.commit import Committer
     from tablevault_pd.store.arango.parts import VaultParts
 
 # All statements: 3.12; nothing in them is newer than 3.8.
 ERASED = "FOR l IN tv_lists FILTER l.id IN @lists RETURN [l.id, l.erased]"
-MARK_BATCHES = """
-FOR m IN @marks
-  UPDATE {_key: m[0]} WITH {erased: m[1], holds_erased: m[2] != null} IN tv_batches
-"""
-KEEP_NUMBERS = """
-FOR m IN @marks
-  FILTER m[2] != null
-  UPSERT {_key: m[0]} INSERT {_key: m[0], batch: m[0], erased_rows: m[2]} UPDATE {erased_rows: m[2]} IN tv_details
-"""
-MARK_LIST = "FOR l IN tv_lists FILTER l.id == @list UPDATE l WITH {erased: @erased} IN tv_lists"
-BATCHES_OF = f"FOR b IN tv_batches FILTER b.list == @list SORT b.version RETURN {WHOLE_BATCH}"
-ADD_PENDING = """
+MARK = """
+LET batches = (FOR m IN @marks UPDATE {_key: m[0]} WITH {erased: m[1], holds_erased: m[2] != null} IN tv_batches)
+LET numbers = (
+  FOR m IN @marks
+    FILTER m[2] != null
+    UPSERT {_key: m[0]} INSERT {_key: m[0], batch: m[0], erased_rows: m[2]} UPDATE {erased_rows: m[2]} IN tv_details
+)
+LET lists = (FOR l IN tv_lists FILTER l.id == @list UPDATE l WITH {erased: @erased} IN tv_lists)
 FOR m IN tv_meta FILTER m._key == "vault"
-  UPDATE m WITH {erasing: UNION_DISTINCT(NOT_NULL(m.erasing, []), @keys)} IN tv_meta
+  UPDATE m WITH {erasing: UNION_DISTINCT(NOT_NULL(m.erasing, []), @pending)} IN tv_meta
 """
+BATCHES_OF = f"FOR b IN tv_batches FILTER b.list == @list SORT b.version RETURN {WHOLE_BATCH}"
 PENDING = 'FOR m IN tv_meta FILTER m._key == "vault" RETURN NOT_NULL(m.erasing, [])'
 REMOVE_PENDING = """
 FOR m IN tv_meta FILTER m._key == "vault"
@@ -82,7 +70,6 @@ FOR b IN tv_batches FILTER b._key == @key
     text_changed: b.text_items == @text_items ? b.text_changed : DATE_NOW()} IN tv_batches
 """
 AT_ONCE = 50  # payloads in one request: some 8 MB
-MIRROR = (RECORDS, DOCUMENTS, EMBEDDINGS, FILES)
 
 
 class Eraser:
@@ -120,11 +107,8 @@ class Eraser:
         holding = [key for key, _, numbers in marks if numbers is not None]
         files = {sha256 for key in holding for sha256 in self._client.query(FILES_NAMED, batch=key)}
 
-        def also(handle: Any) -> None:
-            all_of(handle, MARK_BATCHES, {"marks": marks})
-            all_of(handle, KEEP_NUMBERS, {"marks": marks})
-            all_of(handle, MARK_LIST, {"list": head.list_id, "erased": _packed(every)})
-            all_of(handle, ADD_PENDING, {"keys": holding})
+        def also(handle: Transaction) -> None:
+            handle.query(MARK, marks=marks, list=head.list_id, erased=_packed(every), pending=holding)
 
         version = self._committer.commit_also(batch, also)
         self._overwrite()
@@ -167,27 +151,26 @@ class Eraser:
         new = self._payloads(document, numbers)
         rows = numbers.tolist()
 
-        def work(handle: Any) -> bool:
-            [present] = all_of(handle, BATCHES_BY_KEY, {"keys": [key]})
+        def work(handle: Transaction) -> bool:
+            [present] = handle.query(BATCHES_BY_KEY, keys=[key])
             if present["erased_rows"] != document["erased_rows"]:
                 return False
             for at in range(0, len(new), AT_ONCE):
-                all_of(handle, PUT_PAYLOADS, {"documents": new[at : at + AT_ONCE]})
+                handle.query(PUT_PAYLOADS, documents=new[at : at + AT_ONCE])
             items = dict(present["items"])
             texts, words = before = present.get("text_items") or 0, present.get("text_words") or 0
             for collection in MIRROR:
-                removed = all_of(
-                    handle, REMOVE_MIRRORED, {"@items": collection, "batch": key, "rows": rows}, 10_000
-                )
+                removed = handle.query(REMOVE_MIRRORED, batch=key, rows=rows, binds={"@items": collection})
                 if removed:
                     items[collection] -= len(removed)
                     texts -= sum(one for one, _ in removed)
                     words -= sum(length for _, length in removed)
-            counts = {"items": items, "text_items": texts or None, "text_words": words or None}
-            all_of(handle, SET_COUNTS, {"key": key, **counts})
+            handle.query(
+                SET_COUNTS, key=key, items=items, text_items=texts or None, text_words=words or None
+            )
             if before[0] != texts:
                 lost = [0, int(not texts), before[0] - texts, before[1] - words]
-                all_of(handle, LOSE, {"list": document["list"], "lost": lost})
+                handle.query(LOSE, list=document["list"], lost=lost)
             return True
 
         return self._client.transact((LISTS, BATCHES, DETAILS, PAYLOADS, *MIRROR), work)

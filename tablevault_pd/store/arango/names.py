@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tablevault_pd.errors import NameTaken, VersionNotFound, short_repr
 from tablevault_pd.store import Rename, VersionName
 from tablevault_pd.store.arango.batches import version_of
-from tablevault_pd.store.arango.client import all_of
 from tablevault_pd.store.arango.layout import BATCHES, LISTS, RENAMES, VERSION_NAMES
 from tablevault_pd.store.arango.server_errors import UNIQUE, ExpectedError
 from tablevault_pd.store.arango.sessions import digest_of
@@ -25,7 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tablevault_pd.store import Version
-    from tablevault_pd.store.arango.client import Client
+    from tablevault_pd.store.arango.client import Client, Transaction
+
+T = TypeVar("T")
 
 # All statements: 3.12; nothing in them is newer than 3.8.
 TOUCH_LISTS = "FOR l IN tv_lists FILTER l.id IN @lists UPDATE l WITH {touched: @token} IN tv_lists"
@@ -75,7 +76,6 @@ FOR r IN tv_renames
   RETURN FIRST(FOR l IN tv_lists FILTER l.id == r.list RETURN l.name)
 """
 DONE_BEFORE = "FOR r IN tv_renames FILTER r._key == @key RETURN 1"
-IN_THE_MAKING = "FOR l IN tv_lists FILTER l.digest == @digest RETURN 1"
 RENAME = "FOR l IN tv_lists FILTER l.id == @list UPDATE l WITH {name: @name, digest: @digest} IN tv_lists"
 RENAME_BATCHES = (
     "FOR b IN tv_batches FILTER b.list == @list AND b.name != @name UPDATE b WITH {name: @name} IN tv_batches"
@@ -95,7 +95,7 @@ class NameCatalog:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def _change(self, work: Callable[[Any], Any]) -> Any:
+    def _change(self, work: Callable[[Transaction], T]) -> T:
         self._client.writable()
         return self._client.transact((LISTS, BATCHES, VERSION_NAMES), work)
 
@@ -110,18 +110,17 @@ class NameCatalog:
     ) -> None:
         """Add tags to versions, and remove some."""
 
-        def work(handle: Any) -> None:
-            all_of(handle, TOUCH_LISTS, {"lists": [key[0] for key in versions], "token": uuid.uuid4().hex})
+        def work(handle: Transaction) -> None:
+            handle.query(TOUCH_LISTS, lists=[key[0] for key in versions], token=uuid.uuid4().hex)
             for key in versions:
                 version = _version(handle, key)
                 for name in add:
                     if check_tag(name, version, _names_of(handle, name), replace=replace):
                         documents = [_document(name, *key, snapshot=False, session_id=session_id)]
-                        all_of(handle, PUT_NAMES, {"documents": documents})
+                        handle.query(PUT_NAMES, documents=documents)
                 for name in remove:
                     check_untag(name, version, _names_of(handle, name))
-                    binds = {"digest": digest_of(name), "list": key[0], "version": key[1]}
-                    all_of(handle, DROP_TAG, binds)
+                    handle.query(DROP_TAG, digest=digest_of(name), list=key[0], version=key[1])
 
         self._change(work)
 
@@ -130,35 +129,33 @@ class NameCatalog:
     ) -> list[VersionName]:
         """Name the newest version of every list."""
 
-        def work(handle: Any) -> list[VersionName]:
-            all_of(handle, TOUCH_ALL, {"token": uuid.uuid4().hex})
-            lists = dict(all_of(handle, LIST_NAMES, {}))
-            rows = all_of(handle, HEADS, {"lists": list(lists)})
+        def work(handle: Transaction) -> list[VersionName]:
+            handle.query(TOUCH_ALL, token=uuid.uuid4().hex)
+            lists = dict(handle.query(LIST_NAMES))
+            rows = handle.query(HEADS, lists=list(lists))
             heads = [version_of({**row, "name": lists[row["list"]]}) for row in rows]
             heads = [head for head in heads if not head.deleted]
             check_snapshot(name, heads, _names_of(handle, name), replace=replace)
-            all_of(handle, DROP_NAME, {"digest": digest_of(name)})
+            handle.query(DROP_NAME, digest=digest_of(name))
             documents = [
                 _document(name, head.list_id, head.version, snapshot=True, session_id=session_id)
                 for head in heads
             ]
-            all_of(handle, PUT_NAMES, {"documents": documents})
+            handle.query(PUT_NAMES, documents=documents)
             return _names_of(handle, name)
 
-        named: list[VersionName] = self._change(work)
-        return named
+        return self._change(work)
 
     def drop_snapshot(self, name: str) -> list[VersionName]:
         """Remove a snapshot."""
 
-        def work(handle: Any) -> list[VersionName]:
+        def work(handle: Transaction) -> list[VersionName]:
             there = [version_name for version_name in _names_of(handle, name) if version_name.snapshot]
             if there:
-                all_of(handle, DROP_NAME, {"digest": digest_of(name)})
+                handle.query(DROP_NAME, digest=digest_of(name))
             return there
 
-        dropped: list[VersionName] = self._change(work)
-        return dropped
+        return self._change(work)
 
     def version_names(self, name: str | None = None) -> list[VersionName]:
         """What one name stands for, or all names."""
@@ -177,20 +174,19 @@ class NameCatalog:
         """Call a list otherwise."""
         key = uuid.uuid4().hex
 
-        def work(handle: Any) -> Version:
+        def work(handle: Transaction) -> Version:
             head, taken = _head(handle, old), _head(handle, new)
-            if all_of(handle, DONE_BEFORE, {"key": key}):  # an answer was lost
+            if handle.query(DONE_BEFORE, key=key):  # an answer was lost
                 assert taken is not None
                 return replace(taken, list=new)
-            now = all_of(handle, RENAMED, {"digest": digest_of(old)})
+            now = handle.query(RENAMED, digest=digest_of(old))
             check_rename(old, new, head, taken, now[0] if now else None, expect)
             assert head is not None
-            place = {"list": head.list_id, "name": new}
-            if all_of(handle, IN_THE_MAKING, {"digest": digest_of(new)}):
+            if handle.query(LIST_ID, digest=digest_of(new)):
                 raise NameTaken(
                     f"A list {short_repr(new)} is being made. Nothing was renamed; take another name."
                 )
-            all_of(handle, RENAME, {**place, "digest": digest_of(new)})
+            handle.query(RENAME, list=head.list_id, name=new, digest=digest_of(new))
             rename = {
                 "_key": key,
                 "old": old,
@@ -198,7 +194,7 @@ class NameCatalog:
                 "list": head.list_id,
                 "session": session_id,
             }
-            all_of(handle, NOTE_RENAME, {"rename": rename})
+            handle.query(NOTE_RENAME, rename=rename)
             return replace(head, list=new)
 
         self._client.writable()
@@ -255,8 +251,8 @@ def _document(
     }  # fmt: skip
 
 
-def _names_of(handle: Any, name: str) -> list[VersionName]:
-    return _sorted(all_of(handle, ONE_NAME, {"digest": digest_of(name)}))
+def _names_of(handle: Transaction, name: str) -> list[VersionName]:
+    return _sorted(handle.query(ONE_NAME, digest=digest_of(name)))
 
 
 def _sorted(rows: Sequence[dict[str, Any]]) -> list[VersionName]:
@@ -269,14 +265,14 @@ def _sorted(rows: Sequence[dict[str, Any]]) -> list[VersionName]:
     return sorted(names, key=lambda name: (name.time, name.name, name.list))
 
 
-def _version(handle: Any, key: tuple[int, int]) -> Version:
-    rows = all_of(handle, BY_NUMBER, {"list": key[0], "version": key[1]})
+def _version(handle: Transaction, key: tuple[int, int]) -> Version:
+    rows = handle.query(BY_NUMBER, list=key[0], version=key[1])
     if not rows:
         raise VersionNotFound(f"The list has no version {key[1]} to be named.")
     return version_of(rows[0])
 
 
-def _head(handle: Any, name: str) -> Version | None:
-    lists = all_of(handle, LIST_ID, {"digest": digest_of(name)})
-    rows = all_of(handle, HEADS, {"lists": lists})
+def _head(handle: Transaction, name: str) -> Version | None:
+    lists = handle.query(LIST_ID, digest=digest_of(name))
+    rows = handle.query(HEADS, lists=lists)
     return version_of(rows[0]) if rows else None

@@ -11,9 +11,8 @@ import numpy as np
 
 from tablevault_pd.store import Freed
 from tablevault_pd.store.arango.batches import own_totals, version_of
-from tablevault_pd.store.arango.client import all_of
 from tablevault_pd.store.arango.layout import BATCHES, BLOBS, ITEMS, LISTS, VERSION_NAMES
-from tablevault_pd.store.arango.names import LIST_NAMES, NAMED_OF
+from tablevault_pd.store.arango.names import LIST_NAMES, NAMED_OF, TOUCH_LISTS
 from tablevault_pd.store.arango.stage import remove_items
 from tablevault_pd.store.arango.strays import NOW, REMOVE_UPLOADS, batch_pages, is_old, stray_items, sweep
 from tablevault_pd.store.engine.vacuuming import StoredParts, vacuum_plan
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterator
 
     from tablevault_pd.store import Progress
+    from tablevault_pd.store.arango.client import Transaction
     from tablevault_pd.store.arango.parts import VaultParts
 
 # All statements: 3.12; nothing in them is newer than 3.8.
@@ -42,7 +42,6 @@ FOR b IN tv_blobs
   REMOVE b IN tv_blobs
   RETURN OLD
 """
-TOUCH = "FOR l IN tv_lists FILTER l.id == @list UPDATE l WITH {touched: @token} IN tv_lists"
 MARK = """
 FOR b IN tv_batches FILTER b._key IN @gone OR b._key IN @emptied
   UPDATE b WITH {gone: b.gone OR b._key IN @gone, emptied: b.emptied OR b._key IN @emptied,
@@ -121,15 +120,15 @@ def unused_files(
 def _vacuum_list(vault: VaultParts, name: str, list_id: int, keep: int, deleted: bool) -> _VacuumPlan:
     """Mark first, in a transaction that excludes restores of this list; remove items afterwards."""
 
-    def work(handle: Any) -> _VacuumPlan:
-        all_of(handle, TOUCH, {"list": list_id, "token": "vacuum"})
-        batches = all_of(handle, SHAPES_OF, {"list": list_id}, 1000)
-        named = all_of(handle, NAMED_OF, {"list": list_id})
+    def work(handle: Transaction) -> _VacuumPlan:
+        handle.query(TOUCH_LISTS, lists=[list_id], binds={"token": "vacuum"})
+        batches = handle.query(SHAPES_OF, list=list_id, batch_rows=1000)
+        named = handle.query(NAMED_OF, list=list_id)
         plan = _plan(vault, name, batches, named, keep, deleted)
         if plan.emptied:
             keys = [batch["_key"] for batch in plan.emptied]
-            all_of(handle, MARK, {"gone": plan.gone, "emptied": keys})
-            all_of(handle, LOSE, {"list": list_id, "lost": _held(plan.emptied)})
+            handle.query(MARK, gone=plan.gone, emptied=keys)
+            handle.query(LOSE, list=list_id, lost=_held(plan.emptied))
         return plan
 
     plan = vault.client.transact((LISTS, BATCHES, VERSION_NAMES), work)
