@@ -18,6 +18,15 @@ WHOLE_BATCH = """MERGE(UNSET(b, "pieces", "reads"),
     b.parts == null OR b.holds_erased ? KEEP(DOCUMENT("tv_details", b._key), "parts", "erased_rows") : {})"""
 BATCHES_BY_KEY = f"FOR b IN tv_batches FILTER b._key IN @keys RETURN {WHOLE_BATCH}"
 
+# The batches that hold rows of @ranges: [number, list, generation, first, end] each. They are a range of an index, whose first
+# entry is looked up by the end of the rows.
+BATCHES_OF_RANGES = """
+FOR w IN @ranges
+  LET lowest = FIRST(
+    FOR f IN tv_batches FILTER f.list == w[1] AND f.generation == w[2] AND f.end > w[3] SORT f.end LIMIT 1 RETURN f.start)
+  FOR b IN tv_batches OPTIONS {maxProjections: 9}
+    FILTER b.list == w[1] AND b.generation == w[2] AND b.start >= lowest AND b.start < w[4] AND b.rows > 0"""
+
 Document = Mapping[str, Any]
 
 

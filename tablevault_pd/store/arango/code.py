@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tablevault_pd.store.arango.code_search import keys_of
+from tablevault_pd.store.arango.records import attributes_of, record_of
 from tablevault_pd.store.arango.terms import code_words
 from tablevault_pd.store.session_types import Confirmation, Part, WrittenCode
 from tablevault_pd.store.text_query import matching_ids, needs_everything
-from tablevault_pd.store.times import from_time, to_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -80,7 +80,7 @@ CONFIRM = """
 FOR m IN tv_meta
   FILTER m._key == "confirmations"
   UPDATE m WITH {value: m.value + 1} IN tv_meta
-  INSERT MERGE(@confirmation, {seq: NEW.value, time: @time == null ? DATE_NOW() * 1000 : @time}) INTO tv_confirmations
+  INSERT MERGE(@confirmation, {seq: NEW.value, time: NOT_NULL(@confirmation.time, DATE_NOW() * 1000)}) INTO tv_confirmations
     OPTIONS {overwriteMode: "replace", waitForSync: true}
 """
 CONFIRMATIONS_OF = """
@@ -162,30 +162,16 @@ class SliceStore:
     def confirm(self, confirmation: Confirmation) -> None:
         """Keep that rows were made again and came out equal."""
         self._client.writable()
-        self._client.query(
-            CONFIRM,
-            confirmation={
-                "_key": "-".join(map(str, _place_of(confirmation))),
-                "list": confirmation.list_id,
-                "version": confirmation.version,
-                "session": confirmation.session_id,
-                "cell": confirmation.cell,
-                "line": confirmation.line,
-            },
-            time=None if confirmation.time is None else from_time(confirmation.time),
-        )
+        document = attributes_of(confirmation)
+        place = [document[name] for name in ("list", "version", "session", "cell", "line")]
+        self._client.query(CONFIRM, confirmation=document | {"_key": "-".join(map(str, place))})
 
     def confirmations(self, lists: Sequence[int] | None = None) -> list[Confirmation]:
         """Confirmations of versions of these lists, or of all, oldest first."""
         rows = self._client.query(
             CONFIRMATIONS_OF, lists=None if lists is None else [int(key) for key in lists]
         )
-        return [
-            Confirmation(
-                row["list"], row["version"], row["session"], row["cell"], row["line"], to_time(row["time"])
-            )
-            for row in rows
-        ]
+        return [record_of(Confirmation, row) for row in rows]
 
 
 def code_documents(code: Iterable[WrittenCode]) -> dict[str, list[Document]]:
@@ -243,16 +229,6 @@ def _part(own: int, part: Sequence[Any], statement: Document) -> Part:
         statement["path"], session_id, cell, line, end, statement["kind"], names, statement["text"],
         statement["tree"], notebook,
     )  # fmt: skip
-
-
-def _place_of(confirmation: Confirmation) -> tuple[int | None, ...]:
-    return (
-        confirmation.list_id,
-        confirmation.version,
-        confirmation.session_id,
-        confirmation.cell,
-        confirmation.line,
-    )
 
 
 def _place_key(session: int, cell: int, line: int) -> str:

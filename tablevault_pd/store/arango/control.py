@@ -25,6 +25,7 @@ from tablevault_pd.store import (
     Timelines,
 )
 from tablevault_pd.store.arango.code import code_documents
+from tablevault_pd.store.arango.records import attributes_of, record_of
 from tablevault_pd.store.arango.server_errors import NOT_FOUND, ExpectedError
 from tablevault_pd.store.arango.sessions import (
     ALL_SESSIONS,
@@ -201,7 +202,9 @@ class SessionControl:
         else:
             self._client.writable()
             [answer] = self._tell(ids, news)
-        return BeatResponse(to_time(answer["now"]), tuple(_request(row) for row in answer["waiting"]))
+        return BeatResponse(
+            to_time(answer["now"]), tuple(record_of(ControlRequest, row) for row in answer["waiting"])
+        )
 
     def _tell(self, ids: Sequence[int], beats: Sequence[Beat]) -> list[Any]:
         wait_s = max(BEAT_WAIT_S, self._client.timeout_s)
@@ -236,12 +239,12 @@ class SessionControl:
             asked_by=asked_by,
             token=uuid.uuid4().hex,
         )
-        return [_request(row) for row in rows]
+        return [record_of(ControlRequest, row) for row in rows]
 
     def requests(self, ids: Sequence[int]) -> list[ControlRequest]:
         """Requests by id."""
         rows = self._client.query(REQUESTS_BY_KEY, keys=[str(int(key)) for key in ids])
-        return [_request(row) for row in rows]
+        return [record_of(ControlRequest, row) for row in rows]
 
     def overview(
         self,
@@ -288,10 +291,7 @@ class SessionControl:
     def sources(self, session_ids: Sequence[int]) -> list[ModuleSource]:
         """Imported project modules."""
         rows = self._client.query(SOURCES_OF, ids=[int(key) for key in session_ids])
-        sources = [
-            ModuleSource(row["session"], row["path"], row["sha256"], row["text"], row["module"], row["cell"])
-            for row in rows
-        ]
+        sources = [record_of(ModuleSource, row) for row in rows]
         return sorted(sources, key=lambda source: (source.session_id, source.path, source.cell))
 
 
@@ -368,14 +368,9 @@ def _latest(measures: Measures) -> Document:
 
 def _import(session_id: int, source: ModuleSource) -> Document:
     path = digest_of(f"{source.sha256} {source.cell} {source.path}")
-    return {
-        "_key": f"{session_id}-{path}",
-        "session": session_id,
-        "path": source.path,
-        "sha256": source.sha256,
-        "module": source.module,
-        "cell": source.cell,
-    }
+    document = attributes_of(source) | {"_key": f"{session_id}-{path}", "session": session_id}
+    del document["text"]
+    return document
 
 
 def _by_key(documents: Any) -> list[Document]:
@@ -403,11 +398,3 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
         np.concatenate([np.array(row["times"], dtype=np.int64) for row in rows]),
         _floats([value for row in rows for value in row["values"]]),
     )
-
-
-def _request(row: Mapping[str, Any]) -> ControlRequest:
-    answered = None if row["acknowledged"] is None else to_time(row["acknowledged"])
-    return ControlRequest(
-        row["id"], row["session"], row["request"], to_time(row["requested"]), answered, row["exit_code"],
-        row["asked_by"],
-    )  # fmt: skip

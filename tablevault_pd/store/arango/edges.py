@@ -18,7 +18,7 @@ from tablevault_pd.errors import SessionNotFound, VaultCorrupt
 from tablevault_pd.progress import warn
 from tablevault_pd.store import Batch, Problem, Version
 from tablevault_pd.store.arango.base64_text import to_bytes, to_text
-from tablevault_pd.store.arango.batches import layout_of, version_of
+from tablevault_pd.store.arango.batches import BATCHES_OF_RANGES, layout_of, version_of
 from tablevault_pd.store.arango.layout import BATCHES, Clock
 from tablevault_pd.store.arango.reader import INCOMPLETE_PAUSES_S
 from tablevault_pd.store.arango.stage import REQUEST_BYTES
@@ -56,17 +56,10 @@ if TYPE_CHECKING:
 # 3.12; nothing in it is newer than 3.9, and nothing is removed in 4.0: so for all statements here. What is told of a batch is
 # [list, version, generation, start, edges, how many others its document counts]. By the parents nobody can see what is lost:
 # then it is told of the whole vault, as the last row, unless there are as many edges as were @known to be all.
-# A row of `ranges` is [list, generation, first, end]. The batches that hold rows of it are a range of an index.
-EDGES_BY_CHILD = """
-FOR t IN (
-  FOR w IN @ranges
-    LET lowest = FIRST(
-      FOR f IN tv_batches
-        FILTER f.list == w[0] AND f.generation == w[1] AND f.end > w[2]
-        SORT f.end LIMIT 1 RETURN f.start)
-    FOR b IN tv_batches
-      FILTER b.list == w[0] AND b.generation == w[1] AND b.start >= lowest AND b.start < w[3] AND b.rows > 0
-      RETURN [b._key, w[2], w[3]])
+# A row of `ranges` is [number, list, generation, first, end].
+EDGES_BY_CHILD = f"""
+FOR t IN ({BATCHES_OF_RANGES}
+    RETURN [b._key, w[3], w[4]])
   COLLECT key = t[0] AGGREGATE first = MIN(t[1]), end = MAX(t[2])
   FOR b IN tv_batches
     FILTER b._key == key
@@ -96,25 +89,25 @@ LET edges = (
   FOR w IN @ranges
     FOR z IN @sizes
       FOR m IN tv_edges
-        FILTER m.parent_list == w[0] AND m.parent_generation == w[1] AND m.parent_level == z[0]
-          AND m.parent_bin >= FLOOR(w[2] / z[1]) AND m.parent_bin <= FLOOR((w[3] - 1) / z[1])
+        FILTER m.parent_list == w[1] AND m.parent_generation == w[2] AND m.parent_level == z[0]
+          AND m.parent_bin >= FLOOR(w[3] / z[1]) AND m.parent_bin <= FLOOR((w[4] - 1) / z[1])
         RETURN DISTINCT [m.batch, m.number, m.edge])
 {_OF_CHILDREN}"""
-ALL_BY_CHILD = """
-FOR b IN tv_batches
-  FILTER b.list IN @lists AND b.edges > 0
+_OWN = """
   LET own = (FOR m IN tv_edges FILTER m.batch == b._key SORT m.number RETURN m.edge)
   RETURN [b.list, b.version, b.generation, b.start, own, b.edges - LENGTH(own)]
 """
+ALL_BY_CHILD = f"""
+FOR b IN tv_batches
+  FILTER b.list IN @lists AND b.edges > 0
+{_OWN}"""
 ALL_BY_PARENT = f"""
 LET edges = (FOR m IN tv_edges FILTER m.parent_list IN @lists RETURN [m.batch, m.number, m.edge])
 {_OF_CHILDREN}"""
-EDGES_OF_BATCH = """
+EDGES_OF_BATCH = f"""
 FOR b IN tv_batches
   FILTER b.list == @list AND b.version == @version
-  LET own = (FOR m IN tv_edges FILTER m.batch == b._key SORT m.number RETURN m.edge)
-  RETURN [b.list, b.version, b.generation, b.start, own, b.edges - LENGTH(own)]
-"""
+{_OWN}"""
 SUMMARIES = """
 FOR b IN tv_batches
   FILTER b.list > 0 AND b.edges > 0
@@ -127,14 +120,7 @@ FOR b IN tv_batches
   LET own = LENGTH(FOR m IN tv_edges FILTER m.batch == b._key RETURN 1)
   RETURN [b.list, b.version, b.rows, b.session, b.cell, b.time, parents, b.edges - own]
 """
-WRITERS = """
-FOR w IN @places
-  LET lowest = FIRST(
-    FOR f IN tv_batches
-      FILTER f.list == w[1] AND f.generation == w[2] AND f.end > w[3]
-      SORT f.end LIMIT 1 RETURN f.start)
-  FOR b IN tv_batches OPTIONS {maxProjections: 9}
-    FILTER b.list == w[1] AND b.generation == w[2] AND b.start >= lowest AND b.start < w[4] AND b.rows > 0
+WRITERS = f"""{BATCHES_OF_RANGES}
     RETURN [w[0], b.start, b.rows, b.version, NOT_NULL(b.session, -1), NOT_NULL(b.cell, -1)]
 """
 # Nothing is asked of the batches' rows unless some version of the list lost its own. Hints: most versions are not gone, so
@@ -247,8 +233,8 @@ class LineageEdges:
     def edges(self, queries: Sequence[EdgeQuery], *, side: Literal["child", "parent"]) -> EdgeTable:
         """Edges that touch what is wanted. One request; another one for lists of which all are wanted."""
         ranges = [
-            [int(query.list), int(query.generation), int(low), int(high)]
-            for query in queries
+            [number, int(query.list), int(query.generation), int(low), int(high)]
+            for number, query in enumerate(queries)
             if query.generation is not None
             for low, high in few_spans(query.spans, _MAX_SPANS)
         ]
@@ -306,7 +292,7 @@ class LineageEdges:
     def writers(self, places: Sequence[tuple[int, int, int, int]]) -> list[Writers]:
         """The commits that wrote these rows."""
         numbered = [[number, *map(int, place)] for number, place in enumerate(places)]
-        rows = self._client.query(WRITERS, batch_rows=_PER_ANSWER, places=numbered) if numbered else []
+        rows = self._client.query(WRITERS, batch_rows=_PER_ANSWER, ranges=numbered) if numbered else []
         by_place: list[list[list[int]]] = [[] for _ in numbered]
         for number, *row in rows:
             by_place[number].append(row)

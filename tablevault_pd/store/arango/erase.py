@@ -165,9 +165,7 @@ class Eraser:
                     items[collection] -= len(removed)
                     texts -= sum(one for one, _ in removed)
                     words -= sum(length for _, length in removed)
-            handle.query(
-                SET_COUNTS, key=key, items=items, text_items=texts or None, text_words=words or None
-            )
+            handle.query(SET_COUNTS, key=key, items=items, text_items=texts or None, text_words=words or None)
             if before[0] != texts:
                 lost = [0, int(not texts), before[0] - texts, before[1] - words]
                 handle.query(LOSE, list=document["list"], lost=lost)

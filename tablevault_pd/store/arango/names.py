@@ -15,6 +15,7 @@ from tablevault_pd.errors import NameTaken, VersionNotFound, short_repr
 from tablevault_pd.store import Rename, VersionName
 from tablevault_pd.store.arango.batches import version_of
 from tablevault_pd.store.arango.layout import BATCHES, LISTS, RENAMES, VERSION_NAMES
+from tablevault_pd.store.arango.records import attributes_of, record_of
 from tablevault_pd.store.arango.server_errors import UNIQUE, ExpectedError
 from tablevault_pd.store.arango.sessions import digest_of
 from tablevault_pd.store.engine.name_rules import check_rename, check_snapshot, check_tag, check_untag
@@ -207,10 +208,7 @@ class NameCatalog:
 
     def renames(self) -> list[Rename]:
         """All renames."""
-        return [
-            Rename(row["old"], row["list"], row["session"], to_time(row["time"]))
-            for row in self._client.query(RENAMES_MADE)
-        ]
+        return [record_of(Rename, row) for row in self._client.query(RENAMES_MADE)]
 
     def put_names(self, names: Sequence[VersionName], renames: Sequence[Rename]) -> None:
         """Keep names and renames of another vault."""
@@ -223,12 +221,9 @@ class NameCatalog:
         ]
         renamed = [
             {
+                **attributes_of(rename),
                 "_key": f"{digest_of(rename.old)}-{rename.list_id}-{from_time(rename.time)}",
-                "old": rename.old,
                 "digest": digest_of(rename.old),
-                "list": rename.list_id,
-                "session": rename.session_id,
-                "time": from_time(rename.time),
             }
             for rename in renames
         ]

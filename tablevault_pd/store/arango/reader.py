@@ -20,7 +20,7 @@ import pyarrow as pa
 from tablevault_pd.errors import VaultCorrupt, VersionNotFound
 from tablevault_pd.store import Chunk, Version
 from tablevault_pd.store.arango import payloads
-from tablevault_pd.store.arango.batches import version_of
+from tablevault_pd.store.arango.batches import BATCHES_OF_RANGES, version_of
 from tablevault_pd.store.arango.columns import StoredColumn, columns_of
 from tablevault_pd.store.arango.payloads import SCALARS
 from tablevault_pd.store.arango.windows import ANSWER_BYTES, Span, erased_in, spans_of, together, windows
@@ -42,21 +42,12 @@ JOINED_ROWS = 4096  # payloads of fewer rows on average are joined in memory
 KEPT_DICTIONARIES = 64
 INCOMPLETE_PAUSES_S = (0.1, 0.4, 1.0)  # a cluster may show a batch a moment before all of its items
 
-# 3.12; works on every version. What holds some runs of rows: [number, list, generation, first, end] each. One statement,
-# however long the history.
-SPANS = """
-FOR run IN @runs
-  LET lowest = FIRST(
-    FOR f IN tv_batches
-      FILTER f.list == run[1] AND f.generation == run[2] AND f.end > run[3]
-      SORT f.end LIMIT 1 RETURN f.start)
-  FOR b IN tv_batches
-    FILTER b.list == run[1] AND b.generation == run[2] AND b.start >= lowest AND b.start < run[4] AND b.rows > 0
-      AND b.emptied == false
-    SORT run[0], b.start
-    RETURN {number: run[0], key: b._key, low: run[3], high: run[4], start: b.start, rows: b.rows,
+# 3.12; works on every version. One statement, however long the history.
+SPANS = f"""{BATCHES_OF_RANGES} AND b.emptied == false
+    SORT w[0], b.start
+    RETURN {{number: w[0], key: b._key, low: w[3], high: w[4], start: b.start, rows: b.rows,
             erased: b.holds_erased ? DOCUMENT("tv_details", b._key).erased_rows : null,
-            parts: b.parts == null ? DOCUMENT("tv_details", b._key).parts : b.parts}
+            parts: b.parts == null ? DOCUMENT("tv_details", b._key).parts : b.parts}}
 """
 EMPTY_PART = """
 FOR b IN tv_batches
@@ -163,7 +154,7 @@ class Reader:
             for number, run in enumerate(runs)
         ]
         by_run: list[list[Span]] = [[] for _ in runs]
-        for row in self._client.query(SPANS, runs=bound) if runs else ():
+        for row in self._client.query(SPANS, ranges=bound) if runs else ():
             run = runs[row["number"]]
             by_run[row["number"]] += spans_of(row, row["number"], run.position - run.first)
         self.learn(span.schema for spans in by_run for span in spans)
@@ -208,16 +199,14 @@ class Reader:
     def scan_runs(
         self,
         runs: Sequence[RowRun],
-        columns: Callable[[pa.Schema], Sequence[str]],
+        columns: Sequence[str] | None,
         where: Where | None = None,
     ) -> Iterator[tuple[int, Chunk]]:
-        """The rows of several runs, each chunk with the number of its run; `columns` says which are wanted of a schema.
+        """The rows of several runs, each chunk with the number of its run, and those of the columns that its schema has.
 
         A window is filled from as many runs as fit, so that many small lists cost no more requests than a large one.
         """
-        spans = self.spans(runs)
-        names = {name for key in {span.schema for span in spans} for name in columns(self.schema(key))}
-        yield from self._chunks(spans, sorted(names), [run.version for run in runs], where)
+        yield from self._chunks(self.spans(runs), columns, [run.version for run in runs], where)
 
     def scan_batches(
         self, documents: Sequence[Mapping[str, Any]], columns: Callable[[pa.Schema], Sequence[str]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
@@ -118,9 +117,7 @@ class Scanner:
     ) -> Iterator[Chunk]:
         """Yield the rows of a generation by address, but for vacuumed ones that `version` does not show."""
         run = RowRun(version, generation, low, high, low, self.pieces([version])[0])
-        for _, chunk in self._reader.scan_runs(
-            [run], lambda schema: schema.names if columns is None else columns
-        ):
+        for _, chunk in self._reader.scan_runs([run], columns):
             yield chunk
 
     def scan_many(self, requests: Sequence[ScanRequest]) -> Iterator[tuple[int, Chunk]]:
@@ -139,7 +136,7 @@ class Scanner:
                         shift = run.first - run.position
                         numbers.append(number)
                         windows.append(run._replace(first=first + shift, stop=last + shift, position=first))
-            chunks = self._reader.scan_runs(windows, partial(_named, sorted(names)), where)
+            chunks = self._reader.scan_runs(windows, sorted(names), where)
             for at, chunk in chunks:
                 mine = [name for name in requests[numbers[at]].columns if name in chunk.table.schema.names]
                 yield numbers[at], Chunk(chunk.positions, chunk.table.select(mine), private=False)
@@ -170,10 +167,6 @@ def runs_of(version: Version, pieces: Pieces, position: int = 0) -> list[RowRun]
     """Pieces of a version, the first of which begins at `position`."""
     starts = (position + pieces.bounds).tolist()
     return [RowRun(version, *piece, start) for piece, start in zip(pieces, starts, strict=False)]
-
-
-def _named(names: Sequence[str], schema: pa.Schema) -> list[str]:
-    return [name for name in names if name in schema.names]
 
 
 def _ranges(positions: np.ndarray | None, low: int, high: int) -> list[tuple[int, int]]:

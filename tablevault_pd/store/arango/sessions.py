@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from dataclasses import fields, replace
+from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tablevault_pd.errors import Conflict, SessionNotFound, VaultBusy
 from tablevault_pd.store import Cell, Description, Session, SessionLabel
+from tablevault_pd.store.arango.records import attributes_of, record_of
 from tablevault_pd.store.arango.server_errors import NOT_FOUND, UNIQUE, ExpectedError
 from tablevault_pd.store.arango.terms import code_words, prose_words
 from tablevault_pd.store.engine.copy_rules import free_run, same_session
@@ -136,7 +137,20 @@ FOR d IN tv_descriptions
 _Row = TypeVar("_Row", bound="Mapping[str, Any]")
 _TIMES = ("started", "ended", "heartbeat")
 _EXACT = ("params", "info")
-CELL_FIELDS = tuple(field.name for field in fields(Cell) if field.name != "session_id")
+_COPIED = [
+    "user",
+    "host",
+    "pid",
+    "parent",
+    "ended",
+    "heartbeat",
+    "beat_s",
+    "paused",
+    "outcome",
+    "error",
+    "tags",
+    "params",
+]
 
 
 class Descriptions:
@@ -296,37 +310,25 @@ class SessionRecords:
 
 def _cell(row: Mapping[str, Any]) -> Cell:
     """The cell that a document stands for."""
-    values = {name: row[name] for name in CELL_FIELDS}
-    values |= {"started": to_time(row["started"]), "duration_s": _float(row["duration_s"])}
-    return Cell(row["session"], **values)
+    duration_s = row["duration_s"]
+    return record_of(Cell, {**row, "duration_s": None if duration_s is None else float(duration_s)})
 
 
 def cell_document(cell: Cell) -> dict[str, Any]:
     """A cell as it is stored."""
-    return {
-        "_key": f"{cell.session_id}-{cell.cell}",
-        "session": cell.session_id,
-        **{name: getattr(cell, name) for name in CELL_FIELDS},
-        "started": from_time(cell.started),
-        **code_words(cell.text),
-    }
+    return {"_key": f"{cell.session_id}-{cell.cell}", **attributes_of(cell), **code_words(cell.text)}
 
 
 def description_document(description: Description, number: int, batch: str | None) -> dict[str, Any]:
     """A description as it is stored; `batch` makes it count only when that batch is there."""
     vector = description.vector
     return {
+        **attributes_of(description),
         "_key": uuid.uuid4().hex if batch is None else f"{batch}-{number}",
         "number": number,
         "batch": batch,
-        "list": description.list_id,
-        "session_of": description.session_of,
-        "label": description.label,
-        "text": description.text,
         "vector": None if vector is None else [float(value) for value in vector],
         "exact_vector": None if vector is None else json.dumps(vector),
-        "session": description.session_id,
-        "time": None if description.time is None else from_time(description.time),
         **prose_words(description.text),
     }
 
@@ -335,15 +337,7 @@ def description_of(row: Mapping[str, Any]) -> Description:
     """The description that a document stands for."""
     exact = row["exact_vector"]
     vector = None if exact is None else tuple(float(value) for value in json.loads(exact))
-    return Description(
-        row["label"],
-        row["text"],
-        row["list"],
-        row["session_of"],
-        vector,
-        row["session"],
-        to_time(row["time"]),
-    )
+    return record_of(Description, {**row, "vector": vector})
 
 
 def newest_of(rows: Sequence[_Row]) -> list[_Row]:
@@ -380,21 +374,7 @@ def _opening(session: Session) -> dict[str, Any]:
 
 def _copied_fields(session: Session, timeline: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a session of another vault that may change there."""
-    names = (
-        "user",
-        "host",
-        "pid",
-        "parent",
-        "ended",
-        "heartbeat",
-        "beat_s",
-        "paused",
-        "outcome",
-        "error",
-        "tags",
-        "params",
-    )
-    fields = _fields({name: getattr(session, name) for name in names})
+    fields = _fields({name: getattr(session, name) for name in _COPIED})
     return fields | {"openings": session.attempt + 1, "timeline": dict(timeline)}
 
 
@@ -441,10 +421,6 @@ def _number(text: str) -> int | str:
     """An integer if the server can hold it."""
     number = int(text)
     return number if -(2**63) <= number < 2**63 else text
-
-
-def _float(value: Any) -> float | None:
-    return None if value is None else float(value)
 
 
 def _plain(value: Any) -> Any:

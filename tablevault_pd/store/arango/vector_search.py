@@ -109,7 +109,7 @@ class VectorSearch(VectorScan):
             first = columns[group[0]][0].upto
             runs.append(RowRun(part.version, part.generation, first, part.end, first, pieces))
         fields = {parts[number].field for group in groups for number in group}
-        chunks = self._reader.scan_runs(runs, lambda schema: sorted(fields & set(schema.names)))
+        chunks = self._reader.scan_runs(runs, sorted(fields))
         read = {number: [chunk for _, chunk in some] for number, some in groupby(chunks, key=itemgetter(0))}
         for at, (group, run) in enumerate(zip(groups, runs, strict=True)):
             for number in group:
