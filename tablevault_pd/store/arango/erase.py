@@ -10,7 +10,6 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 
 from tablevault_pd.errors import VaultError
@@ -28,6 +27,8 @@ from tablevault_pd.store.pieces import EMPTY, Pieces
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import numpy as np
 
     from tablevault_pd.store import Batch, Version
     from tablevault_pd.store.arango.client import Transaction
@@ -81,16 +82,15 @@ class Eraser:
 
     def erased(self, versions: Sequence[Version]) -> list[np.ndarray]:
         """Return the positions of erased rows. One request; none where no version has any."""
-        positions = [np.empty(0, np.int64)] * len(versions)
-        concerned = [number for number, version in enumerate(versions) if version.erased]
-        if not concerned:
-            return positions
-        lists = sorted({versions[number].list_id for number in concerned})
-        rows = {list_id: _rows_of(packed) for list_id, packed in self._client.query(ERASED, lists=lists)}
-        shown = self._vault.rows.pieces([versions[number] for number in concerned])
-        for number, pieces in zip(concerned, shown, strict=True):
-            positions[number] = pieces.positions_of(rows[versions[number].list_id])
-        return positions
+        return erasing.erased_positions(versions, self._vault.rows.pieces, self._erased_of)
+
+    def _erased_of(self, lists: Sequence[int]) -> dict[int, Pieces]:
+        """The stored rows of lists that were erased."""
+        rows = self._client.query(ERASED, lists=list(lists))
+        return {
+            list_id: EMPTY if packed is None else layout_of(packed, "What was erased of a list")
+            for list_id, packed in rows
+        }
 
     def erase(self, batch: Batch) -> Erasure:
         """Commit the batch and forget the rows that it erases."""
@@ -100,8 +100,7 @@ class Eraser:
         assert head is not None
         assert batch.erases is not None
         documents = self._client.query(BATCHES_OF, list=head.list_id, batch_rows=1000)
-        [[_, packed]] = self._client.query(ERASED, lists=[head.list_id])
-        before = _rows_of(packed)
+        before = self._erased_of([head.list_id])[head.list_id]
         every = (before + batch.erases.without(before)).by_address()
         marks = self._marks(documents, every)
         holding = [key for key, _, numbers in marks if numbers is not None]
@@ -203,11 +202,6 @@ class Eraser:
             return ()
         [now] = self._client.query(NOW)
         return tuple(unused_files(self._vault, now, dry_run=False, among=files))
-
-
-def _rows_of(packed: str | None) -> Pieces:
-    """The stored rows that were erased, as the document of a list has them."""
-    return EMPTY if packed is None else layout_of(packed, "What was erased of a list")
 
 
 def _packed(rows: Pieces) -> str:

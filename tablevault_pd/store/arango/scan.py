@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import groupby, pairwise
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,8 @@ from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.store import Chunk, Spans
 from tablevault_pd.store.arango.batches import layout_of, schema_key
 from tablevault_pd.store.arango.reader import RowRun, removed
-from tablevault_pd.store.engine.kept_layouts import KeptLayouts
+from tablevault_pd.store.engine.kept_layouts import KeptLayouts, LayoutKey
+from tablevault_pd.store.engine.spans import spans_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -89,28 +90,20 @@ class Scanner:
 
     def pieces(self, versions: Sequence[Version]) -> list[Pieces]:
         """What each version shows. One request for the layouts that are not known yet."""
-        needed = {(version.list_id, version.layout) for version in versions if version.layout is not None}
-        layouts = self._layouts.of(needed)
-        unknown = sorted(needed - layouts.keys())
-        rows = self._client.query(LAYOUTS, layouts=[list(key) for key in unknown]) if unknown else []
-        new = {
+        return self._layouts.pieces(versions, self._read_layouts)
+
+    def _read_layouts(self, keys: Sequence[LayoutKey]) -> dict[LayoutKey, Pieces]:
+        layouts = {
             (list_id, number): layout_of(pieces, f"The content of version {number} of the list {list_id}")
-            for list_id, number, pieces in rows
+            for list_id, number, pieces in self._client.query(LAYOUTS, layouts=[list(key) for key in keys])
         }
-        self._layouts.keep(new)
-        layouts |= new
-        lacking = needed - layouts.keys()
+        lacking = sorted({*keys} - layouts.keys())
         if lacking:
             raise VaultCorrupt(
-                f"{self._client.address} lacks the content of some versions: (list, version) {sorted(lacking)}. "
+                f"{self._client.address} lacks the content of some versions: (list, version) {lacking}. "
                 "Restore the database from a backup."
             )
-        return [
-            version.tail
-            if version.layout is None
-            else layouts[version.list_id, version.layout] + version.tail
-            for version in versions
-        ]
+        return layouts
 
     def rows_of_generation(
         self, version: Version, generation: int, low: int, high: int, columns: Sequence[str] | None
@@ -150,17 +143,9 @@ class Scanner:
             for generation, end in pieces.ends()
         ]
         rows = self._client.query(WRITTEN, ends=ends) if ends else []
-        scopes, *places = np.array(rows, np.int64).reshape(-1, 8).T
-        bounds = np.searchsorted(scopes, np.arange(len(versions) + 1)).tolist()
-        parts = [np.empty((7, 0), np.int64)]
-        for number, (pieces, (low, high)) in enumerate(zip(shown, pairwise(bounds), strict=True)):
-            generation, first, stop, *writer = (column[low:high] for column in places)
-            batch, start, end = pieces.runs(generation, first, stop)
-            parts.append(
-                np.stack([np.full(len(batch), number), start, end, *(column[batch] for column in writer)])
-            )
-        scope, start, end, session_id, cell, time_us, line = np.concatenate(parts, axis=1)
-        return Spans(scope, start, end, session_id, cell, time_us.view("datetime64[us]"), line)
+        columns = np.array(rows, np.int64).reshape(-1, 8).T
+        bounds = np.searchsorted(columns[0], np.arange(1, len(versions)))
+        return spans_of(zip(shown, np.split(columns[1:], bounds, axis=1), strict=False))  # of none, one part
 
 
 def runs_of(version: Version, pieces: Pieces, position: int = 0) -> list[RowRun]:

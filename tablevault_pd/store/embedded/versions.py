@@ -10,8 +10,10 @@ import numpy as np
 from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.store import ListState, ListSummary, Spans, Version
 from tablevault_pd.store.embedded.sizes import ListSizes
+from tablevault_pd.store.engine.erasing import erased_positions
 from tablevault_pd.store.engine.int_codec import unpack_pieces
-from tablevault_pd.store.engine.kept_layouts import KeptLayouts
+from tablevault_pd.store.engine.kept_layouts import KeptLayouts, LayoutKey
+from tablevault_pd.store.engine.spans import spans_of
 from tablevault_pd.store.pieces import EMPTY, Pieces
 from tablevault_pd.store.times import from_time, to_time, to_times
 from tablevault_pd.store.types import SHOWN_OF_VERSION
@@ -49,7 +51,7 @@ NEWEST_OF_GENERATION = (
 TOKEN = _VERSION + "WHERE b.list = ? AND b.token = ?"
 LAYOUT = "SELECT pieces FROM layouts WHERE list = ? AND version = ?"
 WRITTEN_SINCE = """
-SELECT version, generation, start, rows, coalesce(session, -1), coalesce(cell, -1), time, coalesce(line, 0) FROM batches
+SELECT version, generation, start, start + rows, coalesce(session, -1), coalesce(cell, -1), time, coalesce(line, 0) FROM batches
 WHERE list = ? AND version > ? AND rows > 0 ORDER BY version
 """
 ERASED = "SELECT pieces FROM erased WHERE list = ?"
@@ -108,7 +110,7 @@ class _Written:
         self._of_lists: dict[int, tuple[int, np.ndarray]] = {}  # with the newest version that is in it
 
     def of(self, db: Connection, list_id: int) -> np.ndarray:
-        """Generation, start, rows, session, cell, time and line of each commit with rows, in order of address."""
+        """Generation, start, end, session, cell, time and line of each commit with rows, in order of address."""
         last, written = self._of_lists.pop(list_id, (0, np.empty((7, 0), np.int64)))
         rows = db.execute(WRITTEN_SINCE, (list_id, last)).fetchall()
         if rows:
@@ -162,46 +164,28 @@ class Versions:
 
     def pieces(self, versions: Sequence[Version]) -> list[Pieces]:
         """Return what each version shows."""
-        needed = {(version.list_id, version.layout) for version in versions if version.layout is not None}
-        layouts = self._layouts.of(needed)
-        if len(layouts) < len(needed):
-            with self._catalog.reading() as db:
-                new = {key: read_layout(db, *key) for key in sorted(needed - layouts.keys())}
-            self._layouts.keep(new)
-            layouts |= new
-        return [
-            version.tail
-            if version.layout is None
-            else layouts[version.list_id, version.layout] + version.tail
-            for version in versions
-        ]
+        return self._layouts.pieces(versions, self._read_layouts)
+
+    def _read_layouts(self, keys: Sequence[LayoutKey]) -> dict[LayoutKey, Pieces]:
+        with self._catalog.reading() as db:
+            return {key: read_layout(db, *key) for key in keys}
 
     def erased(self, versions: Sequence[Version]) -> list[np.ndarray]:
         """Return the positions of erased rows."""
-        positions = [np.empty(0, np.int64)] * len(versions)
-        concerned = [number for number, version in enumerate(versions) if version.erased]
-        shown = self.pieces([versions[number] for number in concerned])
+        return erased_positions(versions, self.pieces, self._read_erased)
+
+    def _read_erased(self, lists: Sequence[int]) -> dict[int, Pieces]:
         with self._catalog.reading() as db:
-            lists = {versions[number].list_id for number in concerned}
-            rows = {list_id: erased_rows(db, list_id) for list_id in lists}
-        for number, pieces in zip(concerned, shown, strict=True):
-            positions[number] = pieces.positions_of(rows[versions[number].list_id])
-        return positions
+            return {list_id: erased_rows(db, list_id) for list_id in lists}
 
     def spans_written(self, versions: Sequence[Version]) -> Spans:
         """Who wrote which rows."""
-        parts = [np.empty((7, 0), np.int64)]
+        shown = self.pieces(versions)
         with self._catalog.reading() as db:
-            for number, (version, pieces) in enumerate(zip(versions, self.pieces(versions), strict=True)):
-                generation, start, rows_of, *writer = self._written.of(db, version.list_id)
-                batch, position, stop = pieces.runs(generation, start, start + rows_of)
-                parts.append(
-                    np.stack(
-                        [np.full(len(batch), number), position, stop, *(column[batch] for column in writer)]
-                    )
-                )
-        scope, start, stop, session_id, cell, time_us, line = np.concatenate(parts, axis=1)
-        return Spans(scope, start, stop, session_id, cell, time_us.view("datetime64[us]"), line)
+            return spans_of(
+                (pieces, self._written.of(db, version.list_id))
+                for version, pieces in zip(versions, shown, strict=True)
+            )
 
     def versions(self, name: str | None = None) -> list[Version]:
         """All versions of one list, or of all."""

@@ -9,10 +9,29 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from tablevault_pd.store import Version
+    from tablevault_pd.store.pieces import Pieces
 
 #: By field: the categories that rows have which stay.
 Categories = dict[str, pa.Array]
+
+
+def erased_positions(
+    versions: Sequence[Version],
+    pieces_of: Callable[[Sequence[Version]], Sequence[Pieces]],
+    erased_of: Callable[[Sequence[int]], Mapping[int, Pieces]],
+) -> list[np.ndarray]:
+    """The positions of erased rows in versions, by what these show and what was erased of their lists."""
+    positions = [np.empty(0, np.int64)] * len(versions)
+    concerned = [number for number, version in enumerate(versions) if version.erased]
+    if concerned:
+        erased = erased_of(sorted({versions[number].list_id for number in concerned}))
+        shown = pieces_of([versions[number] for number in concerned])
+        for number, pieces in zip(concerned, shown, strict=True):
+            positions[number] = pieces.positions_of(erased[versions[number].list_id])
+    return positions
 
 
 def blanked(table: pa.Table, rows: np.ndarray) -> pa.Table:

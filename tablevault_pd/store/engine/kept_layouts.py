@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from tablevault_pd.store import Version
     from tablevault_pd.store.pieces import Pieces
 
 MOST_PIECES = 1 << 20  # of all layouts that are kept: 24 MB
@@ -20,6 +21,26 @@ class KeptLayouts:
 
     def __init__(self) -> None:
         self._kept: tuple[dict[LayoutKey, Pieces], int] = {}, 0
+
+    def pieces(
+        self,
+        versions: Sequence[Version],
+        read: Callable[[Sequence[LayoutKey]], Mapping[LayoutKey, Pieces]],
+    ) -> list[Pieces]:
+        """What each version shows; `read` returns the layouts that are not kept, and is asked once."""
+        needed = {(version.list_id, version.layout) for version in versions if version.layout is not None}
+        layouts = self.of(needed)
+        unknown = sorted(needed - layouts.keys())
+        if unknown:
+            new = read(unknown)
+            self.keep(new)
+            layouts |= new
+        return [
+            version.tail
+            if version.layout is None
+            else layouts[version.list_id, version.layout] + version.tail
+            for version in versions
+        ]
 
     def of(self, keys: Iterable[LayoutKey]) -> dict[LayoutKey, Pieces]:
         """Those of these layouts that are kept."""
