@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 from collections import defaultdict
 from pathlib import Path
 
@@ -96,15 +97,31 @@ def bound(node: ast.AST) -> str | None:
     return node.id if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) else None
 
 
+def delegates_of(kind: type) -> dict[str, Delegate]:
+    return {
+        name: value
+        for base in reversed(kind.__mro__)
+        for name, value in vars(base).items()
+        if isinstance(value, Delegate)
+    }
+
+
 @pytest.mark.parametrize("kind", [EmbeddedStore, ArangoStore])
 def test_a_store_answers_all_of_the_protocol_by_its_parts(kind: type) -> None:
     methods = {name for part in Store.__mro__ for name in vars(part) if not name.startswith("_")}
-    delegates = {name: value for name, value in vars(kind).items() if isinstance(value, Delegate)}
+    delegates = delegates_of(kind)
     assert methods - delegates.keys() == {
         "close", "is_current", "place", "read_only", "scratch", "supports_pushdown", "timeout_s", "vault_id", "watch_s",
     }  # fmt: skip
     assert delegates.keys() <= methods
     assert all(getattr(kind, name).__doc__ for name in delegates)
+
+
+def test_the_parts_of_a_store_take_what_the_protocol_says(store: Store) -> None:
+    protocol = {name: value for part in Store.__mro__ for name, value in vars(part).items()}
+    for name in delegates_of(type(store)):
+        _, *promised = inspect.signature(protocol[name]).parameters.values()
+        assert list(inspect.signature(getattr(store, name)).parameters.values()) == promised, name
 
 
 def test_every_method_of_the_protocol_says_what_it_promises() -> None:

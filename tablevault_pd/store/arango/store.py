@@ -28,7 +28,7 @@ from tablevault_pd.store.arango.stage import SharedDocuments
 from tablevault_pd.store.arango.text import TextSearch
 from tablevault_pd.store.arango.vector_search import VectorSearch
 from tablevault_pd.store.arango.versions import Versions
-from tablevault_pd.store.engine.delegate import Delegate
+from tablevault_pd.store.engine.delegate import Delegate, PartedStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,7 @@ TIMEOUT_S = 30.0
 STRAY_AGE_S = 24 * 3600.0  # items this old whose batch never came are taken for those of a dead writer
 
 
-class ArangoStore:
+class ArangoStore(PartedStore):
     """A vault in an ArangoDB database. See :class:`tablevault_pd.store.Store` for the contract of each method.
 
     Parameters
@@ -169,113 +169,23 @@ class ArangoStore:
         self.vectors.close()
         self.client.close()
 
-    # -- lists and rows
-    stage = Delegate("_committer", Committer.stage)
-    commit = Delegate("_committer", Committer.commit)
-    erase = Delegate("_eraser", Eraser.erase)
+    # -- what parts of these names answer here: the others are in PartedStore
     erased = Delegate("_eraser", Eraser.erased)
-    head = Delegate("_versions", Versions.head)
-    version = Delegate("_versions", Versions.version)
-    version_at = Delegate("_versions", Versions.version_at)
-    versions = Delegate("_versions", Versions.versions)
-    version_columns = Delegate("_versions", Versions.version_columns)
-    find_versions = Delegate("_versions", Versions.find_versions)
     pieces = Delegate("_rows", Scanner.pieces)
-    lists = Delegate("_versions", Versions.lists)
-    list_summary = Delegate("_versions", Versions.list_summary)
-    names = Delegate("_versions", Versions.names)
     schema = Delegate("_rows", Scanner.schema)
     schemas = Delegate("_rows", Scanner.schemas)
     scan = Delegate("_rows", Scanner.scan)
     scan_many = Delegate("_rows", Scanner.scan_many)
-    keeping = Delegate("_blobs", BlobStore.keeping)
-    open_file = Delegate("_blobs", BlobStore.open_file)
-
-    # -- names of versions and lists
-    tag_versions = Delegate("_names", NameCatalog.tag_versions)
-    snapshot = Delegate("_names", NameCatalog.snapshot)
-    drop_snapshot = Delegate("_names", NameCatalog.drop_snapshot)
-    version_names = Delegate("_names", NameCatalog.version_names)
-    find_named = Delegate("_names", NameCatalog.find_named)
-    rename_list = Delegate("_names", NameCatalog.rename_list)
-    renamed = Delegate("_names", NameCatalog.renamed)
-    renames = Delegate("_names", NameCatalog.renames)
-    put_names = Delegate("_names", NameCatalog.put_names)
-
     load_key_index = Delegate("_keys", KeyIndexes.load_key_index)
     keep_key_index = Delegate("_keys", KeyIndexes.keep_key_index)
-
-    # -- sessions
-    open_session = Delegate("_sessions", SessionRecords.open_session)
-    reopen_session = Delegate("_sessions", SessionRecords.reopen_session)
-    put_session = Delegate("_sessions", SessionRecords.put_session)
-    update_session = Delegate("_sessions", SessionRecords.update_session)
-    sessions = Delegate("_sessions", SessionRecords.sessions)
-    change_tags = Delegate("_sessions", SessionRecords.change_tags)
-    put_cell = Delegate("_sessions", SessionRecords.put_cell)
-    cells = Delegate("_sessions", SessionRecords.cells)
-    beat = Delegate("_control", SessionControl.beat)
-    ask = Delegate("_control", SessionControl.ask)
-    requests = Delegate("_control", SessionControl.requests)
-    overview = Delegate("_control", SessionControl.overview)
-    measures = Delegate("_control", SessionControl.measures)
-    metric_names = Delegate("_control", SessionControl.metric_names)
-    timelines = Delegate("_control", SessionControl.timelines)
-    sources = Delegate("_control", SessionControl.sources)
     session_ids = Delegate("_sessions", SessionRecords.session_ids)
     session_labels = Delegate("_sessions", SessionRecords.session_labels)
     session_values = Delegate("_sessions", SessionRecords.session_values)
-
-    # -- the code that made rows
-    written_code = Delegate("_slices", SliceStore.written_code)
-    put_code = Delegate("_slices", SliceStore.put_code)
-    search_slices = Delegate("_slices", SliceStore.search_slices)
-    search_code_of_sessions = Delegate("_slices", SliceStore.search_code_of_sessions)
-    confirm = Delegate("_slices", SliceStore.confirm)
-    confirmations = Delegate("_slices", SliceStore.confirmations)
-
-    # -- descriptions and search
-    describe = Delegate("_descriptions", Descriptions.describe)
-    descriptions = Delegate("_descriptions", Descriptions.descriptions)
     search_descriptions = Delegate("_text", TextSearch.search_descriptions)
     search_text = Delegate("_text", TextSearch.search_text)
     search_code = Delegate("_code", CodeSearch.search_code)
     spans_written = Delegate("_rows", Scanner.spans_written)
-    search_vectors = Delegate("vectors", VectorSearch.search_vectors)
-    count_nearer = Delegate("vectors", VectorSearch.count_nearer)
     indexes = Delegate("vectors", VectorSearch.indexes)
-
-    # -- lineage
-    edges = Delegate("_lineage", LineageEdges.edges)
-    edges_of_batch = Delegate("_lineage", LineageEdges.edges_of_batch)
-    edge_summaries = Delegate("_lineage", LineageEdges.edge_summaries)
-    writers = Delegate("_lineage", LineageEdges.writers)
-    describe_lists = Delegate("_lineage", LineageEdges.describe_lists)
-    parent_generations = Delegate("_lineage", LineageEdges.parent_generations)
-    newest_of_generations = Delegate("_lineage", LineageEdges.newest_of_generations)
-    note_reads = Delegate("_lineage", LineageEdges.note_reads)
-    reads = Delegate("_lineage", LineageEdges.reads)
-
-    # -- claims
-    work = Delegate("_claims", ClaimBook.work)
-    worked_lists = Delegate("_claims", ClaimBook.worked_lists)
-    align_work = Delegate("_claims", ClaimBook.align_work)
-    claim = Delegate("_claims", ClaimBook.claim)
-    give_back = Delegate("_claims", ClaimBook.give_back)
-    undo_claim = Delegate("_claims", ClaimBook.undo_claim)
-    release = Delegate("_claims", ClaimBook.release)
-    finish = Delegate("_claims", ClaimBook.finish)
-    put_done = Delegate("_claims", ClaimBook.put_done)
-    claim_records = Delegate("_claims", ClaimBook.claim_records)
-    holders = Delegate("_claims", ClaimBook.holders)
-    data_version = Delegate("_claims", ClaimBook.data_version)
-
-    # -- maintenance
-    check = Delegate("_maintenance", MaintenanceTasks.check)
-    records_unread = Delegate("_maintenance", MaintenanceTasks.records_unread)
-    compact = Delegate("_maintenance", MaintenanceTasks.compact)
-    vacuum = Delegate("_maintenance", MaintenanceTasks.vacuum)
-    back_up = Delegate("_maintenance", MaintenanceTasks.back_up)
 
 
 def _reopened(place: str, options: dict[str, Any]) -> ArangoStore:
