@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 
 import tablevault_pd as tv
+from tablevault_pd.cli import commands, wording
 from tablevault_pd.cli.commands import COMMANDS, main, parser
 from tablevault_pd.cli.output import display_width, pad_or_cut, plain, table
 from tablevault_pd.display import printable
@@ -90,7 +91,7 @@ def test_show_prints_the_first_rows_and_says_how_many_there_are(run):
 
 
 @pytest.mark.parametrize(
-    ("rows", "steps"), [("2", [0, 1]), ("-2", [28, 29]), ("0", []), ("99", list(range(30)))]
+    ("rows", "steps"), [("2", [0, 1]), ("-2", [28, 29]), ("0", list(range(30))), ("99", list(range(30)))]
 )
 def test_show_prints_as_many_rows_as_asked(run, rows, steps):
     assert [each["step"] for each in objects(run("show", "losses", "-n", rows, "--json")[1])] == steps
@@ -407,31 +408,31 @@ def test_commands_that_make_versions_open_one_and_those_that_look_after_a_vault_
         (("code", "trian"), "Did you mean 'train'", 1),
         (("code", "train#9"), "no run 9", 1),
         (("versions", "a@b@c"), "'@'", 2),
-        (("vacuum", "--keep", "0"), "keep=", 2),
+        (("vacuum", "--keep", "0"), "--keep", 2),
         (("export", "."), "not an empty folder", 2),
         (("--vault", "elsewhere", "lists"), "elsewhere. Name a vault with --vault PLACE", 1),
         (("--vault", "elsewhere", "delete", "words"), "no vault", 1),
         (("sessions", "trian"), "Did you mean 'train'", 1),
         (("sessions", "--parent", "trian"), "Did you mean 'train'", 1),
-        (("sessions", "--since", "soon"), "since=", 2),
-        (("sessions", "--until", "NaT"), "until=", 2),
+        (("sessions", "--since", "soon"), "--since", 2),
+        (("sessions", "--until", "NaT"), "--until", 2),
         (("sessions", "--tag", " "), "blank", 2),
         (("sessions", "--filters", "metrics.acc >"), "metrics.acc >", 2),
         (("sessions", "--filters", "params.nothing > 1"), "nothing", 2),
-        (("search", "a", "--kind", "table"), "kind=", 2),
+        (("search", "a", "--kind", "table"), "--kind", 2),
         (("search", "a", "--session", "trian"), "Did you mean 'train'", 1),
-        (("search", "a", "--since", "soon"), "since=", 2),
-        (("search", "a", "-k", "-1"), "k=", 2),
-        (("search", "a", "-k", str(10**30)), "k= is a whole number", 2),
+        (("search", "a", "--since", "soon"), "--since", 2),
+        (("search", "a", "-k", "-1"), "--limit", 2),
+        (("search", "a", "-k", str(10**30)), "--limit is a whole number", 2),
         (("search", "--near", "[1, "), "JSON", 2),
         (("search",), "what to search for", 2),
         (("lineage", "losses", "99"), "99", 2),
-        (("lineage", "losses", "--depth", "0"), "depth=", 2),
+        (("lineage", "losses", "--depth", "0"), "--depth", 2),
         (("stop", "trian"), "Did you mean 'train'", 1),
-        (("stop", "train", "--wait", "nan"), "wait_s=", 2),
-        (("pause", "train", "--wait", "-1"), "wait_s=", 2),
-        (("stop", "train", "--exit-code", "256"), "exit_code=", 2),
-        (("restore", "losses", "0"), "version", 2),
+        (("stop", "train", "--wait", "nan"), "--wait", 2),
+        (("pause", "train", "--wait", "-1"), "--wait", 2),
+        (("stop", "train", "--exit-code", "256"), "--exit-code", 2),
+        (("restore", "losses", "0"), "VERSION is a whole number", 2),
     ],
 )
 def test_an_error_is_one_message_and_an_exit_code(run, tmp_path, arguments, said, exit_code):
@@ -742,6 +743,116 @@ def test_the_readme_lists_every_command():
     table = (Path(__file__).parents[1] / "README.md").read_text()
     table = table[table.index("| command | what it does |") :].partition("\n\n")[0]
     assert [command.name for command in COMMANDS if f"`{command.name}`" not in table] == []
+
+
+#: Wrong arguments of each command, whose errors come from the library.
+WRONG = {
+    "lists": [["--filters", "rows >"], ["--kind", "table"], ["--tag", " "]],
+    "show": [["keyed@9"], ["gone"], ["moved"], ["keyed@nope"], ["keyed", "--chars", "0", "2"], ["keyed", "--filters", "n = 1"]],
+    "versions": [["lossses"], ["keyed", "--session", "trian"]],
+    "files": [["lossses"]],
+    "claims": [["lossses"]],
+    "follow": [["lossses"], ["losses", "--since", "soon", "--timeout", "0"], ["losses", "--filters", "no > 1"]],
+    "release": [["losses", "--session", "trian"]],
+    "sessions": [["trian"], ["--filters", "params.no > 1"], ["-c", "nothing"]],
+    "metrics": [["loss"], ["--sessions", "trian"], ["--x", "nothing"], ["--agg", "most"]],
+    "best": [["loss", "min"], ["loss", "min", "--smooth", "0"], ["loss", "min", "--of-rows", "lossses"]],
+    "compare": [["losses@1", "losses@2", "--measure", "gold == pred"], ["losses@1", "losses@2", "--on", "nothing"], ["train", "losses"]],
+    "trend": [["losses", "--measure", "gold"], ["losses", "--measure", "loss", "--by", "session"]],
+    "differences": [["losses@9", "losses@1"], ["losses", "nothing"]],
+    "code": [["trian"], ["--whole", "lossses"]],
+    "code-diff": [["losses@1", "nothing"]],
+    "stale": [["lossses"]],
+    "search": [
+        ["tea", "--lists", "gone"], ["--near", "[1.0]", "--lists", "words"], ["a", "-c", "nothing"], ["a", "--in", "vec"], ["--in", "word"],
+        ["a", "--match", "any", "--min-score", "nan"], ["--code-in", "cell", "a"], ["--match", "any"], [" "],
+    ],
+    "ui": [["--port", "-1"]],
+    "sql": [["SELECT * FROM lossses"], ["DELETE FROM losses"], ["SELECT $x"], ["SELECT * FROM read_csv('a.csv')"]],
+    "lineage": [["losses", "99"], ["losses", "--depth", "0"], ["losses", "--to", "lossses"]],
+    "stop": [["trian"], ["train", "--wait", "nan"], ["train", "--exit-code", "256"]],
+    "pause": [["trian"]],
+    "resume": [["trian"]],
+    "check": [],
+    "indexes": [],
+    "vacuum": [["--keep", "0"]],
+    "compact": [["lossses"]],
+    "backup": [["."]],
+    "copy": [["other.vault", "--lists", "lossses"]],
+    "merge": [["nowhere.vault"]],
+    "import": [["tensorboard", "nowhere"]],
+    "export": [["."], ["a.csv", "--list", "lossses"], ["a.csv", "--list", "words@9"]],
+    "delete": [["lossses"], ["gone"]],
+    "restore": [["losses", "9"], ["losses", "0"], ["moved", "1"]],
+    "rename": [["losses", "words"], ["losses", "a@b"]],
+    "snapshot": [["paper"], ["7"]],
+    "snapshots": [],
+    "tag": [["losses@2", "best"], ["losses@2", "paper"], ["losses", "best", "draft"], ["train"], ["losses@9", "x"]],
+    "untag": [["nothing"], ["losses@nothing"], ["losses"]],
+    "history": [["losses", "1"], ["keyed", "9"], ["keyed", "x"], ["keyed", "1", "2"]],
+    "delete-rows": [["losses"], ["losses", "--rows", "99"], ["losses", "--filters", "no > 1"]],
+    "erase": [["losses"], ["losses", "--rows", "0"], ["losses", "--filters", "no > 1", "--yes"]],
+}  # fmt: skip
+PYTHON = re.compile(r"vault\.[a-z]|\(…|…\)|\b[a-z_]+=(?!=)|\b(?:read|save|tag|connect)\(")
+
+
+def test_errors_speak_of_commands_and_options(run, place):
+    with tv.connect(place, session=False) as vault:
+        vault.upsert("keyed", {"n": 1, "word": "a"}, key="n")
+        vault.save("old", {"n": 1})
+        vault.rename("old", "moved to")
+        vault.save("gone", {"n": 1})
+        vault.delete("gone")
+        vault.snapshot("paper")
+        vault.tag("losses@1", "best")
+    assert WRONG.keys() == {command.name for command in COMMANDS}
+    for command, calls in WRONG.items():
+        for words in calls:
+            code, _, err = run(command, *words)
+            assert code, (command, words)
+            assert err.startswith("tablevault-pd: ")
+            err = re.sub(r"Python's \w+ with \w+=", "", err)  # what has no command is said to be Python's
+            assert PYTHON.search(re.sub(r"(?<!\w)'[^']*'", "", err)) is None, err
+
+
+def test_what_python_says_is_said_in_options_and_commands():
+    parsers = commands._parsers(parser())
+    for said, expected in {
+        "Say replace=True to move 'a=True'.": "Say --replace to move 'a=True'.",
+        "vault.versions('my preds') shows which it has.": "tablevault-pd versions 'my preds' shows which it has.",
+        "vault.restore('a', version) or save() starts anew": "tablevault-pd restore a VERSION or Python's save starts anew",
+        "save(…, documents='text') makes one.": "Python's save with documents='text' makes one.",
+        "vault.vacuum(deleted=True, dry_run=False)": "tablevault-pd vacuum --deleted --yes",
+        "the session's `with vault.session(name):` and float('nan')": "the session's Python's session and float('nan')",
+    }.items():
+        assert wording.in_shell(said, parsers, "tag") == expected
+
+
+def test_listings_have_one_option_for_their_length(run, place):
+    with tv.connect(place, session=False) as vault:
+        vault.read("losses").assign(half=0.5).vault.save("halves")
+    for command in [
+        ["show", "losses"],
+        ["lineage", "halves"],
+        ["lists"],
+        ["versions"],
+        ["search", "--filters", "step > 0"],
+    ]:
+        assert len(objects(run(*command, "--limit", "1", "--json")[1])) == 1
+        assert len(run(*command, "-n", "1")[1].splitlines()) <= 3
+    code, out, _ = run("lineage", "halves")
+    assert (code, len(out.splitlines()), out.splitlines()[-1]) == (0, 22, "20 of 30 lines; -n shows more.")
+    assert len(objects(run("lineage", "halves", "--json")[1])) == 30
+    assert [row["position"] for row in objects(run("lineage", "halves", "-n", "-2", "--json")[1])] == [28, 29]
+    assert len(run("lineage", "halves", "-n", "0")[1].splitlines()) == 31
+
+
+def test_untag_answers_with_what_it_is_about(run):
+    run("snapshot", "paper")
+    run("tag", "losses@1", "best")
+    code, out, _ = run("untag", "losses@best", "--json")
+    assert code == 0
+    assert [(row["list"], row["version"]) for row in objects(out)] == [("losses", 1)]
 
 
 def test_names_of_versions_and_lists(run):

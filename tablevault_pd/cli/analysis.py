@@ -5,16 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.cli.output import Output
+from tablevault_pd.display import counted
 from tablevault_pd.errors import InvalidInput, short_repr
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
-    import pandas as pd
-
     from tablevault_pd.vault.vault import Vault
 
-SHOWN_ROWS = 20  # of a table by default
 NOTHING = "Nothing was logged."
 
 
@@ -40,9 +38,6 @@ def add_metrics_arguments(parser: ArgumentParser) -> None:
         "--repeats", choices=("all", "last"), help="whether a step that was logged again counts each time"
     )
     parser.add_argument("--params", action="store_true", help="with the parameters of the sessions")
-    parser.add_argument(
-        "-n", "--rows", type=int, metavar="ROWS", help=f"so many rows; a table has {SHOWN_ROWS}, else all"
-    )
 
 
 def metrics(vault: Vault, arguments: Namespace) -> Output:
@@ -56,8 +51,7 @@ def metrics(vault: Vault, arguments: Namespace) -> Output:
         repeats=arguments.repeats,
         params=arguments.params,
     )
-    table = arguments.form == "table"
-    return _first_rows(frame, SHOWN_ROWS if arguments.rows is None and table else arguments.rows)
+    return Output(frame.reset_index(drop=True), f"{counted(len(frame), 'row')}." if len(frame) else NOTHING)
 
 
 def add_best_arguments(parser: ArgumentParser) -> None:
@@ -139,16 +133,3 @@ def _which(arguments: Namespace) -> dict[str, Any]:
 
 def _aggregates(names: str | None) -> str | list[str] | None:
     return names.split(",") if names is not None and "," in names else names
-
-
-def _first_rows(frame: pd.DataFrame, rows: int | None) -> Output:
-    """Return the first rows, or with a minus the last ones, and how many there are."""
-    if not len(frame):
-        return Output(frame, note=NOTHING)
-    part = frame if rows is None else frame.head(rows) if rows >= 0 else frame.tail(-rows)
-    note = (
-        f"{len(part):,} of {len(frame):,} rows; -n shows more."
-        if len(part) < len(frame)
-        else f"{len(frame):,} rows."
-    )
-    return Output(part.reset_index(drop=True), note=note)

@@ -11,6 +11,7 @@ import os
 import sys
 import warnings
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd import __version__
@@ -26,11 +27,12 @@ from tablevault_pd.cli import rows as row_cli
 from tablevault_pd.cli import sessions as session_cli
 from tablevault_pd.cli import work as work_cli
 from tablevault_pd.cli.lineage import add_lineage_arguments, lineage_command
-from tablevault_pd.cli.output import PROGRAM, Output, print_table
+from tablevault_pd.cli.output import PROGRAM, SHOWN_ROWS, Output, print_table
 from tablevault_pd.cli.place import misplaced
 from tablevault_pd.cli.search import add_search_arguments, search_command
 from tablevault_pd.cli.sql import add_sql_arguments, sql
 from tablevault_pd.cli.ui import add_ui_arguments, ui
+from tablevault_pd.cli.wording import in_shell
 from tablevault_pd.display import printable
 from tablevault_pd.errors import (
     DimensionMismatch,
@@ -44,7 +46,7 @@ from tablevault_pd.errors import (
 from tablevault_pd.reading.machine_output import write_csv, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import pandas as pd
 
@@ -67,6 +69,7 @@ class Command:
     add_arguments: Callable[[argparse.ArgumentParser], None]
     writes: Callable[[argparse.Namespace], bool] = field(default=lambda _: False)
     makes: bool = False  #: whether the vault is made if it is not there; the command opens it
+    lines: int | None = None  #: of a listing: so many lines has a table unless --limit says otherwise; 0: all
     session: bool = False  #: whether it has a session of its own, to say who made a version of a list
 
 
@@ -88,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _warn
+            warnings.showwarning = partial(_warn, top, arguments)
             code = _run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:  # as after `| head`: discard the rest
@@ -98,15 +101,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except (VaultError, OSError) as error:
         place_hint = misplaced(arguments) if isinstance(error, (ListNotFound, VaultNotFound)) else None
-        message = "\n".join(printable(line) for line in f"{error} {place_hint or ''}".rstrip().splitlines())
-        print(f"{PROGRAM}: {message}", file=sys.stderr)
+        _say(top, arguments, f"{error} {place_hint or ''}".rstrip())
         return WRONG_ARGUMENT if isinstance(error, WRONG_ARGUMENTS) else 1
     return code
 
 
-def _warn(message: Warning | str, *_: object, **__: object) -> None:
+def _say(top: argparse.ArgumentParser, arguments: argparse.Namespace, message: str) -> None:
+    """Print what the library says, in the words of the command line."""
+    message = in_shell(message, _parsers(top), arguments.command.name)
+    lines = "\n".join(printable(line) for line in message.splitlines())
+    print(f"{PROGRAM}: {lines}", file=sys.stderr)
+
+
+def _warn(
+    top: argparse.ArgumentParser,
+    arguments: argparse.Namespace,
+    message: Warning | str,
+    *_: object,
+    **__: object,
+) -> None:
     """Print a warning without a line of code."""
-    print(f"{PROGRAM}: warning: {printable(str(message))}", file=sys.stderr)
+    _say(top, arguments, f"warning: {message}")
+
+
+def _parsers(top: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
+    """Return the parser of each command."""
+    [commands] = (action for action in top._actions if isinstance(action, argparse._SubParsersAction))
+    return commands.choices
 
 
 def parser() -> argparse.ArgumentParser:
@@ -134,6 +155,8 @@ def parser() -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
         command.add_arguments(sub)
+        if command.lines is not None:
+            _add_limit(sub, command.lines)
         sub.set_defaults(command=command)
     return top
 
@@ -154,6 +177,17 @@ def _add_common(to: argparse.ArgumentParser) -> None:
     form.add_argument("--csv", dest="form", action="store_const", const="csv", help="print CSV with a header")
 
 
+def _add_limit(to: argparse.ArgumentParser, lines: int) -> None:
+    default = f"a table has {lines}, JSON and CSV all" if lines else "default: all"
+    to.add_argument(
+        "-n",
+        "--limit",
+        type=int,
+        metavar="N",
+        help=f"so many lines, -5 for the last five, 0 for all; {default}",
+    )
+
+
 def _run(arguments: argparse.Namespace) -> int:
     command: Command = arguments.command
     if arguments.snapshot is not None and command.writes(arguments):
@@ -161,12 +195,12 @@ def _run(arguments: argparse.Namespace) -> int:
             f"{command.name} changes the vault, and --snapshot {arguments.snapshot} shows it as it was. Leave --snapshot out."
         )
     if command.makes:
-        return _print(command.run(arguments.vault, arguments), arguments.form)
+        return _print(command.run(arguments.vault, arguments), arguments)
     with _existing(arguments.vault, arguments.snapshot) as vault:
         if not command.writes(arguments):
-            return _print(command.run(vault, arguments), arguments.form)
+            return _print(command.run(vault, arguments), arguments)
     with connect(arguments.vault, session=PROGRAM if command.session else False) as vault:
-        return _print(command.run(vault, arguments), arguments.form)
+        return _print(command.run(vault, arguments), arguments)
 
 
 def _existing(place: str | None, at: str | None) -> Vault:
@@ -180,7 +214,11 @@ def _existing(place: str | None, at: str | None) -> Vault:
         ) from error
 
 
-def _print(output: Output, form: str) -> int:
+def _print(output: Output, arguments: argparse.Namespace) -> int:
+    form, lines = arguments.form, arguments.command.lines
+    if lines is not None:
+        limit = arguments.limit if arguments.limit is not None or form != "table" else lines
+        output = output.limited(limit or None)
     if form == "json":
         write_json(output.frames(), sys.stdout, index=output.index)
     elif form == "csv":
@@ -215,11 +253,17 @@ def _always(_: argparse.Namespace) -> bool:
 
 #: Every command. A new one is two functions in a module of its theme, and an entry here.
 COMMANDS = (
-    Command("lists", list_cli.lists, "the lists of a vault", list_cli.add_lists_arguments),
+    Command(
+        "lists",
+        list_cli.lists,
+        "the lists of a vault",
+        list_cli.add_lists_arguments,
+        lines=0,
+    ),
     Command(
         "show",
         list_cli.show,
-        f"the rows of one list: the first {list_cli.SHOWN_ROWS}, or all with --json and --csv",
+        f"the rows of one list: the first {SHOWN_ROWS}, or all with --json and --csv",
         list_cli.add_show_arguments,
     ),
     Command(
@@ -227,15 +271,21 @@ COMMANDS = (
         list_cli.versions,
         "the history of a list, or of all",
         list_cli.add_versions_arguments,
+        lines=0,
     ),
     Command(
         "files",
         list_cli.files,
         "the files that columns name, as they were saved",
         list_cli.add_files_arguments,
+        lines=0,
     ),
     Command(
-        "claims", work_cli.claims, "who holds and who has done which rows", work_cli.add_claims_arguments
+        "claims",
+        work_cli.claims,
+        "who holds and who has done which rows",
+        work_cli.add_claims_arguments,
+        lines=0,
     ),
     Command(
         "follow",
@@ -250,18 +300,26 @@ COMMANDS = (
         work_cli.add_release_arguments,
         writes=_always,
     ),
-    Command("sessions", sessions, "who ran what, and how it ended", session_cli.add_sessions_arguments),
+    Command(
+        "sessions",
+        sessions,
+        "who ran what, and how it ended",
+        session_cli.add_sessions_arguments,
+        lines=0,
+    ),
     Command(
         "metrics",
         analysis_cli.metrics,
         "what sessions logged, step by step or in one number",
         analysis_cli.add_metrics_arguments,
+        lines=SHOWN_ROWS,
     ),
     Command(
         "best",
         analysis_cli.best,
         "the step of each session at which a metric was best",
         analysis_cli.add_best_arguments,
+        lines=0,
     ),
     Command(
         "compare",
@@ -274,12 +332,14 @@ COMMANDS = (
         compare_cli.trend,
         "a measure of every version of a list",
         compare_cli.add_trend_arguments,
+        lines=0,
     ),
     Command(
         "differences",
         compare_cli.differences,
         "everything upstream of two versions or sessions that is not the same",
         compare_cli.add_differences_arguments,
+        lines=0,
     ),
     Command(
         "code",
@@ -298,6 +358,7 @@ COMMANDS = (
         framed(code_cli.stale, "Nothing is out of date."),
         "rows made of something that has since changed, in order of making",
         code_cli.add_stale_arguments,
+        lines=0,
     ),
     Command(
         "search",
@@ -312,12 +373,19 @@ COMMANDS = (
         add_ui_arguments,
         writes=lambda arguments: arguments.control,
     ),
-    Command("sql", sql, "answer a SELECT statement over lists and reports", add_sql_arguments),
+    Command(
+        "sql",
+        sql,
+        "answer a SELECT statement over lists and reports",
+        add_sql_arguments,
+        lines=0,
+    ),
     Command(
         "lineage",
         framed(lineage_command, "Nothing is known of their lineage."),
         "which rows a list's rows were made from, or went into",
         add_lineage_arguments,
+        lines=SHOWN_ROWS,
     ),
     Command(
         "stop",
@@ -346,12 +414,14 @@ COMMANDS = (
         "look for damage and stray files",
         maintenance_cli.add_check_arguments,
         writes=lambda arguments: bool(arguments.fix),
+        lines=0,
     ),
     Command(
         "indexes",
         maintenance_cli.indexes,
         "show the indexes that searches use, and how far they go",
         lambda parser: None,
+        lines=0,
     ),
     Command(
         "vacuum",
@@ -438,6 +508,7 @@ COMMANDS = (
         name_cli.snapshots,
         "which snapshots there are, and of which versions",
         name_cli.add_snapshots_arguments,
+        lines=0,
     ),
     Command(
         "tag",
@@ -459,6 +530,7 @@ COMMANDS = (
         row_cli.history,
         "every state of one row of a list with a key",
         row_cli.add_history_arguments,
+        lines=0,
     ),
     Command(
         "delete-rows",

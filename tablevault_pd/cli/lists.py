@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tablevault_pd.cli.output import PROGRAM, Frames, Output
+from tablevault_pd.cli.output import PROGRAM, SHOWN_ROWS, Frames, Output
 from tablevault_pd.cli.place import is_vault, named_by
 from tablevault_pd.display import counted
 from tablevault_pd.errors import InvalidInput, short_repr
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from tablevault_pd.vault.lists import List
     from tablevault_pd.vault.vault import Vault
 
-SHOWN_ROWS = 20  # of a list by default
 ROWS_PER_READ = 50_000  # a long list is printed in pieces of so many rows
 
 
@@ -59,7 +58,9 @@ def add_show_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "name", metavar="NAME[@VERSION]", help="a list, perhaps at a version: preds@3, preds@best"
     )
-    parser.add_argument("-n", "--rows", type=int, metavar="ROWS", help="so many rows; -5 for the last five")
+    parser.add_argument(
+        "-n", "--limit", type=int, metavar="N", help="so many rows, -5 for the last five, 0 for all"
+    )
     parser.add_argument("-c", "--columns", nargs="+", metavar="COLUMN", help="only these columns")
     parser.add_argument(
         "--chars",
@@ -83,7 +84,7 @@ def show(vault: Vault, arguments: Namespace) -> Output:
         handle.read, columns=columns_of(handle, arguments.columns), filters=arguments.filters, chars=chars
     )
     table = arguments.form == "table"
-    rows = SHOWN_ROWS if arguments.rows is None and table else arguments.rows
+    rows = (SHOWN_ROWS if arguments.limit is None and table else arguments.limit) or None
     if narrowed:
         frame = read()
         total = len(frame)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tablevault_pd.cli.output import Output
+from tablevault_pd.names import parse_address
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -61,8 +62,14 @@ def add_untag_arguments(parser: ArgumentParser) -> None:
 
 def untag(vault: Vault, arguments: Namespace) -> Output:
     """Remove a snapshot or the name of a version."""
+    address = parse_address(arguments.name)
+    if not address.pinned:
+        vault.untag(arguments.name)
+        return Output(vault.snapshots(), f"{arguments.name} is removed; the snapshots that are left.")
+    version = vault[arguments.name].version
     vault.untag(arguments.name)
-    return Output(vault.snapshots(), f"{arguments.name} is removed; the snapshots that are left.")
+    versions = vault.versions(address.name)
+    return Output(versions[versions["version"] == version], f"{arguments.name} names no version any more.")
 
 
 def add_rename_arguments(parser: ArgumentParser) -> None:

@@ -21,6 +21,7 @@ from tablevault_pd.display import printable, printable_lines
 from tablevault_pd.reading.machine_output import plain, with_index
 
 PROGRAM = "tablevault-pd"
+SHOWN_ROWS = 20  # of a list, or of another long answer, in a table by default
 WIDEST_CELL = 64
 NARROWEST_CELL = 8
 
@@ -40,6 +41,13 @@ class Output:
     more: Callable[[], Frames] | None = None  #: frames of the same columns that follow, for JSON and CSV
     text: str | None = None  #: printed instead of a table
     streams: bool = False  #: whether each frame of `more` is a table of its own, printed as it comes
+
+    def limited(self, lines: int | None) -> Output:
+        """Return the first lines, or with a minus the last ones, and how many there are; None: all."""
+        if lines is None or len(self.frame) <= abs(lines):
+            return self
+        part = self.frame.head(lines) if lines > 0 else self.frame.tail(-lines)
+        return replace(self, frame=part, note=f"{len(part):,} of {len(self.frame):,} lines; -n shows more.")
 
     def frames(self) -> Frames:
         """Yield all frames, the first one included."""

@@ -103,7 +103,7 @@ def _cell(text: str, dtype: Any, label: Hashable) -> Any:
         values: dict[str, Any] = {"true": True, "false": False}
         dtype, text = np.dtype(object), values.get(text.lower(), text)
     try:
-        return pd.Series([text]).astype(dtype)[0]
+        return pd.Series([text]).astype(dtype).tolist()[0]
     except (ValueError, TypeError) as error:
         raise InvalidInput(
             f"The key {short_repr(label)} is {dtype}, and {short_repr(text)} is none: {error}"

@@ -61,7 +61,17 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--min-score", type=float, help="rows that score at least this")
     parser.add_argument("--offset", type=int, default=0, help="leave out so many of the best rows")
-    parser.add_argument("-k", "--k", type=int, default=20, help="at most so many rows (default: 20; 0: all)")
+    parser.add_argument(
+        "-n",
+        "--limit",
+        "-k",
+        "--k",
+        dest="k",
+        type=int,
+        default=20,
+        metavar="N",
+        help="at most so many rows (default: 20; 0: all)",
+    )
 
 
 def search_command(vault: Vault, args: argparse.Namespace) -> pd.DataFrame:
