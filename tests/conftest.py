@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import profiles
 import pytest
 from stores import BOTH, Place, new_database, new_place
-from torture.harness import COUNTS, LONG, SEED
+from torture.harness import COUNTS, FIGURES, LONG, SEED
 
 import tablevault_pd as tv
 from tablevault_pd import api as connecting
@@ -61,19 +61,22 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print what all tests counted: kills, interrupts, acknowledged rows, and how many of these were lost."""
+    """Print what all tests of all workers counted, in one table."""
     if seed := terminalreporter.config.getoption("--hypothesis-seed"):
         terminalreporter.write_line(f"random tests drew from --hypothesis-seed={seed}")
     counts: Counter[str] = Counter()
     for report in itertools.chain.from_iterable(terminalreporter.stats.values()):
         if getattr(report, "when", None) == "call":
-            counts.update(dict(report.user_properties).get("counts", {}))
+            for what, count in dict(report.user_properties).get("counts", {}).items():
+                counts[what] = (
+                    max(count, counts[what]) if what.startswith("longest") else count + counts[what]
+                )
     if LONG:
         terminalreporter.write_line(f"storms and mutations drew from TABLEVAULT_SEED={SEED}")
     if counts:
-        terminalreporter.write_line(
-            "counted: " + ", ".join(f"{count:,} {what}" for what, count in sorted(counts.items()))
-        )
+        terminalreporter.section("counted")
+        for what in [*FIGURES, *sorted(set(counts) - set(FIGURES))]:
+            terminalreporter.write_line(f"{counts[what]:>12,}  {what}")
 
 
 @pytest.fixture(autouse=True)

@@ -23,6 +23,7 @@ import pandas as pd
 
 import tablevault_pd as tv
 from tablevault_pd.store.embedded import fsio as io
+from torture.harness import warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -413,6 +414,7 @@ def run_cases(
     """In a process of its own: all cases of a call, or some; counts and what is wrong go into the pipe `answer`."""
     wrong: list[str] = []
     done: dict[str, int] = {}
+    warm_up()
     try:
         for at, action in cases_of(name, world, folder) if some is None else some:
             place = fresh(world, folder)

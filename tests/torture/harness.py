@@ -1,40 +1,40 @@
 """What torture tests share: scaling, writers in real processes, and a log of what was acknowledged, kept outside of the vault.
 
 ``TABLEVAULT_TORTURE=20`` repeats everything twenty times as often; 1 is what every run of the tests has time for. What was
-counted stands in one line at the end of a run (tests/conftest.py).
+counted stands in one table at the end of a run (tests/conftest.py).
 """
 
 from __future__ import annotations
 
+import gc
+import importlib
 import multiprocessing
 import os
 import secrets
 import subprocess
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import tablevault_pd as tv
+
+PACKAGE = Path(__file__).parents[2] / "tablevault_pd"
+#: Rooms that calls import when they need them.
+ROOMS = ["keys", "lineage", "mapping", "reading", "saving", "search", "session", "store", "vault", "work"]
+#: Their modules, but those of a server.
+MODULES = [
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+    for room in ROOMS
+    for path in sorted((PACKAGE / room).rglob("*.py"))
+    if "arango" not in path.parts
+] + ["tablevault_pd.api", "tablevault_pd.transfer"]
 
 #: Processes forked from one that has imported everything: starting one takes milliseconds and not a second.
 PROCESSES = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
 if hasattr(os, "fork"):
-    PROCESSES.set_forkserver_preload(
-        [
-            "numpy",
-            "pandas",
-            "pyarrow",
-            "tablevault_pd.vault",
-            "tablevault_pd.saving.write",
-            "tablevault_pd.reading.read",
-            "tablevault_pd.store.embedded",
-            "tablevault_pd.search",
-            "pytest",
-        ]
-    )
+    PROCESSES.set_forkserver_preload(["numpy", "pandas", "pyarrow", "pytest", *MODULES])
 
 FACTOR = float(os.environ.get("TABLEVAULT_TORTURE", "1"))
 #: Whether this is a long run: it does more, and random tests draw what they did not draw before.
@@ -45,8 +45,41 @@ CI = bool(os.environ.get("CI"))
 SEED = int(os.environ.setdefault("TABLEVAULT_SEED", str(secrets.randbits(32) if LONG else 20_240_917)))
 
 
-#: What was done and found by the test that runs: kills, interrupts, acknowledged rows, lost rows, rows found twice …
+#: What was done and found by the test that runs.
 COUNTS: Counter[str] = Counter()
+#: What the table at the end of a run always names, in this order; other counts follow.
+FIGURES = [
+    "kills",
+    "interrupts",
+    "acknowledged writes",
+    "acknowledged writes lost",
+    "writes made twice",
+    "half batches seen",
+    "mutations tried",
+    "crashes",
+    "wrong values",
+]
+
+
+class Broken(AssertionError):
+    """A promise was broken; `counts` has how often, by what the closing table calls it."""
+
+    def __init__(self, message: str, counts: dict[str, int] | None = None) -> None:
+        super().__init__(message)
+        self.counts = counts or {}
+
+
+def demand(wrong: Any, what: str, message: str) -> None:
+    """Fail where `wrong` is not empty: that many of `what` were found."""
+    if len(wrong):
+        raise Broken(message, {what: len(wrong)})
+
+
+def warm_up() -> None:
+    """Import all that a call may need, so that children forked from this process need not."""
+    for module in MODULES:
+        importlib.import_module(module)
+    gc.freeze()
 
 
 def times(count: int, *, ordinary: int | None = None) -> int:
@@ -54,6 +87,12 @@ def times(count: int, *, ordinary: int | None = None) -> int:
     if ordinary and not LONG:
         return ordinary if CI else min(ordinary, max(2, ordinary // 2))
     return max(1, round(count * FACTOR))
+
+
+def parts(count: int, of: int, *, ordinary: int) -> list[int]:
+    """What `times` says, in parts of at most `of`: each has a vault of its own, and workers of xdist share them."""
+    whole = times(count, ordinary=ordinary)
+    return [min(of, whole - done) for done in range(0, whole, of)]
 
 
 def run(code: str, *arguments: object, timeout_s: float = 300.0, **variables: str) -> str:
@@ -90,9 +129,15 @@ def check_rows(vault: tv.Vault, name: str, acknowledged: list[int], column: str 
     """Every acknowledged number is in the list exactly once, and none twice."""
     found = Counter(vault.read(name)[column].tolist()) if name in vault else Counter()
     lost = sorted(set(acknowledged) - set(found))
-    COUNTS.update({"acknowledged rows": len(acknowledged), "lost rows": len(lost)})
-    assert not lost, f"{len(lost)} of {len(acknowledged)} acknowledged rows are lost: {lost[:10]}"
     twice = sorted(number for number, count in found.items() if count > 1)
+    COUNTS.update(
+        {
+            "acknowledged writes": len(acknowledged),
+            "acknowledged writes lost": len(lost),
+            "writes made twice": len(twice),
+        }
+    )
+    assert not lost, f"{len(lost)} of {len(acknowledged)} acknowledged rows are lost: {lost[:10]}"
     assert not twice, f"rows that are there more than once: {twice[:10]}"
 
 

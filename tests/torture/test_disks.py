@@ -94,7 +94,7 @@ vault.close()
 def test_a_small_disk_that_fills_up_again_and_again(small_disk, tmp_path):
     acks = Acks(tmp_path / "acks")
     full = int(run(FILLER, small_disk, tmp_path / "acks", times(3, ordinary=2)))
-    COUNTS.update({"full disks": full, "acknowledged rows": len(acks.all())})
+    COUNTS.update({"full disks": full, "acknowledged writes": len(acks.all())})
     assert full > 0, "the disk was never full"
     with tv.connect(small_disk / "v", mode="r") as vault:
         found = pd.concat([vault.read(name, columns=["n"]) for name in vault if name.startswith("list")])["n"]

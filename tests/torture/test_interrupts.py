@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 import tablevault_pd as tv
-from torture.harness import COUNTS, Acks, check_goes_on, check_rows, check_sound, run, times
+from torture.harness import COUNTS, SEED, Acks, check_goes_on, check_rows, check_sound, parts, run
 
 VICTIM = """
 import itertools, random, sys, warnings
@@ -87,12 +89,11 @@ print(made)
 """
 
 
-def test_interrupts(tmp_path):
-    seed = 20_240_917
-    print("seed", seed)
+@pytest.mark.parametrize(("number", "interrupts"), list(enumerate(parts(200, 400, ordinary=40))))
+def test_interrupts(tmp_path, number, interrupts):
+    print(f"repeat it with TABLEVAULT_SEED={SEED + number}")
     place, acks = tmp_path / "v", tmp_path / "acks"
-    interrupts = times(200, ordinary=40)
-    made = int(run(VICTIM, place, acks, interrupts, seed))
+    made = int(run(VICTIM, place, acks, interrupts, SEED + number))
     COUNTS.update({"interrupts": interrupts, "calls between interrupts": made})
     assert len(Acks(acks).all()) > interrupts
     with tv.connect(place) as vault:
