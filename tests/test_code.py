@@ -1251,23 +1251,23 @@ def test_code_is_searched_in_the_slice_in_the_cell_or_in_the_session(three_runs)
 
 
 def test_the_environments_of_two_sessions_differ_in_what_they_differ_in(three_runs):
-    from tablevault_pd.analysis.facts import environment_diff
+    from tablevault_pd.analysis.facts import different
 
     for pair in (("train#1", "train#2"), ("out@1", "again@1")):
         found = three_runs.environment_diff(*pair)
-        assert found.columns.tolist() == ["what", "name", "a", "b"]
+        assert found.columns.tolist() == ["what", "name", "a", "b", "ruled_out"]
         assert found.empty
     ran = three_runs.run("train#1").environment
     assert ran["argv"] == ["train.py"]
     assert "pandas" in ran["packages"]
-    rows = environment_diff(
+    facts = different(
         [
             {("package", "pandas"): "2.2", ("argv", "command line"): "a.py", ("parameter", "lr"): 1},
             {("package", "pandas"): "1.0", ("package", "extra"): "2", ("argv", "command line"): "b.py"},
         ]
     )
-    assert rows.to_numpy().tolist() == [
-        ["package", "pandas", "2.2", "1.0"], ["argv", "command line", "a.py", "b.py"], ["package", "extra", None, "2"],
+    assert facts == [
+        ("parameter", "lr"), ("package", "pandas"), ("argv", "command line"), ("package", "extra"),
     ]  # fmt: skip
     with pytest.raises(LookupError):
         three_runs.environment_diff("train#1", "nowhere")

@@ -62,6 +62,7 @@ def test_r13_each_version_is_a_row(vault):
         "version",
         "time",
         "session",
+        "made",
         "measure",
         "slice",
         "value",

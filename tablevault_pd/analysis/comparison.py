@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pandas as pd
 
 from tablevault_pd import validate
-from tablevault_pd.analysis import facts, gate
+from tablevault_pd.analysis import gate
 from tablevault_pd.analysis.answers import mark
+from tablevault_pd.analysis.facts import PARAMETER
 from tablevault_pd.analysis.summary import summary
-from tablevault_pd.code import Slice, code_diff, slice_of_rows
+from tablevault_pd.code import Slice, code_diff
 from tablevault_pd.display import comparison_html
 from tablevault_pd.errors import InvalidInput
 from tablevault_pd.reading.reports import typed
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tablevault_pd.analysis.context import Context
+    from tablevault_pd.analysis.facts import Fact
     from tablevault_pd.analysis.plots import FramePlots
 
 
@@ -217,22 +219,22 @@ class Comparison(pd.DataFrame):
 
     @property
     def params_diff(self) -> pd.DataFrame:
-        """The parameters in which the sessions that wrote the versions differ: name, a, b …, as they were given."""
-        return facts.table(self._facts(), lambda fact: fact[0] == facts.PARAMETER, what=False)
+        """The parameters in which the sessions that made the versions differ: name, a, b …, as they were given, ruled_out.
+
+        ruled_out (bool): no cause, for the same rows were also made with the value of the other side.
+        """
+        return self._fact_table(lambda fact: fact[0] == PARAMETER, what=False)
 
     @property
     def environment_diff(self) -> pd.DataFrame:
-        """What the sessions ran in, where it differs: what (package, python, git, argv, host), name, a, b … as recorded."""
-        return facts.environment_diff(self._facts())
+        """What the sessions ran in, where it differs: what (package, python, git, argv, host), name, a, b … as recorded, ruled_out."""
+        return self._fact_table(lambda fact: fact[0] != PARAMETER, what=True)
 
-    def _facts(self) -> list[facts.Facts]:
+    def _fact_table(self, is_shown: Callable[[Fact], bool], *, what: bool) -> pd.DataFrame:
+        from tablevault_pd.analysis.ruled_out import fact_table
+
         context = self._known()
-        store = context.vault()
-        versions = [side.version for side in context.sides]
-        return [
-            {} if version is None else facts.facts_of(store, facts.writers(store, version))
-            for version in versions
-        ]
+        return fact_table(context.vault(), [side.made for side in context.sides], is_shown, what=what)
 
     @property
     def code_diff(self) -> str:
@@ -242,9 +244,7 @@ class Comparison(pd.DataFrame):
         """
         context = self._known()
         store = context.vault()
-        slices = [
-            Slice(()) if one.version is None else slice_of_rows(store, one.version) for one in context.sides
-        ]
+        slices = [Slice() if one.made is None else one.made.code(store) for one in context.sides]
         first, *others = context.sides
         diffs = [
             code_diff(slices[0], code_slice, first.name, side.name)

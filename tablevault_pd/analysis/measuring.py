@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from tablevault_pd.analysis.makings import Making
     from tablevault_pd.store import Store, Version
 
 _NOT_OF_A_VERSION = (SessionStopped, VaultClosed, VaultBusy, StoreUnavailable)
@@ -80,6 +81,7 @@ class Line:
     measure: Measure
     slice: str
     point: Point
+    making: Making | None = None  #: who made the version, where it is not its writer
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tablevault_pd import frames
+from tablevault_pd.analysis.makings import Making
 from tablevault_pd.keys.key import key_labels
 from tablevault_pd.lineage.resolve_rows import origin_version, resolve_rows
 from tablevault_pd.reading import read as reading
@@ -29,6 +30,12 @@ class Side:
     version: Version | None  #: None: a frame that was not read from this vault
     positions: np.ndarray | None  #: of its rows in `version`; None where pandas lost track of them
     frame: pd.DataFrame = field(repr=False)
+    making: Making | None = None  #: who made `version`, where that was said
+
+    @classmethod
+    def of_making(cls, store: Store, making: Making) -> Side:
+        """All rows of a version, as made by one session."""
+        return replace(cls.of_version(store, making.version), making=making)
 
     @classmethod
     def of_version(cls, store: Store, version: Version, columns: list[Hashable] | None = None) -> Side:
@@ -51,6 +58,11 @@ class Side:
         ]
         positions = rows[0].positions if len(rows) == 1 else None
         return cls(f"{version.list}@{version.version}", version, positions, frame)
+
+    @property
+    def made(self) -> Making | None:
+        """The version and who made it; None of a frame that was not read from this vault."""
+        return self.making or (None if self.version is None else Making(self.version))
 
     @cached_property
     def index_names(self) -> tuple[Hashable, ...]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from tablevault_pd import validate
+from tablevault_pd.analysis.makings import Making, makings_of
 from tablevault_pd.analysis.sides import Side
 from tablevault_pd.errors import InvalidInput, InvalidType, ListDeleted, SessionNotFound, short_repr
 from tablevault_pd.lineage.resolve_rows import origin_version
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 
     from tablevault_pd.store import Store
 
-Target = Version | Session
+Target = Making | Session
 
 
-def target_of(store: Store, which: Any) -> Target:
+def target_of(store: Store, which: Any) -> Version | Session:
     """The version or session that a name, a handle or a session means."""
     if isinstance(which, ListReference):
         if which.vault_id != store.vault_id:
@@ -41,7 +42,7 @@ def target_of(store: Store, which: Any) -> Target:
     )
 
 
-def _named(store: Store, which: str) -> Target:
+def _named(store: Store, which: str) -> Version | Session:
     address = parse_address(which)
     if store.head(address.name) is not None or address.pinned:
         return reading.resolve(store, which)
@@ -52,13 +53,13 @@ def _named(store: Store, which: str) -> Target:
 
 
 def sides_of(store: Store, given: Sequence[Any]) -> list[Side]:
-    """The sides of a comparison. A session stands for what it wrote to the one list that all sides have in common."""
+    """The sides of a comparison. A session stands for what it wrote or confirmed of the one list that all sides have in common."""
     targets = [None if isinstance(side, pd.DataFrame) else target_of(store, side) for side in given]
-    versions = _written(store, targets)
+    makings = _made(store, targets)
     sides = []
-    for side, version in zip(given, versions, strict=True):
-        if isinstance(version, Version):
-            sides.append(Side.of_version(store, version))
+    for side, making in zip(given, makings, strict=True):
+        if making is not None:
+            sides.append(Side.of_making(store, making))
         else:
             sides.append(Side.of_frame(store, side, f"frame {chr(ord('a') + len(sides))}"))
     return sides
@@ -70,10 +71,19 @@ def pair_of(store: Store, a: Any, b: Any) -> tuple[Target, Target]:
         _of_frame(store, side) if isinstance(side, pd.DataFrame) else target_of(store, side)
         for side in (a, b)
     ]
-    if not all(isinstance(target, Session) for target in targets):
-        targets = [target for target in _written(store, targets) if target is not None]
     one, two = targets
-    return one, two
+    if isinstance(one, Session) and isinstance(two, Session):
+        return one, two
+    made_a, made_b = _made(store, targets)
+    assert made_a is not None
+    assert made_b is not None
+    return made_a, made_b
+
+
+def made_in_common(store: Store, a: Session, b: Session) -> list[tuple[Making, Making]]:
+    """What two sessions made last of each list that both made."""
+    newest = _newest_by_session(store, {a.id: a.id, b.id: b.id})
+    return [(newest[a.id][name], newest[b.id][name]) for name in sorted(_in_common(newest, set()))]
 
 
 def _of_frame(store: Store, frame: pd.DataFrame) -> Version:
@@ -83,15 +93,15 @@ def _of_frame(store: Store, frame: pd.DataFrame) -> Version:
     return origin[1]
 
 
-def _written(store: Store, targets: Sequence[Target | None]) -> list[Version | None]:
-    """The targets, with each session replaced by the version that it wrote last."""
+def _made(store: Store, targets: Sequence[Version | Session | None]) -> list[Making | None]:
+    """The targets, with each session replaced by what it made last."""
     sessions = [target for target in targets if isinstance(target, Session)]
     if not sessions:
-        return [target for target in targets if not isinstance(target, Session)]
+        return [Making(target) if isinstance(target, Version) else None for target in targets]
     lists = {target.list for target in targets if isinstance(target, Version)}
     newest = _newest_by_session(store, {session.id: session.id for session in sessions})
     common = _in_common(newest, lists)
-    if not common:  # what their workers wrote
+    if not common:  # what their workers made
         newest = _newest_by_session(store, _families(store, [session.id for session in sessions]))
         common = _in_common(newest, lists)
     if len(common) != 1:
@@ -99,38 +109,32 @@ def _written(store: Store, targets: Sequence[Target | None]) -> list[Version | N
         names = ", ".join(map(short_repr, sorted(common)))
         problem = f"have {len(common)} lists in common: {names}" if common else "wrote no list in common"
         raise InvalidInput(
-            f"{labels} {problem}. Name the versions, such as 'preds@3': vault.run(…).written().{_equal_rows(store, sessions)}"
+            f"{labels} {problem}. Name the versions, such as 'preds@3': vault.run(…).written()."
         )
     (name,) = common
     return [
-        _visible(newest[target.id][name]) if isinstance(target, Session) else target for target in targets
+        _visible(newest[target.id][name])
+        if isinstance(target, Session)
+        else None
+        if target is None
+        else Making(target)
+        for target in targets
     ]
 
 
-def _equal_rows(store: Store, sessions: Sequence[Session]) -> str:
-    """Say which sessions saved only rows that were there already, and so wrote no version of them."""
-    names = {(version.list_id, version.version): version.list for version in store.versions()}
-    labels = {session.id: session.label for session in sessions}
-    return "".join(
-        f" {labels[equal.session_id]} saved rows equal to those of {names[place]}@{equal.version}, which made no new version."
-        for equal in store.confirmations()
-        if equal.session_id in labels and (place := (equal.list_id, equal.version)) in names
-    )
-
-
-def _newest_by_session(store: Store, counted_for: dict[int, int]) -> dict[int, dict[str, Version]]:
-    """For each session the newest version of each list that it wrote; `counted_for` says which session a writer belongs to."""
-    newest: dict[int, dict[str, Version]] = {session: {} for session in counted_for.values()}
-    for version in store.versions():
-        session = None if version.session_id is None else counted_for.get(version.session_id)
+def _newest_by_session(store: Store, counted_for: dict[int, int]) -> dict[int, dict[str, Making]]:
+    """For each session the newest version of each list that it made; `counted_for` says which session a maker belongs to."""
+    newest: dict[int, dict[str, Making]] = {session: {} for session in counted_for.values()}
+    for making in makings_of(store, store.versions()):  # of each list the newest come last
+        session = None if making.session_id is None else counted_for.get(making.session_id)
         if session is not None:
-            before = newest[session].get(version.list)
-            if before is None or before.version < version.version:
-                newest[session][version.list] = version
+            before = newest[session].get(making.version.list)
+            if before is None or before.version != making.version or before.confirmation is not None:
+                newest[session][making.version.list] = making
     return newest
 
 
-def _in_common(newest: dict[int, dict[str, Version]], lists: set[str]) -> set[str]:
+def _in_common(newest: dict[int, dict[str, Making]], lists: set[str]) -> set[str]:
     common = set.intersection(*(set(versions) for versions in newest.values()))
     return common & lists if lists else common
 
@@ -144,10 +148,10 @@ def _families(store: Store, sessions: Sequence[int]) -> dict[int, int]:
     return family
 
 
-def _visible(version: Version) -> Version:
-    if version.deleted:
-        raise ListDeleted.named(version.list)
-    return version
+def _visible(making: Making) -> Making:
+    if making.version.deleted:
+        raise ListDeleted.named(making.version.list)
+    return making
 
 
 def versions_of(store: Store, given: Any) -> list[Version]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
 from tablevault_pd.analysis.answers import mark
+from tablevault_pd.analysis.makings import Making, last_of_each_session, makings_of
 from tablevault_pd.analysis.measuring import About, Asked, Line, Measuring
 from tablevault_pd.analysis.statistics import NOTHING
 from tablevault_pd.analysis.trend_changes import changes
@@ -64,9 +66,9 @@ class Trend(pd.DataFrame):
 
 def trend(store: Store, versions: Sequence[Version], options: Asked, flush: Callable[[], None]) -> Trend:
     """Measure every version."""
-    chosen = _chosen(versions, options.per)
-    measured = Measuring(store, chosen, options)
-    lines = list(measured.lines())
+    chosen = _chosen(store, versions, options.per)
+    measured = Measuring(store, list(dict.fromkeys(making.version for making in chosen)), options)
+    lines = _lines(measured, chosen)
     failed = [line for line in lines if line.point.error is not None]
     if lines and len(failed) == len(lines) and measured.wrong is not None:
         raise measured.wrong
@@ -79,28 +81,42 @@ def trend(store: Store, versions: Sequence[Version], options: Asked, flush: Call
     return mark(answer, "trend", names)  # type: ignore[return-value]  # the same frame
 
 
-def _chosen(versions: Sequence[Version], per: str) -> list[Version]:
-    """All versions, or the last one of each session or day, in order of list and version."""
-    keys: dict[tuple[Any, ...], Version] = {}
-    for version in sorted(versions, key=lambda version: (version.list, version.version)):
-        part = {"version": version.version, "session": version.session_id, "day": version.time.date()}[per]
-        if per == "session" and version.session_id is None:
-            part = -version.version  # of nobody: each stands for itself
-        keys.pop((version.list_id, part), None)
-        keys[version.list_id, part] = version
-    return list(keys.values())
+def _chosen(store: Store, versions: Sequence[Version], per: str) -> list[Making]:
+    """All versions, or the last one that each session or day wrote or confirmed, in order of list and version."""
+    if per == "version":
+        return [Making(version) for version in sorted(versions, key=lambda at: (at.list, at.version))]
+    makings = makings_of(store, versions)
+    if per == "session":
+        return last_of_each_session(makings)
+    days: dict[tuple[Any, ...], Making] = {}
+    for making in makings:
+        key = (making.version.list_id, making.time.date())
+        if key not in days or days[key].version != making.version:
+            days.pop(key, None)
+            days[key] = making
+    return list(days.values())
+
+
+def _lines(measured: Measuring, chosen: Sequence[Making]) -> list[Line]:
+    """The lines of each version, once for each who made it."""
+    of_version: dict[Version, list[Line]] = {}
+    for line in measured.lines():
+        of_version.setdefault(line.version, []).append(line)
+    return [replace(line, making=making) for making in chosen for line in of_version[making.version]]
 
 
 # -- the answer
 
 
 def _frame(store: Store, lines: Sequence[Line], options: Asked) -> pd.DataFrame:
-    sessions = labels_of(store, [line.version.session_id for line in lines])
+    makings = [line.making or Making(line.version) for line in lines]
+    sessions = labels_of(store, [making.session_id for making in makings])
     columns: dict[str, Any] = {
         "list": typed("list", [line.version.list for line in lines]),
         "version": pd.array([line.version.version for line in lines], dtype="Int64"),
-        "time": typed("time", [line.version.time for line in lines]),
-        "session": typed("session", [sessions.get(line.version.session_id) for line in lines]),
+        "time": typed("time", [making.time for making in makings]),
+        "session": typed("session", [sessions.get(making.session_id) for making in makings]),
+        "made": typed("made", [making.made for making in makings]),
         "measure": typed("measure", [line.measure.name for line in lines]),
         "slice": typed("slice", [line.slice for line in lines]),
         "value": np.array([line.point.value for line in lines], np.float64),

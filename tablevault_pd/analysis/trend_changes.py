@@ -28,6 +28,7 @@ def changes(frame: pd.DataFrame, about: About) -> pd.DataFrame:
     about.flush()
     measures = {measure.name: measure for measure in about.options.measures}
     usable = pd.DataFrame(frame[frame["value"].notna()]).sort_values("version", kind="stable")
+    usable = usable.drop_duplicates(["list", "version", "measure", "slice"])  # equal rows are no step
     keys = {(str(name), int(number)) for name, number in zip(usable["list"], usable["version"], strict=True)}
     versions = _versions(about.store, keys)
     measuring = Measuring(about.store, list(versions.values()), about.options)

@@ -10,10 +10,11 @@ import pandas as pd
 
 from tablevault_pd.analysis.ancestors import same_rows_by_key
 from tablevault_pd.analysis.cells import equal_cells
-from tablevault_pd.analysis.facts import READ, addresses, changed_parts, different, facts_of, read_by
-from tablevault_pd.code import Slice, slices_of
+from tablevault_pd.analysis.evidence import CAUSES, CODE, Evidence, Records
+from tablevault_pd.analysis.ruled_out import first_of
 from tablevault_pd.errors import InvalidInput
 from tablevault_pd.frames import columns as columns_of
+from tablevault_pd.lineage.makers import numbers_at, runs_of
 from tablevault_pd.lineage.of_rows import rows_to_trace
 from tablevault_pd.lineage.report import lines as lineage_lines
 from tablevault_pd.lineage.same import stored_rows, unchanged_rows
@@ -21,20 +22,15 @@ from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.reports import typed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from tablevault_pd.analysis.context import Context
-    from tablevault_pd.analysis.facts import Fact
+    from tablevault_pd.analysis.sides import Side
+    from tablevault_pd.code.reading import Place
     from tablevault_pd.store import Store, Version
 
 MOVED = ("fixed", "broken", "up", "down")
 NOTHING = "nothing recorded"
-#: What may make a row come out otherwise. The commit, command line and host are told by ``vault.differences``.
-CAUSES = ("parameter", READ, "package", "python")
 COLUMNS = ("flip", "what", "name", "a", "b", "depth", "list", "row_a", "row_b")
-_ORDER = ("row changed", "row removed", "row added", "input", "code", *CAUSES, NOTHING)
-MOST_MAKERS = 20  # that made the same rows again, the latest
-_Maker = tuple[int, int, int]  #: (session, cell, place in it)
+_ORDER = ("row changed", "row removed", "row added", "input", CODE, *CAUSES, NOTHING)
 _STEPS = ["row", "list", "version", "position", "depth"]
 
 
@@ -48,6 +44,7 @@ class _Pairs:
     position_a: np.ndarray
     position_b: np.ndarray
     depth: np.ndarray
+    places: tuple[Place | None, Place | None] = (None, None)  #: of the sessions that the sides stand for
 
     def __len__(self) -> int:
         return len(self.row)
@@ -71,11 +68,18 @@ def why(comparison: pd.DataFrame, context: Context, side: int) -> pd.DataFrame:
         positions[0][rows_of_both],
         positions[1][rows_of_both],
         np.zeros(len(rows_of_both), np.int64),
+        (_place_of(context.sides[0]), _place_of(context.sides[side])),
     )
     parts, pairs, linked = _above(store, own)
+    explained = {row for part in parts for row in part["row"].tolist()}
+    records, linked = Records(store), linked | {own.a.list, own.b.list}
     for pair in [own, *pairs]:
-        parts += _made_by(store, pair, linked | {own.a.list, own.b.list})
+        parts += _made_by(store, records, pair, linked, explained)
     return _frame(flipped, parts)
+
+
+def _place_of(side: Side) -> Place | None:
+    return None if side.making is None else side.making.place
 
 
 def _flipped(comparison: pd.DataFrame, suffix: str) -> pd.Series[Any]:
@@ -196,8 +200,10 @@ def _only_ones(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
 
 
 def _pairs(a: Version, b: Version, pairs: pd.DataFrame) -> _Pairs:
-    columns = (pairs[name].to_numpy(np.int64) for name in ("row", "position_a", "position_b", "depth_a"))
-    return _Pairs(a, b, *columns)
+    row, at_a, at_b, depth = (
+        pairs[name].to_numpy(np.int64) for name in ("row", "position_a", "position_b", "depth_a")
+    )
+    return _Pairs(a, b, row, at_a, at_b, depth)
 
 
 def _version(store: Store, name: str, number: int) -> Version:
@@ -262,92 +268,40 @@ def _line(
 # -- the code and the parameters that made them
 
 
-def _made_by(store: Store, pairs: _Pairs, linked: set[str]) -> list[pd.DataFrame]:
-    """Lines about the commits that wrote rows that belong together, where these differ.
+def _made_by(
+    store: Store, records: Records, pairs: _Pairs, linked: set[str], explained: set[int]
+) -> list[pd.DataFrame]:
+    """Lines about those who made rows that belong together, where these differ.
 
-    Lists that their sessions read count where no row of them is linked: `linked` are the others.
+    Lists that their sessions read count where no row of them is linked: `linked` are the others. Of the flipped rows some are
+    `explained` by what they were made from.
     """
     if not len(pairs):
         return []
+    runs = runs_of(store, [pairs.a, pairs.b])
     by = pd.DataFrame(
-        {"a": _commits(store, pairs.a, pairs.position_a), "b": _commits(store, pairs.b, pairs.position_b)}
+        {
+            "a": numbers_at(runs[0], pairs.position_a),
+            "b": numbers_at(runs[1], pairs.position_b),
+            "explained": [row in explained for row in pairs.row.tolist()],
+        }
     )
-    again = [_made_again(store, version) for version in (pairs.a, pairs.b)]
     parts = []
-    for rows in by.groupby(["a", "b"], sort=False).indices.values():
-        makers_a = [_maker(store, pairs.a, pairs.position_a[rows[:1]]), *again[0]]
-        makers_b = [_maker(store, pairs.b, pairs.position_b[rows[:1]]), *again[1]]
-        for what, name, a, b in _causes(store, makers_a, makers_b, linked):
+    key: Any  # (run of a, run of b, whether it is explained)
+    for key, rows in by.groupby([*by.columns], sort=False).indices.items():
+        makers = [
+            first_of(runs_of_side[number], place)
+            for runs_of_side, number, place in zip(runs, key[:2], pairs.places, strict=True)
+        ]
+        evidence = Evidence(records, makers[:1], makers[1:], linked)
+        for cause in evidence.causes(explained=bool(key[2])):
             part = pd.DataFrame({"row": pairs.row[rows], "depth": pairs.depth[rows]})
             values = {
-                "a": pd.Series([a] * len(part), dtype=object),
-                "b": pd.Series([b] * len(part), dtype=object),
+                "a": pd.Series([cause.a] * len(part), dtype=object),
+                "b": pd.Series([cause.b] * len(part), dtype=object),
             }
-            parts.append(part.assign(what=what, name=name, list=pairs.a.list, **values))
+            parts.append(part.assign(what=cause.key[0], name=cause.name, list=pairs.a.list, **values))
     return parts
-
-
-def _causes(
-    store: Store, makers_a: Sequence[_Maker], makers_b: Sequence[_Maker], linked: set[str]
-) -> list[tuple[Any, ...]]:
-    """(what, name, a, b) of what differs between those who made rows, whoever of them made the same rows again."""
-    slices = slices_of(store, [place for place in (*makers_a, *makers_b) if place[1] >= 0])
-    facts = {session_id: _recorded(store, session_id, linked) for session_id, *_ in (*makers_a, *makers_b)}
-
-    def between(a: _Maker, b: _Maker) -> list[tuple[Any, ...]]:
-        code = changed_parts(*(slices.get(place, Slice()) for place in (a, b)))
-        one, two = facts[a[0]], facts[b[0]]
-        others = [fact for fact in different([one, two]) if fact[0] in CAUSES]
-        return [("code", *part) for part in code] + [(*fact, one.get(fact), two.get(fact)) for fact in others]
-
-    first, *others = [between(a, b) for a in makers_a for b in makers_b]
-    everywhere = [{cause[:2] for cause in causes} for causes in others]
-    return [cause for cause in first if all(cause[:2] in causes for causes in everywhere)]
-
-
-def _made_again(store: Store, version: Version) -> list[_Maker]:
-    """Who made the same rows again, which made no version: the latest first."""
-    equal = [
-        confirmation
-        for confirmation in store.confirmations([version.list_id])
-        if confirmation.version == version.version and confirmation.session_id is not None
-    ]
-    return [
-        (
-            confirmation.session_id or -1,
-            -1 if confirmation.cell is None else confirmation.cell,
-            confirmation.line or 0,
-        )
-        for confirmation in equal[: -MOST_MAKERS - 1 : -1]
-    ]
-
-
-def _maker(store: Store, version: Version, position: np.ndarray) -> _Maker:
-    """Session, cell and place of the commit that wrote a row; -1 where none is known."""
-    spans = store.spans_written([version])
-    if not len(spans.start):
-        return (-1, -1, 0)
-    at = np.searchsorted(spans.start, position, side="right") - 1
-    session_id, cell, line = (column[at].tolist()[0] for column in (spans.session_id, spans.cell, spans.line))
-    return session_id, cell, line
-
-
-def _recorded(store: Store, session_id: int, linked: set[str]) -> dict[Fact, Any]:
-    """What is recorded of a session, and what it read of lists that are not in `linked`."""
-    session_ids = [session_id] if session_id >= 0 else []
-    inputs = read_by(store, session_ids)
-    reads = {(READ, name): addresses(versions) for name, versions in inputs.items() if name not in linked}
-    return facts_of(store, session_ids) | reads
-
-
-def _commits(store: Store, version: Version, positions: np.ndarray) -> np.ndarray:
-    """A number for each row: the commit that wrote it, as session, cell and line tell it."""
-    spans = store.spans_written([version])
-    if not len(spans.start):
-        return np.full(len(positions), -1)
-    at = np.searchsorted(spans.start, positions, side="right") - 1
-    pairs = np.stack([spans.session_id, spans.cell, spans.line], axis=1)
-    return np.asarray(np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1)[at])
 
 
 # -- the answer

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from tablevault_pd.code.newer import Newer, Place, name_of
+from tablevault_pd.lineage.makers import runs_of
 from tablevault_pd.lineage.of_rows import rows_to_trace
 from tablevault_pd.lineage.passages import rows_of_passages
 from tablevault_pd.lineage.report import lines
@@ -21,7 +22,7 @@ from tablevault_pd.reading import reports
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tablevault_pd.store import Confirmation, Spans, Store, Version, WrittenCode
+    from tablevault_pd.store import Store, Version, WrittenCode
 
 COLUMNS = {
     "list": "str",
@@ -139,11 +140,9 @@ class CodeInForce:
     @cached_property
     def _pieces(self) -> dict[int, list[MadeRows]]:
         heads = list(self._heads.values())
-        spans = self._store.spans_written(heads)
-        confirmations = self._store.confirmations()
         return {
-            head.list_id: list(_in_force(self._store, head, spans, number, confirmations))
-            for number, head in enumerate(heads)
+            head.list_id: [MadeRows(run.start, run.stop, run.last) for run in runs]
+            for head, runs in zip(heads, runs_of(self._store, heads), strict=True)
         }
 
     @cached_property
@@ -190,45 +189,6 @@ class CodeInForce:
                 trees = {part.tree for part in code.parts}
                 return [name_of(part) for part in other.parts if part.tree not in trees][:1]
         return []
-
-
-def _in_force(
-    store: Store, head: Version, spans: Spans, scope: int, confirmations: Sequence[Confirmation]
-) -> Iterator[MadeRows]:
-    here = np.flatnonzero(spans.scope == scope)
-    places = list(
-        zip(
-            spans.session_id[here].tolist(), spans.cell[here].tolist(), spans.line[here].tolist(), strict=True
-        )
-    )
-    starts, stops = spans.start[here].tolist(), spans.stop[here].tolist()
-    confirmed = [
-        (
-            *_shared(store, head, confirmation.version),
-            (confirmation.session_id, confirmation.cell, confirmation.line or 0),
-        )
-        for confirmation in confirmations
-        if confirmation.list_id == head.list_id
-        and confirmation.session_id is not None
-        and confirmation.cell is not None
-    ]
-    bounds = np.unique(
-        np.concatenate([[*starts, *stops], *(bound for runs in confirmed for bound in runs[:2])])
-    )
-    for start, stop in pairwise(bounds.astype(np.int64).tolist()):
-        at = int(np.searchsorted(spans.start[here], start, side="right")) - 1
-        newest = [place for first, end, place in confirmed if ((first <= start) & (start < end)).any()]
-        yield MadeRows(start, stop, newest[-1] if newest else places[at])
-
-
-def _shared(store: Store, head: Version, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """(start, stop): which rows of `head` are those of another version of the list."""
-    version = store.version(head.list, number)
-    if version is None:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    shown, before = store.pieces([head, version])
-    here, _, rows = shown.overlaps(before)
-    return here, here + rows
 
 
 # -- parents

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from itertools import chain, compress
-from operator import attrgetter
+from operator import attrgetter, or_
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +30,8 @@ from tablevault_pd.store import (
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from tablevault_pd.store import Confirmation
 
 #: The dtypes of columns in every report; other columns are text or objects.
 DTYPES = {
@@ -227,11 +229,32 @@ def versions(store: Store, name: str | None, made_by: Collection[int] | None = N
     """Return the versions of one list, or of all; those that sessions made, by their ids, if any are given."""
     shown = store.version_columns(name)
     if made_by is not None:
-        keep = [key in made_by for key in shown["session_id"]]
-        shown = {name: list(compress(values, keep)) for name, values in shown.items()}
-    sessions = labels_of(store, shown["session_id"])
+        shown = _only(shown, [key in made_by for key in shown["session_id"]])
     lists = set(shown["list_id"]) if name is not None else None
-    confirmations = store.confirmations(None if lists is None else sorted(lists))
+    return _versions(store, shown, store.confirmations(None if lists is None else sorted(lists)))
+
+
+def versions_made_by(store: Store, session_id: int) -> pd.DataFrame:
+    """Return the versions that a session wrote or confirmed, and in the column ``made`` which of both it was."""
+    shown, confirmations = store.version_columns(), store.confirmations()
+    places = {(row.list_id, row.version) for row in confirmations if row.session_id == session_id}
+    wrote = [key == session_id for key in shown["session_id"]]
+    confirmed = [place in places for place in zip(shown["list_id"], shown["version"], strict=True)]
+    frame = _versions(store, _only(shown, list(map(or_, wrote, confirmed))), confirmations)
+    made = [
+        "written" if own else "confirmed" for own, equal in zip(wrote, confirmed, strict=True) if own or equal
+    ]
+    return frame.assign(made=typed("made", made))
+
+
+def _only(columns: Mapping[str, Sequence[Any]], keep: Sequence[bool]) -> dict[str, Sequence[Any]]:
+    return {name: list(compress(values, keep)) for name, values in columns.items()}
+
+
+def _versions(
+    store: Store, shown: Mapping[str, Sequence[Any]], confirmations: Iterable[Confirmation]
+) -> pd.DataFrame:
+    sessions = labels_of(store, shown["session_id"])
     confirmed = {(row.list_id, row.version): row.time for row in confirmations}
     tags, taken = names_of_versions(store)
     ids, numbers = shown["list_id"], shown["version"]

@@ -199,23 +199,22 @@ class RunInfo:
         return answers.cells(self._store, [self._session])
 
     def written(self) -> pd.DataFrame:
-        """Return the versions that it wrote.
+        """Return the versions that it wrote, and those that it confirmed: their rows were there, and it made equal ones.
 
         Returns
         -------
         DataFrame
-            As of :meth:`Vault.versions`.
+            As of :meth:`Vault.versions`, then made (``"written"`` or ``"confirmed"``).
 
         Examples
         --------
         >>> with vault.session("train"):
         ...     saved = vault.save("losses", {"loss": 0.5})
-        >>> vault.run("train").written()[["list", "version"]]
-             list  version
-        0  losses        1
+        >>> vault.run("train").written()[["list", "version", "made"]]
+             list  version     made
+        0  losses        1  written
         """
-        versions = answers.versions(self._store, None)
-        return versions[versions["session"] == self.label].reset_index(drop=True)
+        return answers.versions_made_by(self._store, self.id)
 
     def read(self) -> pd.DataFrame:
         """Return the versions that it read, in the order of first reading.

@@ -40,7 +40,8 @@ class Comparing(VaultPart):
         ----------
         a, b, *others : str, List, DataFrame, or session
             Versions: ``"preds@3"``, ``"preds"`` for the newest, what ``save`` returned, a frame that was read from the vault, or
-            a session, which stands for what it wrote last to the list that all sides have in common. `a` is the reference.
+            a session, which stands for what it wrote or confirmed (made again, with equal rows) last of the list that all sides have
+            in common. `a` is the reference.
         on : name or list of names, "lineage" or "position", optional
             How rows are aligned: by columns; by the row of another list that they came from; by their place. Default: the key
             that the list has, else the named index, else lineage. ``["position"]`` is a column of that name.
@@ -125,7 +126,8 @@ class Comparing(VaultPart):
         by : name or list of names, optional
             Measure each value of these columns too, as for :meth:`compare`.
         per : {"version", "session", "day"}
-            Every version, or the last one of each session or (UTC) day.
+            Every version, or the last one that each session or (UTC) day wrote or confirmed: a session whose rows were equal
+            to those of the newest version stands for that version.
         baseline : {"first", "previous"}, int or str, optional
             Add the difference from that version, in pairs where a key, a named index or lineage says which rows are the same.
             A number is that of a version, another text a tag or snapshot: ``"best"``.
@@ -135,9 +137,10 @@ class Comparing(VaultPart):
         Returns
         -------
         Trend
-            A DataFrame: list, version, time, session, measure, slice (``"all"``, ``"topic=sport"``), value, n (values that are not
-            missing), with `band` lo and hi, with `baseline` delta, delta_lo, delta_hi and n_pairs, then error. A version where the
-            measure fails has NaN, and the error as text. ``.changes()`` lists the versions that left the noise.
+            A DataFrame: list, version, time, session, made (``"written"``, or ``"confirmed"`` by a session that made equal rows),
+            measure, slice (``"all"``, ``"topic=sport"``), value, n (values that are not missing), with `band` lo and hi, with
+            `baseline` delta, delta_lo, delta_hi and n_pairs, then error. A version where the measure fails has NaN, and the
+            error as text. ``.changes()`` lists the versions that left the noise.
 
         Raises
         ------
@@ -191,8 +194,11 @@ class Comparing(VaultPart):
         DataFrame
             One line per difference, the nearest first: what (parameter, code, input, rows changed, rows added, rows removed,
             package, python, git, argv, host), name, a, b (object: parameters as they were given, else texts; None where a side has none),
-            depth (steps up, Int64), list.
-            Rows are given by their number and first positions. A list whose version is the same on both sides ends the walk.
+            depth (steps up, Int64), list, ruled_out (bool).
+            A difference is ruled out as a cause where the vault knows that the rows came out as they did with the value of the
+            other side, too: a session that made equal rows again had it. All differences are listed; those that are ruled out
+            do not stand in :meth:`Comparison.why`. Rows are given by their number and first positions.
+            A list whose version is the same on both sides ends the walk.
 
         Raises
         ------
@@ -210,8 +216,8 @@ class Comparing(VaultPart):
         >>> with vault.session("train", params={"lr": 0.2}):
         ...     new = vault.save("preds", {"pred": 2})
         >>> vault.differences(old, new).query("what == 'parameter'")
-                what name    a    b  depth   list
-        0  parameter   lr  0.1  0.2      0  preds
+                what name    a    b  depth   list  ruled_out
+        0  parameter   lr  0.1  0.2      0  preds      False
         """
         from tablevault_pd.analysis.differences import differences
         from tablevault_pd.analysis.targets import pair_of
@@ -231,7 +237,7 @@ class Comparing(VaultPart):
         -------
         DataFrame
             what (str: package, python, git, argv, host), name (str: of the package, say), a and b (object: as recorded; None where a
-            side has none).
+            side has none), ruled_out (bool: no cause, as of :meth:`differences`).
 
         Raises
         ------
@@ -249,15 +255,15 @@ class Comparing(VaultPart):
         ...         preds = vault.save("preds", {"pred": number})
         >>> vault.environment_diff("preds@1", "preds@2")
         Empty DataFrame
-        Columns: [what, name, a, b]
+        Columns: [what, name, a, b, ruled_out]
         Index: []
         """
-        from tablevault_pd.analysis.facts import environment_diff, facts_of_target
+        from tablevault_pd.analysis.facts import PARAMETER
+        from tablevault_pd.analysis.ruled_out import fact_table
         from tablevault_pd.analysis.targets import pair_of
 
         self._flush(info=True)
-        targets = pair_of(self.store, a, b)
-        return environment_diff([facts_of_target(self.store, target) for target in targets])
+        return fact_table(self.store, pair_of(self.store, a, b), lambda fact: fact[0] != PARAMETER, what=True)
 
 
 def _names(names: Any, what: str) -> list[Hashable]:

@@ -72,6 +72,7 @@ def _lines(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """What each line is called, by all that differs between lines, and its rows in order of version."""
     keys = [name for name in ("list", "measure", "slice") if frame[name].nunique(dropna=False) > 1]
     plain = pd.DataFrame(frame).sort_values("version", kind="stable")
+    plain = plain.drop_duplicates(["list", "version", "measure", "slice"])  # sessions that made equal rows
     if not keys:
         yield "", plain
         return

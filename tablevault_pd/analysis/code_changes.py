@@ -1,0 +1,109 @@
+"""What differs between two slices, statement by statement."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from itertools import zip_longest
+from textwrap import dedent
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from tablevault_pd.code import Slice
+    from tablevault_pd.store.session_types import Part
+
+Bound = tuple[str | None, tuple[str, ...]]  #: (path, names that a statement binds)
+Trees = tuple[tuple[str | None, str], ...]  #: (path, digest of the syntax tree) of statements
+UNNAMED: Bound = (None, ())  #: all statements that bind no name
+ALL: Bound = ("", ())  #: the code as a whole
+
+
+@dataclass(frozen=True, slots=True)
+class CodeChange:
+    """A definition or statement that is not in both slices with the same tree."""
+
+    bound: Bound  #: what it is compared by: its names, :data:`UNNAMED` or :data:`ALL`
+    a: Part | None
+    b: Part | None
+
+    @property
+    def line(self) -> tuple[str, str | None, str | None]:
+        """(name, text in a, text in b)."""
+        part = self.b or self.a
+        assert part is not None
+        return _place(part) if self.bound == ALL else _title(part), _text(self.a), _text(self.b)
+
+
+def code_changes(a: Slice, b: Slice) -> list[CodeChange]:
+    """Each definition or statement that is not in both slices with the same tree.
+
+    Slices that have no statement in common but imports, as of a row that other code wrote, differ in one line: in what wrote it.
+    """
+    if _are_foreign(a, b):
+        return [CodeChange(ALL, a.parts[-1], b.parts[-1])]
+    gone, come = _lone(a.parts, b.parts), _lone(b.parts, a.parts)
+    names = dict.fromkeys([*gone, *come])
+    return [
+        CodeChange(key if key[1] else UNNAMED, one, two)
+        for key in sorted(names, key=lambda key: not key[1])  # statements without names last
+        for one, two in zip_longest(gone.get(key, ()), come.get(key, ()))
+    ]
+
+
+def changed_parts(a: Slice, b: Slice) -> list[tuple[str, str | None, str | None]]:
+    """(name, text in a, text in b) of each change."""
+    return [change.line for change in code_changes(a, b)]
+
+
+def trees_by_bound(parts: Iterable[Part]) -> Mapping[Bound, Trees]:
+    """The statements of a slice by what they bind, as far as their trees tell them apart."""
+    trees: dict[Bound, list[tuple[str | None, str]]] = {}
+    for part in parts:
+        bound = (part.path, part.names) if part.names else UNNAMED
+        trees.setdefault(bound, []).append((part.path, part.tree))
+    everything = sorted((tree for of_bound in trees.values() for tree in of_bound), key=repr)
+    trees[UNNAMED] = sorted(trees.get(UNNAMED, ()), key=repr)
+    return {bound: tuple(of_bound) for bound, of_bound in trees.items()} | {ALL: tuple(everything)}
+
+
+def _lone(parts: Sequence[Part], others: Sequence[Part]) -> dict[Bound, list[Part]]:
+    """The statements that are not among `others`, by the names they bind: several may bind one, as ``df = df.dropna()``."""
+    left = Counter((part.path, part.tree) for part in others)
+    lone: dict[Bound, list[Part]] = {}
+    for part in parts:
+        left[part.path, part.tree] -= 1
+        if left[part.path, part.tree] < 0:
+            lone.setdefault((part.path if part.names else None, part.names), []).append(part)
+    return lone
+
+
+def _are_foreign(a: Slice, b: Slice) -> bool:
+    """Whether both slices define something, and nothing under the same name."""
+    one, two = (
+        {(part.path, part.names) for part in code_slice.parts if part.names and not _is_import(part)}
+        for code_slice in (a, b)
+    )
+    return bool(one and two) and one.isdisjoint(two)
+
+
+def _is_import(part: Part) -> bool:
+    return part.text.startswith(("import ", "from "))
+
+
+def _text(part: Part | None) -> str | None:
+    return None if part is None else dedent(part.text)
+
+
+def _title(part: Part) -> str:
+    if not part.names:
+        return _place(part)
+    names = ", ".join(part.names)
+    return f"{part.path}: {names}" if part.path else names
+
+
+def _place(part: Part) -> str:
+    if part.path:
+        return part.path
+    return "code" if part.cell is None else f"cell {part.cell}"

@@ -1,0 +1,98 @@
+"""Which differences between two versions or sessions are no cause, and the tables of facts that say so."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from tablevault_pd.analysis.evidence import Evidence, Records
+from tablevault_pd.analysis.facts import different, facts_of
+from tablevault_pd.analysis.makings import Making
+from tablevault_pd.analysis.targets import made_in_common
+from tablevault_pd.lineage.makers import runs_apart
+from tablevault_pd.reading.reports import typed
+from tablevault_pd.store import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tablevault_pd.analysis.code_changes import CodeChange
+    from tablevault_pd.analysis.evidence import Key, Makers
+    from tablevault_pd.analysis.facts import Fact
+    from tablevault_pd.analysis.targets import Target
+    from tablevault_pd.code.reading import Place
+    from tablevault_pd.lineage.makers import RowsMade
+    from tablevault_pd.store import Store
+
+
+class RuledOut:
+    """Which differences between two sides are no cause: of versions, or of all lists that two sessions both made."""
+
+    def __init__(self, store: Store, records: Records, a: Target, b: Target) -> None:
+        self._evidence = [_evidence(store, records, one, two) for one, two in _pairs(store, a, b)]
+
+    def __call__(
+        self, differences: Sequence[tuple[Key, CodeChange | None]], *, explained: bool = False
+    ) -> list[bool]:
+        """Whether each is none. What rows were made from may have `explained` them."""
+        every = [evidence.ruled_out(differences, explained=explained) for evidence in self._evidence]
+        return [bool(flags) and all(flags) for flags in zip(*every, strict=True)] or [False] * len(
+            differences
+        )
+
+
+def _pairs(store: Store, a: Target, b: Target) -> list[tuple[Making, Making]]:
+    if isinstance(a, Making) and isinstance(b, Making):
+        return [(a, b)]
+    assert isinstance(a, Session)
+    assert isinstance(b, Session)
+    return made_in_common(store, a, b)
+
+
+def _evidence(store: Store, records: Records, a: Making, b: Making) -> Evidence:
+    runs = runs_apart(store, a.version, b.version)
+    one, two = (
+        [first_of(run, making.place) for run in of_side] for of_side, making in zip(runs, (a, b), strict=True)
+    )
+    return Evidence(records, one, two)
+
+
+def first_of(run: RowsMade, place: Place | None) -> Makers:
+    """The makers of some rows, the one that a side stands for before all others."""
+    return run.places if place not in run.places or place is None else (place, *run.places)
+
+
+def fact_table(
+    store: Store, targets: Sequence[Target | None], is_shown: Callable[[Fact], bool], *, what: bool
+) -> pd.DataFrame:
+    """The facts that differ, one a line, with a column for each side: a, b, c …; None where a side lacks it.
+
+    The column ``ruled_out`` says which are no cause of a difference between the first side and another.
+    """
+    every = [{} if target is None else facts_of(store, target_sessions(store, target)) for target in targets]
+    facts = [fact for fact in different(every) if is_shown(fact)]
+    columns: dict[str, Any] = {"what": typed("what", [fact[0] for fact in facts])} if what else {}
+    columns["name"] = typed("name", [fact[1] for fact in facts])
+    for number, of_side in enumerate(every):
+        columns[chr(ord("a") + number)] = pd.Series([of_side.get(fact) for fact in facts], dtype=object)
+    columns["ruled_out"] = pd.array(_no_causes(store, targets, facts), dtype=bool)
+    return pd.DataFrame(columns)
+
+
+def _no_causes(store: Store, targets: Sequence[Target | None], facts: Sequence[Fact]) -> list[bool]:
+    first, *others = targets
+    if not facts or first is None or any(other is None for other in others):
+        return [False] * len(facts)
+    records, differences = Records(store), [(fact, None) for fact in facts]
+    every = [
+        RuledOut(store, records, first, other)(differences, explained=True)
+        for other in others
+        if other is not None
+    ]
+    return [all(flags) for flags in zip(*every, strict=True)]
+
+
+def target_sessions(store: Store, target: Target) -> Sequence[int]:
+    """The sessions that a side stands for."""
+    return target.sessions(store) if isinstance(target, Making) else [target.id]

@@ -1,0 +1,141 @@
+"""Who made the rows of a version: the commits that wrote them, and those that have made equal rows since."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tablevault_pd.store import VersionLookup
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tablevault_pd.code.reading import Place
+    from tablevault_pd.store import Confirmation, Spans, Store, Version
+    from tablevault_pd.store.pieces import Pieces
+
+NOBODY: Place = (-1, -1, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class RowsMade:
+    """Rows of a version that the same places made."""
+
+    start: int
+    stop: int
+    places: tuple[Place, ...]  #: the commit that wrote them, then those that made them again, the latest last
+
+    @property
+    def last(self) -> Place:
+        """Whose code is in force: that of the last which is known."""
+        return next((place for place in self.places[:0:-1] if place[1] >= 0), self.places[0])
+
+
+def runs_of(store: Store, versions: Sequence[Version]) -> list[list[RowsMade]]:
+    """The rows of each of these versions by who made them, in order of position."""
+    spans = store.spans_written(versions)
+    confirmations = store.confirmations(sorted({version.list_id for version in versions}))
+    confirmations = [confirmation for confirmation in confirmations if confirmation.session_id is not None]
+    there = _pieces_confirmed(store, versions, confirmations)
+    return [
+        _runs(*_written(spans, number), _confirmed(version, shown, there, confirmations))
+        for number, (version, shown) in enumerate(zip(versions, store.pieces(versions), strict=True))
+    ]
+
+
+def numbers_at(runs: Sequence[RowsMade], positions: np.ndarray) -> np.ndarray:
+    """The number of the run that each of these positions is in."""
+    starts = np.array([run.start for run in runs], np.int64)
+    return np.asarray(np.searchsorted(starts, positions, side="right") - 1)
+
+
+def runs_apart(store: Store, a: Version, b: Version) -> tuple[list[RowsMade], list[RowsMade]]:
+    """The runs of two versions that have rows which the other does not show; all runs of one that has none of these."""
+    runs = runs_of(store, [a, b])
+    pieces = store.pieces([a, b])
+    here, there, rows = (
+        pieces[0].overlaps(pieces[1]) if a.list_id == b.list_id else np.empty((3, 0), np.int64)
+    )
+    order = np.argsort(there, kind="stable")
+    shared = ((here, rows), (there[order], rows[order]))
+    one, two = (
+        [run for run in of_version if _covered(*of_both, run) < run.stop - run.start] or of_version
+        for of_version, of_both in zip(runs, shared, strict=True)
+    )
+    return one, two
+
+
+def _covered(start: np.ndarray, rows: np.ndarray, run: RowsMade) -> int:
+    """How many rows of a run lie in intervals, which are in order and apart."""
+    overlap = np.minimum(start + rows, run.stop) - np.maximum(start, run.start)
+    return int(overlap[overlap > 0].sum())
+
+
+def _pieces_confirmed(
+    store: Store, versions: Sequence[Version], confirmations: Sequence[Confirmation]
+) -> dict[tuple[int, int], Pieces]:
+    """The content of each version that was confirmed, of those that are still there."""
+    names = {version.list_id: version.list for version in versions}
+    places = sorted({(confirmation.list_id, confirmation.version) for confirmation in confirmations})
+    lookups = [VersionLookup(names[list_id], number) for list_id, number in places]
+    confirmed = [version for version in store.find_versions(lookups) if version is not None]
+    return {
+        (version.list_id, version.version): pieces
+        for version, pieces in zip(confirmed, store.pieces(confirmed), strict=True)
+    }
+
+
+def _place(confirmation: Confirmation) -> Place:
+    assert confirmation.session_id is not None
+    cell = -1 if confirmation.cell is None else confirmation.cell
+    return confirmation.session_id, cell, confirmation.line or 0
+
+
+def _confirmed(
+    version: Version,
+    shown: Pieces,
+    there: Mapping[tuple[int, int], Pieces],
+    confirmations: Sequence[Confirmation],
+) -> list[tuple[np.ndarray, np.ndarray, Place]]:
+    """(start, stop, place) of the positions of a version whose rows were made again, the latest last."""
+    overlaps: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+    confirmed = []
+    for confirmation in confirmations:
+        pieces = there.get((confirmation.list_id, confirmation.version))
+        if confirmation.list_id == version.list_id and pieces is not None:
+            if confirmation.version not in overlaps:
+                overlaps[confirmation.version] = shown.overlaps(pieces)
+            start, _, rows = overlaps[confirmation.version]
+            confirmed.append((start, start + rows, _place(confirmation)))
+    return confirmed
+
+
+def _written(spans: Spans, scope: int) -> tuple[np.ndarray, np.ndarray, list[Place]]:
+    here = spans.scope == scope
+    columns = (spans.session_id[here], spans.cell[here], spans.line[here])
+    places = list(zip(*(column.tolist() for column in columns), strict=True))
+    return spans.start[here], spans.stop[here], places or [NOBODY]
+
+
+def _runs(
+    starts: np.ndarray,
+    stops: np.ndarray,
+    writers: Sequence[Place],
+    confirmed: Sequence[tuple[np.ndarray, np.ndarray, Place]],
+) -> list[RowsMade]:
+    bounds = np.unique(np.concatenate([starts, stops, *(ends for *both, _ in confirmed for ends in both)]))
+    wrote = (np.searchsorted(starts, bounds[:-1], side="right") - 1).tolist()
+    again: list[list[Place]] = [[] for _ in wrote]
+    for first, end, place in confirmed:
+        for low, high in zip(*np.searchsorted(bounds, [first, end]).tolist(), strict=True):
+            for of_run in again[low:high]:
+                of_run.append(place)
+    return [
+        RowsMade(start, stop, (writers[number], *of_run))
+        for (start, stop), number, of_run in zip(
+            pairwise(bounds.astype(np.int64).tolist()), wrote, again, strict=True
+        )
+    ]

@@ -1,0 +1,189 @@
+"""Runs whose rows were equal to those there, on each store: what stands for them, and which causes they rule out."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import pandas as pd
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torture.harness import times
+
+from tablevault_pd.code import Piece, Slicer
+from tablevault_pd.store import WrittenCode
+
+NUMBERS = count()
+
+
+def fit(vault, right, name="fit", list_name="preds", **params):
+    """A run that saves these rows."""
+    with vault.session(name, params=params):
+        return vault.save(list_name, pd.DataFrame({"right": right}).rename_axis("id"), inputs=False)
+
+
+def causes(frame):
+    return {
+        (what, name)
+        for what, name in zip(frame["what"], frame["name"], strict=True)
+        if what in ("parameter", "code")
+    }
+
+
+def test_every_run_is_a_point_of_its_own(vault):
+    for number, right in enumerate(([1, 0], [1, 0], [1, 1], [1, 1], [0, 0])):
+        fit(vault, right, lr=number)
+    found = vault.trend("preds", "right", per="session")
+    assert found[["session", "version", "made", "value"]].to_numpy().tolist() == [
+        ["fit#1", 1, "written", 0.5],
+        ["fit#2", 1, "confirmed", 0.5],
+        ["fit#3", 2, "written", 1.0],
+        ["fit#4", 2, "confirmed", 1.0],
+        ["fit#5", 3, "written", 0.0],
+    ]
+    assert found["time"].is_monotonic_increasing
+    assert found["time"].is_unique
+    assert vault.trend("preds", "right")["made"].tolist() == ["written"] * 3
+    day = vault.trend("preds", "right", per="day")
+    assert day[["version", "made"]].to_numpy().tolist() == [[3, "written"]]
+    assert vault.trend("preds", "right", per="session", baseline="previous")["delta"].tolist()[1:] == [
+        0,
+        0.5,
+        0,
+        -1,
+    ]
+    assert vault.trend("preds@1", "right", per="session")["session"].tolist() == ["fit#1", "fit#2"]
+    assert found.changes()["version"].tolist() == vault.trend("preds", "right").changes()["version"].tolist()
+
+
+def test_a_session_stands_for_what_it_made_last(vault):
+    """It confirmed version 1, then wrote version 2, which another one confirmed before it did so itself."""
+    rows = [pd.DataFrame({"right": right}) for right in ([1, 0], [1, 1])]
+    vault.save("preds", rows[0])
+    with vault.session("fit"):
+        vault.save("preds", rows[0])
+        vault.save("preds", rows[1])
+        with vault.session("other"):
+            vault.save("preds", rows[1])
+        vault.save("preds", rows[1])
+    found = vault.trend("preds", "right", per="session")
+    lines = found.loc[found["session"].isin(["fit#1", "other#1"]), ["session", "version", "made"]]
+    assert lines.to_numpy().tolist() == [["fit#1", 2, "written"], ["other#1", 2, "confirmed"]]
+    written = vault.run("fit").written()
+    assert written[["version", "made"]].to_numpy().tolist() == [[1, "confirmed"], [2, "written"]]
+    assert vault.run("other").written()[["version", "made"]].to_numpy().tolist() == [[2, "confirmed"]]
+
+
+def test_sessions_that_confirmed_are_compared(vault):
+    fit(vault, [1, 0], lr=0.1)
+    fit(vault, [1, 0], lr=0.2)
+    fit(vault, [1, 1], lr=0.3)
+    same = vault.compare("fit#1", "fit#2")
+    assert same["status"].tolist() == ["same", "same"]
+    assert same.params_diff.to_numpy().tolist() == [["lr", 0.1, 0.2, True]]
+    other = vault.compare("fit#2", "fit#3", measure="right")
+    assert other.params_diff.to_numpy().tolist() == [["lr", 0.2, 0.3, False]]
+    why = other.why().query("what == 'parameter'")
+    assert why[["name", "a", "b"]].to_numpy().tolist() == [["lr", 0.2, 0.3]], (
+        "the values of the sessions asked for"
+    )
+    for pair, line in {
+        ("fit#1", "fit#2"): ["lr", 0.1, 0.2, True],
+        ("fit#2", "fit#3"): ["lr", 0.2, 0.3, False],
+        ("fit#2", "preds@2"): ["lr", 0.2, 0.3, False],
+        ("preds@1", "preds@2"): ["lr", 0.1, 0.3, False],
+    }.items():
+        found = vault.differences(*pair).query("what == 'parameter'")
+        assert found[["name", "a", "b", "ruled_out"]].to_numpy().tolist() == [line], pair
+
+
+def test_what_a_confirmation_rules_out_is_marked_and_no_cause(vault):
+    """Run 2 has another lr and the same rows; run 3 another depth, too, and others."""
+    for lr, depth, right in ((1, 1, [1, 0]), (2, 1, [1, 0]), (2, 2, [0, 0])):
+        fit(vault, right, lr=lr, depth=depth)
+    compared = vault.compare("preds@1", "preds@2", measure="right")
+    assert causes(compared.why()) - {("code", None)} == {("parameter", "depth")}
+    expected = [["lr", 1, 2, True], ["depth", 1, 2, False]]
+    assert compared.params_diff.to_numpy().tolist() == expected
+    upstream = vault.differences("preds@1", "preds@2").query("what == 'parameter'")
+    assert upstream[["name", "a", "b", "ruled_out"]].to_numpy().tolist() == expected
+
+
+def test_where_no_difference_alone_can_be_the_cause_those_of_the_nearest_makers_are_told(vault):
+    """lr 1 with depth 1, and lr 2 with depth 2, are right; lr 1 with depth 2 is not."""
+    for lr, depth, right in ((1, 1, [1]), (2, 2, [1]), (1, 2, [0])):
+        fit(vault, right, lr=lr, depth=depth)
+    why = vault.compare("preds@1", "preds@2", measure="right").why().query("what == 'parameter'")
+    assert why[["name", "a", "b"]].to_numpy().tolist() == [["depth", 1, 2], ["lr", 2, 1]]
+    upstream = vault.differences("preds@1", "preds@2").query("what == 'parameter'")
+    assert upstream[["name", "ruled_out"]].to_numpy().tolist() == [["depth", False]]
+
+
+def test_a_confirmation_counts_for_the_rows_that_a_later_version_still_shows(vault):
+    fit(vault, [1, 0], lr=1)
+    fit(vault, [1, 0], lr=2)
+    with vault.session("more", params={"lr": 3}):
+        vault.append("preds", pd.DataFrame({"right": [1]}, index=pd.Index([2], name="id")), inputs=False)
+    fit(vault, [0, 0, 0], lr=2)
+    why = vault.compare("preds@2", "preds@3", measure="right").why().query("what == 'parameter'")
+    assert list(zip(why.index, why["name"], why["a"], why["b"], strict=True)) == [(2, "lr", 3, 2)]
+    upstream = vault.differences("preds@2", "preds@3").query("what == 'parameter'")
+    assert not upstream["ruled_out"].any(), "behind the appended row it may be the cause"
+
+
+FACTS = ("p", "q", "clean", "call")
+TEXT = "def clean(x):\n    return x + {clean}\nstart(1)\nlog({call})\nrows = clean(1)\nsave(rows)"
+
+
+def put_code(vault, name, state):
+    """Keep as the code of what was saved last a program with these forms of its function and of a call."""
+    version = vault.store.head(name)
+    confirmations = vault.store.confirmations([version.list_id])
+    maker = confirmations[-1] if confirmations and confirmations[-1].version == version.version else version
+    text = TEXT.format(clean=state[2], call=state[3])
+    made = Slicer([Piece(text, "t.py", maker.session_id, maker.cell)]).of_everything()
+    vault.store.put_code([WrittenCode(maker.session_id, maker.cell, maker.line or 0, made.parts)])
+    return maker
+
+
+@given(st.data())
+@settings(max_examples=times(200, ordinary=4), deadline=None, suppress_health_check=list(HealthCheck))
+def test_the_real_cause_is_named_and_none_that_a_run_disproves(vault, data):
+    """Rows follow from one fact of four; a model notes who made which version with what."""
+    name = f"list{next(NUMBERS)}"
+    real = data.draw(st.integers(0, 3))
+    outcome = data.draw(st.lists(st.integers(0, 1), min_size=3, max_size=3))
+    states = data.draw(st.lists(st.tuples(*[st.integers(0, 2)] * 4), min_size=2, max_size=7))
+    versions: list[tuple[int, list[tuple[int, ...]]]] = []
+    for state in states:
+        right = outcome[state[real]]
+        fit(vault, [right], "run", name, p=state[0], q=state[1])
+        vault.save("flush", {"x": 1})
+        put_code(vault, name, state)
+        if not versions or versions[-1][0] != right:
+            versions.append((right, []))
+        versions[-1][1].append(state)
+    if len(versions) < 2:
+        return
+    first = data.draw(st.integers(0, len(versions) - 2))
+    a, b = (versions[number][1] for number in (first, first + 1))
+    disproved = {
+        fact: bool({state[number] for state in a} & {state[number] for state in b})
+        for number, fact in enumerate(FACTS)
+    }
+    shown = {
+        "p": ("parameter", "p"),
+        "q": ("parameter", "q"),
+        "clean": ("code", "t.py: clean"),
+        "call": ("code", "t.py"),
+    }
+    compared = vault.compare(f"{name}@{first + 1}", f"{name}@{first + 2}", measure="right")
+    named = causes(compared.why())
+    for number, fact in enumerate(FACTS):
+        differs = a[0][number] != b[0][number]
+        assert (shown[fact] in named) == (differs and not disproved[fact]), (fact, a, b, named)
+    assert shown[FACTS[real]] in named
+    found = vault.differences(f"{name}@{first + 1}", f"{name}@{first + 2}")
+    flags = dict(zip(zip(found["what"], found["name"], strict=True), found["ruled_out"], strict=True))
+    for number, fact in enumerate(FACTS):
+        if a[0][number] != b[0][number]:
+            assert flags[shown[fact]] == disproved[fact], (fact, a, b)
