@@ -297,6 +297,21 @@ def field_for(schema: pa.Schema, label: Hashable) -> str:
 
 def select(schema: pa.Schema, labels: Sequence[Hashable]) -> pa.Schema:
     """Return the sub-schema with these columns, in this order, and the index fields. Raises InvalidInput for unknown labels."""
+    if any(type(label) is not str for label in labels):  # 1 and True are equal, and may be two columns
+        return _select(schema, labels)
+    parts, key = _parts(schema), tuple(labels)
+    if key not in parts and len(parts) >= OBJECTS:
+        parts.clear()
+    return parts.get(key) or parts.setdefault(key, _select(schema, labels))
+
+
+@once_for_each_schema
+def _parts(_: pa.Schema) -> dict[tuple[str, ...], pa.Schema]:
+    """The parts of a schema that were selected: one object for each, so that what is known of it is found again."""
+    return {}
+
+
+def _select(schema: pa.Schema, labels: Sequence[Hashable]) -> pa.Schema:
     meta = meta_of(schema)
     fields = [*_find(schema, labels), *(field for field, _ in level_fields(schema))]
     return with_meta(fields or [hidden_field()], meta["columns"], meta.get("index"))

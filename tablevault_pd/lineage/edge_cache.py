@@ -53,6 +53,8 @@ class EdgeCache:
             (table.list, table.generation) if self._up else (table.parent_list, table.parent_generation)
         )
         tables: dict[Place, EdgeTable] = {(query.list, query.generation): NO_EDGES for query in queries}
+        if len(requests) == len(queries) == 1 and not every:
+            return {(queries[0].list, queries[0].generation): table}
         for (list_id, generation), rows in groups(np.stack([lists, generations], axis=1)):
             tables[list_id, generation] = table if len(rows) == len(table) else table.take(rows)
         for list_id in every:

@@ -16,6 +16,7 @@ from tablevault_pd.lineage.values import joined_values
 from tablevault_pd.lineage.walk import RelatedRows, Relatives, Walk, WholeLists, spans_of_chars
 from tablevault_pd.names import check_name
 from tablevault_pd.reading.read import list_not_found
+from tablevault_pd.reading.reports import labels_of
 from tablevault_pd.refs import RefArray, Source
 from tablevault_pd.store.edges import BASES, INFERRED, STATED, GenerationKey, Writers
 
@@ -118,7 +119,7 @@ def _start(
     chosen: dict[GenerationKey, tuple[np.ndarray, np.ndarray]] = {}
     cache.know(traced.loaded)
     named = _versions_in(traced)
-    cache.learn((list_id for list_id, _ in named), named)
+    cache.learn(versions=named)
     for list_id in dict.fromkeys(list_id for list_id, _ in named):
         of_list = np.arange(len(traced)) if len(named) == 1 else np.flatnonzero(traced.list == list_id)
         whole = of_list[traced.position[of_list] < 0]
@@ -185,8 +186,9 @@ def _frame(
     numbers = _concatenated([step.rows.root for step in steps])
     arranged = _by_row_asked(steps, numbers)
     wholes = [step for step in steps if step.generation < 0]
+    asked_lists = _distinct(traced.list)
     cache.learn(
-        (step.list for step in steps),
+        [*asked_lists, *(step.list for step in steps)],
         {(step.list, number) for step in wholes for number in _distinct(step.rows.version)},
     )
     gone = np.concatenate([_gone(cache, step) for step in steps]) if steps else np.empty(0, bool)
@@ -202,9 +204,8 @@ def _frame(
         arranged, (numbers, codes, depth, position, version, basis, session, cell, gone)
     )
     sessions = _distinct(session[session >= 0])
-    labels = {session.id: session.label for session in store.sessions(sessions)} if sessions else {}
+    labels = labels_of(store, sessions)
     session_ids = sorted(labels)
-    asked_lists = _distinct(traced.list)
     asked_at = traced.position[numbers]
     whole = position < 0
     chars = (arranged(_concatenated([spans_of_chars(step.rows)[:, at] for step in steps])) for at in (0, 1))
@@ -227,7 +228,7 @@ def _frame(
         "ref": _refs(store.vault_id, codes, lists, names, version, position),
         "gone": gone,
     }
-    return pd.DataFrame(frame, copy=False)
+    return pd.DataFrame(frame, index=pd.RangeIndex(len(numbers)), copy=False)
 
 
 def _located(cache: EdgeCache, steps: Sequence[Relatives]) -> list[Relatives]:

@@ -13,10 +13,9 @@ import numpy as np
 import pandas as pd
 
 from tablevault_pd.errors import InvalidInput, short_repr
+from tablevault_pd.frames import cells_of, decode, index_fields
 from tablevault_pd.frames import columns as columns_of
-from tablevault_pd.frames import index_fields
 from tablevault_pd.lineage.row_hash import row_codes
-from tablevault_pd.lineage.values import values_at
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.origin import POSITION, Origin, OriginLabel, marked, origin_of, read_of
 from tablevault_pd.refs import Ref, RefArray, is_refs
@@ -125,12 +124,26 @@ def _content_matches(store: Store, version: Version, positions: np.ndarray, fram
 
 def _is_content(store: Store, version: Version, positions: np.ndarray, frame: pd.DataFrame) -> bool:
     """Whether these columns of a frame are what those rows have there."""
-    now = frame.set_axis(pd.RangeIndex(len(frame)), axis=0)
-    before = values_at(store, version, positions, list(frame.columns))
-    if before.equals(now):
+    [table] = reading.take_tables(store, [(version, positions, list(frame.columns))])
+    columns = columns_of(table.schema)
+    if len(columns) == frame.shape[1] and all(
+        _is_equal(cells_of(table, stored.field), column)
+        for stored, (_, column) in zip(columns, frame.items(), strict=True)
+    ):
         return True
-    old_codes, new_codes = row_codes(before, now)
+    rows = pd.RangeIndex(len(frame))
+    before = decode([table], table.schema, positions=rows, private=True).set_axis(rows, axis=0)
+    old_codes, new_codes = row_codes(before, frame.set_axis(rows, axis=0))
     return bool((old_codes == new_codes).all())
+
+
+def _is_equal(cells: Any, column: pd.Series) -> bool:
+    """Whether a column has this dtype and these cells. Objects are not looked at: they may be arrays."""
+    if cells.dtype != column.dtype or cells.dtype == np.dtype(object):
+        return False
+    if isinstance(cells, np.ndarray):
+        return np.array_equal(cells, column.to_numpy(), equal_nan=cells.dtype.kind in "fcmM")
+    return bool(cells.equals(column.array))
 
 
 def _positions(index: pd.Index, origin: Origin, total: int) -> np.ndarray | None:

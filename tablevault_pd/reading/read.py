@@ -269,23 +269,36 @@ def take_tables(
     if not selections:
         return []
     schemas = [frames.as_stored(wanted_schema(store, version, columns)) for version, _, columns in selections]
-    erased = store.erased([version for version, _, _ in selections])
-    schemas = [
-        frames.loosened(schema) if len(gone) and np.isin(positions, gone).any() else schema
-        for schema, gone, (_, positions, _) in zip(schemas, erased, selections, strict=True)
-    ]
-    unique = [np.unique(positions, return_inverse=True) for _, positions, _ in selections]
+    if any(version.erased for version, _, _ in selections):
+        erased = store.erased([version for version, _, _ in selections])
+        schemas = [
+            frames.loosened(schema) if len(gone) and np.isin(positions, gone).any() else schema
+            for schema, gone, (_, positions, _) in zip(schemas, erased, selections, strict=True)
+        ]
+    unique = [_each_once(positions) for _, positions, _ in selections]
     requests = [
         ScanRequest(version, tuple(schema.names), positions)
         for (version, _, _), schema, (positions, _) in zip(selections, schemas, unique, strict=True)
     ]
-    tables = [schema.empty_table() for schema in schemas]
-    for number, chunks in groupby(store.scan_many(requests), key=itemgetter(0)):
-        tables[number] = _gathered((chunk for _, chunk in chunks), schemas[number], unique[number][0])
+    tables = {
+        number: _gathered((chunk for _, chunk in chunks), schemas[number], unique[number][0])
+        for number, chunks in groupby(store.scan_many(requests), key=itemgetter(0))
+    }
     return [
-        table if np.array_equal(back, np.arange(len(back))) else table.take(pa.array(back))
-        for table, (_, back) in zip(tables, unique, strict=True)
+        schema.empty_table()
+        if number not in tables
+        else tables[number]
+        if back is None
+        else tables[number].take(pa.array(back))
+        for number, (schema, (_, back)) in enumerate(zip(schemas, unique, strict=True))
     ]
+
+
+def _each_once(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Positions in order, each once, and where each of those given is among them; None: they are as given."""
+    if (positions[1:] > positions[:-1]).all():
+        return positions, None
+    return np.unique(positions, return_inverse=True)
 
 
 def rows_at(store: Store, version: Version, schema: pa.Schema, positions: np.ndarray) -> pa.Table:

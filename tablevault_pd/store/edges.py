@@ -128,9 +128,7 @@ def edge_table(
     parents: Sequence[np.ndarray | None],
 ) -> EdgeTable:
     """A table from its columns, in the order of :data:`COLUMNS`."""
-    arrays = [np.asarray(column, dtype=np.int64) for column in columns] or [np.empty(0, np.int64)] * len(
-        COLUMNS
-    )
+    arrays = np.array(columns, np.int64) if len(columns) else np.empty((len(COLUMNS), 0), np.int64)
     named = dict(zip(COLUMNS, arrays, strict=True))
     named["form"] = np.where(
         (named["form"] == EdgeForm.PAIRS) & (named["step"] == CHARS_STEP), EdgeForm.CHARS, named["form"]
