@@ -306,7 +306,7 @@ def select(schema: pa.Schema, labels: Sequence[Hashable]) -> pa.Schema:
 
 
 @once_for_each_schema
-def _parts(_: pa.Schema) -> dict[tuple[str, ...], pa.Schema]:
+def _parts(_: pa.Schema) -> dict[tuple[Hashable, ...], pa.Schema]:
     """The parts of a schema that were selected: one object for each, so that what is known of it is found again."""
     return {}
 

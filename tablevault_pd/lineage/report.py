@@ -205,7 +205,7 @@ def _frame(
     )
     sessions = _distinct(session[session >= 0])
     labels = labels_of(store, sessions)
-    session_ids = sorted(labels)
+    session_ids = [key for key in sessions if key in labels]
     asked_at = traced.position[numbers]
     whole = position < 0
     chars = (arranged(_concatenated([spans_of_chars(step.rows)[:, at] for step in steps])) for at in (0, 1))

@@ -132,7 +132,7 @@ def _is_content(store: Store, version: Version, positions: np.ndarray, frame: pd
     ):
         return True
     rows = pd.RangeIndex(len(frame))
-    before = decode([table], table.schema, positions=rows, private=True).set_axis(rows, axis=0)
+    before = decode([table], table.schema, positions=range(len(frame)), private=True).set_axis(rows, axis=0)
     old_codes, new_codes = row_codes(before, frame.set_axis(rows, axis=0))
     return bool((old_codes == new_codes).all())
 

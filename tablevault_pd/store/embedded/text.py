@@ -1,7 +1,7 @@
 """Search text in the embedded store: by an index, and in the rows that it does not have yet.
 
-The index of rows is a file of its own, which a thread fills after commits: see :mod:`text_file`. A search scans what is not
-indexed yet. Code and descriptions are indexed in the catalogue, with the commit that brings them.
+The index of rows is a file of its own, which a thread fills after commits: see :mod:`text_file`. A search adds a few rows that
+are not indexed yet, and scans more. Code and descriptions are indexed in the catalogue, with the commit that brings them.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from tablevault_pd.store.pieces import Pieces
     from tablevault_pd.store.text_query import Node
 
+ROWS_FILLED = 256  # so many rows that the index lacks are added by the search that needs them
 ROWS_A_STEP = 16  # after so many rows in the background, a commit of this process gets its turn
 PAUSE_S = 0.005  # between two portions others get theirs
 QUIET_S = 0.1  # this process has not written for so long …
@@ -227,6 +228,7 @@ class TextSearch:
         for gap in self._lacking(self._file.write(_upto)):
             with suppress(VaultCorrupt, VersionNotFound):  # others can be indexed
                 self._index(gap)
+        self._merge()
 
     def _drop_former(self) -> None:
         with self._catalog.reading() as db:
@@ -236,12 +238,7 @@ class TextSearch:
 
     def _lacking(self, indexed: Mapping[tuple[int, int], int]) -> list[Gap]:
         """What an index lacks that goes so far."""
-        ends: dict[tuple[int, int], int] = {}
-        for (list_id, generation, schema_id), end in self._catalog.snapshot(self._ends.read).items():
-            if end > indexed.get((list_id, generation), 0) and frames.text_columns(
-                self._rows.schema(schema_id)
-            ):
-                ends[list_id, generation] = max(end, ends.get((list_id, generation), 0))
+        ends = self._ends_behind(indexed)
         with self._catalog.reading() as db:
             rows = [db.execute(NEWEST_OF_GENERATION, key).fetchone() for key in ends]
         return [
@@ -249,6 +246,18 @@ class TextSearch:
             for row, (key, end) in zip(rows, ends.items(), strict=True)
             if row is not None
         ]
+
+    def _ends_behind(self, indexed: Mapping[tuple[int, int], int]) -> dict[tuple[int, int], int]:
+        """Up to where the generations go that an index lacks rows of."""
+        ends: dict[tuple[int, int], int] = {}
+        has_text: dict[int, bool] = {}
+        for (list_id, generation, schema_id), end in self._catalog.snapshot(self._ends.read).items():
+            if end > indexed.get((list_id, generation), 0):
+                if schema_id not in has_text:
+                    has_text[schema_id] = bool(frames.text_columns(self._rows.schema(schema_id)))
+                if has_text[schema_id]:
+                    ends[list_id, generation] = max(end, ends.get((list_id, generation), 0))
+        return ends
 
     def _index(self, gap: Gap) -> None:
         low, before = gap.low, -1
@@ -263,6 +272,21 @@ class TextSearch:
                 self._merge()
                 if low != portion.end:
                     break  # this process has written, or another one does the same work: continue where it is
+
+    def _fill(self, gaps: Sequence[Gap]) -> bool:
+        """Index a few rows here and now, if nobody is writing to the index. Whether all of them are indexed."""
+        if sum(gap.high - gap.low for gap in gaps) > ROWS_FILLED or self._catalog.read_only:
+            return False
+        self._indexing.ask()  # to merge what this leaves
+        for gap in gaps:
+            low, erased = gap.low, self._erased(gap)
+            for start, some in portions(self._rows_of(gap), ROWS_BESIDE):
+                portion = _Portion(gap.key, low, start, some)
+                is_current = lambda gap=gap, erased=erased: self._erased(gap) == erased  # noqa: E731
+                if self._file.write_at_once(portion.add, bool, is_current, self._file.token) != portion.end:
+                    return False
+                low = portion.end
+        return True
 
     def _rows_of(self, gap: Gap) -> Iterator[Chunk]:
         return self._rows.rows_of_generation(gap.version, gap.generation, gap.low, gap.high, None)
@@ -313,7 +337,8 @@ class TextSearch:
             answer = self._file.snapshot(text_tail.search, contents, tail, query, places, scopes, k)
             if not isinstance(answer, list):
                 return answer
-            tail = self._counted(query, answer, self._lacking(self.upto()))
+            if not self._fill(answer):
+                tail = self._counted(query, answer, self._lacking(self.upto()))
 
     def _tail_beside(self, query: Node, contents: Sequence[tuple[Version, Pieces]]) -> Tail:
         """Count in what the index lacks of other lists, if that is so much that words would weigh otherwise with it."""
@@ -321,13 +346,17 @@ class TextSearch:
         if state == self._settled:
             return Tail([], [])
         indexed = self.upto()
-        lacking = self._lacking(indexed)
-        rows = sum(gap.high - gap.low for gap in lacking)
-        if not lacking:
+        ends = self._ends_behind(indexed)
+        if ends and not self._catalog.read_only:
+            self._indexing.ask()
+        if sum(end - indexed.get(key, 0) for key, end in ends.items()) * SHARE_BESIDE <= sum(
+            indexed.values()
+        ):
             self._settled = state
-        if fts_index.gaps(contents, indexed) or rows * SHARE_BESIDE <= sum(indexed.values()):
             return Tail([], [])
-        return self._counted(query, [], lacking)
+        if fts_index.gaps(contents, indexed):
+            return Tail([], [])
+        return self._counted(query, [], self._lacking(indexed))
 
     def _counted(self, query: Node, gaps: Sequence[Gap], others: Sequence[Gap]) -> Tail:
         """Count in the rows of these gaps; and in what else the index lacks, if that is little, as scores are by all texts."""

@@ -25,7 +25,7 @@ from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded import tables
 from tablevault_pd.store.embedded import write_lock as gate
 from tablevault_pd.store.embedded.catalog import VAULT_ID, SqliteCatalog
-from tablevault_pd.store.embedded.connection import is_empty
+from tablevault_pd.store.embedded.connection import is_empty, transaction
 from tablevault_pd.store.engine.fts_index import ITEM_SETTINGS, RUN_TABLES, WORD_TABLES
 
 if TYPE_CHECKING:
@@ -82,6 +82,18 @@ class _TextFile(SqliteCatalog):
         db.execute(PUT_VAULT, (self._vault_id,))
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         db.execute(f"PRAGMA user_version = {FORMAT}")
+
+    def write_at_once(
+        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """As :meth:`write`. Raises VaultBusy where another writer is at work."""
+        lock = self._gate.take(0.0)
+        try:
+            with self.reading() as db:
+                db.log = self._require_log()
+                return transaction(db, work, *args, **kwargs)
+        finally:
+            lock.close()
 
     def verify(self) -> str:
         """Check that this is an index as this release makes it, and return the id of its vault. Raises VaultNotFound for an empty one."""
@@ -157,6 +169,16 @@ class TextFile:
             elif not isinstance(error, VaultNotFound):
                 raise
             return self._open_or_make().write(work, *args, **kwargs)
+
+    def write_at_once(
+        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T | None:
+        """Return ``work(connection, …)``, committed; None where there is no index that can be used, or another writer."""
+        try:
+            file = None if self._is_damaged() else self._open()
+            return None if file is None else file.write_at_once(work, *args, **kwargs)
+        except (VaultError, OSError):  # which the reading or the writing after it meets as well
+            return None
 
     def problem(self) -> str | None:
         """What is wrong with the file, if it is there."""
