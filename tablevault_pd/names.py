@@ -85,6 +85,11 @@ def check_version_name(name: object, what: str = "version") -> str:
 
 def parse_address(address: object) -> Address:
     """Parse an address such as ``news@3`` or ``news@best``: a list, and perhaps a version."""
+    return _parsed(address) if type(address) is str else _parsed.__wrapped__(address)
+
+
+@lru_cache(maxsize=1024)
+def _parsed(address: object) -> Address:
     if not isinstance(address, str) or "@" not in address:
         return Address(check_name(address))
     name, _, version = address.partition("@")

@@ -17,11 +17,12 @@ from tablevault_pd.frames import labels, objects, schemas, vectors
 from tablevault_pd.frames.codecs import CannotEncode, Encoded, Spec, encode_array, unwrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from tablevault_pd.frames.vectors import EmbeddingOption
 
 PANDAS_3 = int(pd.__version__.partition(".")[0]) >= 3
+_TEXT = frozenset([str])
 _PLAIN: dict[type, Any] = {bool: True, int: 0, float: 0.5, str: "text"}  #: types, each with some value of it
 
 
@@ -298,34 +299,32 @@ def encode_row(row: Mapping[Hashable, Any]) -> pa.Table | None:
     [DataType(int64), DataType(double)]
     """
     labels, kinds = tuple(row), tuple(map(type, row.values()))
-    if (
-        not row
-        or not all(kind in _PLAIN for kind in kinds)
-        or any(type(label) is not str for label in labels)
-    ):
+    if not row or not _PLAIN.keys() >= set(kinds) or not _TEXT.issuperset(map(type, labels)):
         return None
     try:
-        schema, types = _schema(labels, kinds, _dtype_of_texts())
-        arrays = [pa.array([value], kind) for value, kind in zip(row.values(), types, strict=True)]
+        schema, struct = _schema(labels, kinds, _dtype_of_texts())
+        columns = pa.array([dict(row)], struct).flatten()
     except (OverflowError, UnicodeEncodeError, pa.ArrowException):  # encode() says what is wrong, and where
         return None
-    return pa.Table.from_arrays(arrays, schema=schema)
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
-def _dtype_of_texts() -> tuple[str, Any]:
+def _dtype_of_texts() -> Hashable:
     """Return what tells the dtype that pandas gives to texts now: it depends on its options."""
-    dtype: Any = pd.api.types.pandas_dtype(str) if PANDAS_3 else pd.Index(["text"]).dtype
+    if PANDAS_3:
+        return getattr(pd.api.types.pandas_dtype(str), "storage", None)
+    dtype = pd.Index(["text"]).dtype
     return repr(dtype), getattr(dtype, "storage", None)
 
 
 @lru_cache(maxsize=256)
 def _schema(
-    labels: tuple[str, ...], kinds: tuple[type, ...], text_dtype: tuple[str, Any]
-) -> tuple[pa.Schema, Sequence[pa.DataType]]:
-    """Return the schema of such rows, and its types, which are made anew each time that Arrow is asked for them.
+    labels: tuple[str, ...], kinds: tuple[type, ...], text_dtype: Hashable
+) -> tuple[pa.Schema, pa.StructType]:
+    """Return the schema of such rows, and their type.
 
     What pandas makes of texts, labels too, depends on its options: on `text_dtype`.
     """
     row = {label: _PLAIN[kind] for label, kind in zip(labels, kinds, strict=True)}
     schema = encode(pd.DataFrame([row])).schema
-    return schema, schema.types
+    return schema, pa.struct(list(zip(labels, schema.types, strict=True)))

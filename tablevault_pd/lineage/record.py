@@ -85,7 +85,12 @@ class LineageRecorder:
 
     def of_table(self, table: pa.Table) -> Parents:
         """What the rows of an Arrow table came from: only ``inputs=`` says."""
-        return Parents(tuple(claim for column in self._declared.columns for claim in column.claims(table)))
+        columns = self._declared.columns
+        return (
+            Parents(tuple(claim for column in columns for claim in column.claims(table)))
+            if columns
+            else NO_PARENTS
+        )
 
     def _inferred(
         self, frame: pd.DataFrame, columns: list[int], levels: list[int], made_here: bool
@@ -133,6 +138,8 @@ class LineageRecorder:
         """
         if frame is not None and len(frame) != total:
             frame = None
+        if not claims and not self._declared.of_batch:
+            return ()
         declared = [claim for parents in self._declared.of_batch for claim in parents(total, frame)]
         merged = list(_merged([*declared, *claims]))
         if rows is not None:

@@ -16,7 +16,7 @@ from tablevault_pd.progress import calling_line, warn
 from tablevault_pd.reading.origin import OriginLabel
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Sequence
 
     import pandas as pd
 
@@ -37,7 +37,7 @@ class StandInParents:
         The list that the frames are saved to.
     cell : int or None
         The code that runs.
-    code : list of (cell, first line, last line), optional
+    code : callable returning list of (cell, first line, last line) or None
         The statements whose reads count: those of the slice of what is saved. None: all.
     append : bool
         Whether the frames are added to that list. New rows of a list that was looked at did not come from its old ones.
@@ -51,7 +51,7 @@ class StandInParents:
         cell: int | None,
         *,
         append: bool,
-        code: Sequence[Lines] | None = None,
+        code: Callable[[], Sequence[Lines] | None],
     ) -> None:
         self._store = store
         self._reads = reads
@@ -64,7 +64,7 @@ class StandInParents:
         """The versions that stand in for the parents of `frame`, and whether it looks as if made of them."""
         versions = tuple(
             version
-            for version in self._reads.last(self._code)
+            for version in self._reads.last(self._code())
             if not (self._append and version.list == self._name)
         )
         warned = self._reads.warned & self._places()

@@ -6,7 +6,7 @@ import os
 import random
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tablevault_pd import frames
 from tablevault_pd.errors import Conflict, ListDeleted
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from tablevault_pd.saving.fit import Fitter
     from tablevault_pd.saving.ingest import IngestedChunk
-    from tablevault_pd.store.edges import Edge
     from tablevault_pd.store.work import Finish
 
 
@@ -90,8 +89,9 @@ def confirm(store: Store, what: Write, head: Version, *, all_rows: bool = True) 
     return head
 
 
-def batch_of(what: Write, edges: tuple[Edge, ...] = (), files: tuple[tuple[str, int], ...] = ()) -> Batch:
-    """The batch of a write, without what depends on its columns."""
+def batch_of(what: Write, **more: Any) -> Batch:
+    """The batch of a write, with what depends on its rows and on the list."""
+    more.setdefault("expect", what.expect)
     return Batch(
         new_token(),
         what.list,
@@ -104,10 +104,8 @@ def batch_of(what: Write, edges: tuple[Edge, ...] = (), files: tuple[tuple[str, 
         message=what.message,
         descriptions=what.descriptions,
         reads=what.reads,
-        expect=what.expect,
         finishes=what.finishes,
-        edges=edges,
-        files=files,
+        **more,
     )
 
 
@@ -116,23 +114,23 @@ def new_token() -> str:
     return f"{time.time_ns():016x}{os.urandom(8).hex()}"
 
 
-def fitted(store: Store, batch: Batch, fitter: Fitter, head: Version | None) -> Batch:
-    """Return the batch with the new schema of its list. Raises SchemaMismatch, ListDeleted."""
-    if head is None or batch.operation == "save":
+def fitted(store: Store, what: Write, fitter: Fitter, head: Version | None, **more: Any) -> Batch:
+    """Return the batch of a write with the new schema of its list. Raises SchemaMismatch, ListDeleted."""
+    if head is None or what.operation == "save":
         # A save without a key must not take the place of rows that got one meanwhile.
-        without_key = batch.operation == "save" and not frames.key_fields(fitter.schema)
+        without_key = what.operation == "save" and not frames.key_fields(fitter.schema)
         base = None if not without_key else 0 if head is None else head.schema_id
-        return replace(batch, schema=fitter.schema, base=base)
+        return batch_of(what, schema=fitter.schema, base=base, **more)
     if head.deleted:
-        raise ListDeleted.named(batch.list)
+        raise ListDeleted.named(what.list)
     merged = fitter.merge_into(store.schema(head.schema_id))
     of_present = [check for check in merged.checks if check.side == "old"]
     for check in of_present:
         for column in _column_of(store, head, check.field):
             frames.run_check(check, column)
     # Stored rows must survive a promotion, too, and no rows may be added after this check.
-    expect = head.version if of_present else batch.expect
-    return replace(batch, schema=merged.schema, base=head.schema_id, expect=expect)
+    expect = head.version if of_present else what.expect
+    return batch_of(what, schema=merged.schema, base=head.schema_id, expect=expect, **more)
 
 
 def _column_of(store: Store, version: Version, field: str) -> Iterator[pa.ChunkedArray]:

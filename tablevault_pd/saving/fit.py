@@ -57,6 +57,10 @@ class Fitter:
 
     def fit(self, chunk: IngestedChunk) -> IngestedChunk:
         """Return the chunk with its index and documents as the list has them. Raises SchemaMismatch if a column or a value does not fit."""
+        if self._is_as_present(chunk.table):  # so it is for most appends
+            self.schema, self._first = self._present, chunk.table
+            self._rows = chunk.table.num_rows
+            return chunk
         table = self._with_fitting_index(chunk.table)
         if self._present is not None:
             table = frames.with_documents(table, self._present)
@@ -67,6 +71,11 @@ class Fitter:
             self._join(table)
         self._rows += table.num_rows
         return chunk if table is chunk.table else replace(chunk, table=table)
+
+    def _is_as_present(self, table: pa.Table) -> bool:
+        """Whether a first chunk has all that the list says of its columns, index and documents."""
+        first = self.schema is None and self._present is not None
+        return first and bool(table.schema.equals(self._present, check_metadata=True))
 
     def _join(self, table: pa.Table) -> None:
         """Widen the schema for a further chunk. Chunks before are not looked at again."""
@@ -101,6 +110,8 @@ class Fitter:
 
     def merge_into(self, present: pa.Schema) -> frames.Merge:
         """Return the new schema of the list. Raises SchemaMismatch if the list changed so that values need another check."""
+        if self.schema is present:
+            return frames.Merge(present, ())
         merged = frames.merge(present, self.schema, mode=self._schema_mode)
         if any(check.side == "new" and _key(check) not in self._passed for check in merged.checks):
             raise SchemaMismatch(

@@ -17,7 +17,7 @@ from tablevault_pd.errors import DuplicateKey, InvalidInput, SchemaMismatch
 from tablevault_pd.keys.difference import Difference, Present, difference, taken
 from tablevault_pd.keys.key import checked_digests, find_key, key_labels, shown_key
 from tablevault_pd.keys.key_index import note_rows
-from tablevault_pd.saving.commit import Write, batch_of, confirm, fitted, keep_files, retrying
+from tablevault_pd.saving.commit import Write, confirm, fitted, keep_files, retrying
 from tablevault_pd.saving.conflicts import renamed
 from tablevault_pd.store.pieces import EMPTY, OWN, Pieces
 
@@ -40,7 +40,7 @@ def key_of(what: Write, present: pa.Schema | None) -> Sequence[Hashable] | None:
     An upsert always has one; an empty one stands for the names of the index. Raises InvalidInput for rows that are not those of
     the function which makes the list.
     """
-    numbers = {field.name for field in (() if present is None else frames.fields_beside(present))}
+    labels, numbers = ((), frozenset()) if present is None else _key_and_numbers(present)
     if numbers and not (what.key and numbers.issuperset(what.key)):
         raise InvalidInput(
             f"The list {what.list!r} was made by map, which keeps with each row the input that it belongs to: only map writes to it. "
@@ -48,8 +48,13 @@ def key_of(what: Write, present: pa.Schema | None) -> Sequence[Hashable] | None:
         )
     if what.key is not None:
         return what.key
-    labels = [] if present is None else key_labels(present)
     return labels or (() if what.operation == "upsert" else None)
+
+
+@frames.once_for_each_schema
+def _key_and_numbers(schema: pa.Schema) -> tuple[Sequence[Hashable], frozenset[Hashable]]:
+    """The key of a list, and the fields beside its columns."""
+    return tuple(key_labels(schema)), frozenset(field.name for field in frames.fields_beside(schema))
 
 
 class KeyOfSave:
@@ -122,7 +127,7 @@ class _KeyedWriter:
             raise SchemaMismatch(
                 f"The list {self.what.list!r} lost its key while rows were being added. Add them again."
             )
-        batch = fitted(self.store, batch_of(self.what), self.fitter, head)
+        batch = fitted(self.store, self.what, self.fitter, head)
         assert batch.schema is not None
         fields = find_key(batch.schema, key or None, self.what.list)
         schema = frames.with_key(batch.schema, fields)

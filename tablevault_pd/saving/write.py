@@ -11,14 +11,14 @@ import time
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tablevault_pd import frames
 from tablevault_pd.errors import Conflict, SchemaMismatch
 from tablevault_pd.progress import Bar
 from tablevault_pd.reading.chunks import aligned
 from tablevault_pd.saving.addresses import check_addresses
-from tablevault_pd.saving.commit import Write, batch_of, confirm, fitted, head_of, keep_files
+from tablevault_pd.saving.commit import Write, confirm, fitted, head_of, keep_files
 from tablevault_pd.saving.fit import Fitter
 from tablevault_pd.saving.keyed import KeyOfSave, key_of, write_keyed
 from tablevault_pd.store.engine.languages import ENGLISH
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tablevault_pd.lineage.claims import ParentClaim
     from tablevault_pd.lineage.record import LineageRecorder
     from tablevault_pd.saving.ingest import IngestedChunk
-    from tablevault_pd.store import Batch, FileKeeper, Staging, Store, Version
+    from tablevault_pd.store import FileKeeper, Staging, Store, Version
     from tablevault_pd.store.edges import Edge
 
 RETRY_FOR_S = 30.0
@@ -117,8 +117,8 @@ def _write(
                 edges = lineage.edges(staging.rows, claims)
                 keys.check(fitter)
             lineage.warn(stand_ins)
-            batch = batch_of(what, edges, () if keeping is None else keeping.files)
-            version = _commit(store, batch, fitter, staging, head)
+            files = () if keeping is None else keeping.files
+            version = _commit(store, what, fitter, staging, head, edges=edges, files=files)
             keys.remember(store, version)
             return version
 
@@ -183,25 +183,25 @@ def _stage(
     return claims, stand_ins
 
 
-def _commit(store: Store, batch: Batch, fitter: Fitter, staging: Staging, head: Version | None) -> Version:
+def _commit(
+    store: Store, what: Write, fitter: Fitter, staging: Staging, head: Version | None, **more: Any
+) -> Version:
     """Commit; after each Conflict, fit the chunks to the changed list and try again."""
     deadline = time.monotonic() + RETRY_FOR_S
     while True:
         try:
-            return store.commit(fitted(store, batch, fitter, head), staging)
+            return store.commit(fitted(store, what, fitter, head, **more), staging)
         except Conflict:
-            if batch.expect is not None or time.monotonic() > deadline:
+            if what.expect is not None or time.monotonic() > deadline:
                 raise
             time.sleep(random.uniform(0, 0.02))  # noqa: S311  # jitter, not a secret
-            head = store.head(batch.list)
-            _check_without_key(store, batch, fitter, head)
+            head = store.head(what.list)
+            _check_without_key(store, what, fitter, head)
 
 
-def _check_without_key(store: Store, batch: Batch, fitter: Fitter, head: Version | None) -> None:
+def _check_without_key(store: Store, what: Write, fitter: Fitter, head: Version | None) -> None:
     """Refuse rows whose keys were not looked at in a list that got a key meanwhile."""
     if frames.key_fields(fitter.schema) or head is None or head.deleted:
         return
     if frames.key_fields(store.schema(head.schema_id)):
-        raise SchemaMismatch(
-            f"The list {batch.list!r} got a key while rows were being added. Add them again."
-        )
+        raise SchemaMismatch(f"The list {what.list!r} got a key while rows were being added. Add them again.")

@@ -61,6 +61,10 @@ class Cells:
         cell = None if self.current_cell in self._stored else self._unsent.get(self.current_cell or 0)
         return () if cell is None else (_with_names(cell),)
 
+    def is_stored(self, key: int) -> bool:
+        """Whether that cell is the current one, and the store has it."""
+        return key == self.current_cell and key in self._stored
+
     def mark_stored(self, key: int) -> None:
         """Note that the store has that cell."""
         self._stored.add(key)

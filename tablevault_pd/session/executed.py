@@ -79,6 +79,7 @@ class CodeRecorder:
         self._sliced: dict[tuple[int, int], tuple[object, ...]] = {}
         # (cell, line) -> the slice of what was committed there last
         self._slices: dict[tuple[int, int], Slice] = {}
+        self._stored_modules: Mapping[str, Module] | None = None  # all of these
         self._project: ProjectModules | None = None
         self.scripts: list[Cell] = []  #: the cells of this session in a script or at a prompt
         self.begun: int | None = None  #: the place in the script where the session began
@@ -98,6 +99,18 @@ class CodeRecorder:
         self._stored.update({source.path: source.sha256 for source in sources})
         for written in code:
             self._sliced[written.cell, written.line] = self._made_of(written.cell)
+        modules = self._modules()
+        complete = all(self._stored.get(module.path) == module.sha256 for module in modules.values())
+        self._stored_modules = modules if complete else None
+
+    def is_stored(self, cell: int, line: int | None) -> bool:
+        """Whether the store has the slice of a cell, or of a statement of a script, and all modules, as they are now."""
+        place, made_of = (cell, line or 0), self._made_of(cell)
+        modules = made_of[0]
+        if self._sliced.get(place) != made_of or modules not in (self._stored_modules,):
+            return False
+        self._sliced[place], self._stored_modules = made_of, modules  # the same objects are told at a glance
+        return True
 
     def code(self, vault: str, session_id: int, cell: int, line: int | None) -> list[WrittenCode]:
         """Return the slice of a cell, or of a statement of a script; nothing if the store has it."""
@@ -174,12 +187,9 @@ class CodeRecorder:
         )
         return [*self._modules().values(), *files.values()]
 
-    def _made_of(self, cell: int) -> tuple[object, ...]:
+    def _made_of(self, cell: int) -> tuple[Mapping[str, Module], list[str]]:
         """Return what tells whether a slice would come out otherwise now."""
-        return (
-            self._modules(),
-            next((script_cell.text for script_cell in self.scripts if script_cell.cell == cell), None),
-        )
+        return self._modules(), [script_cell.text for script_cell in self.scripts if script_cell.cell == cell]
 
     def _slicer(self, vault: str, session_id: int, cell: int | None) -> Slicer:
         return Slicer(self._pieces(vault, session_id, cell), self._module_pieces())

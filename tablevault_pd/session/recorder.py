@@ -213,9 +213,9 @@ class Recorder(SessionState):
             return cell, None
         return cell, store_code(self.store, self.row, self.outbox, cell)
 
-    def lines_of_slice(self, cell: int, line: int) -> list[Lines] | None:
+    def lines_of_slice(self, cell: int | None, line: int | None) -> list[Lines] | None:
         """Return the statements that what is committed there follows from; None if they are not known."""
-        return self.outbox.code.lines(self.vault_id, cell, line)
+        return None if cell is None or line is None else self.outbox.code.lines(self.vault_id, cell, line)
 
     def slice_of_function(self, module: str, name: str) -> Slice | None:
         """Return the slice of a function that this process has; None if its code is not known whole."""

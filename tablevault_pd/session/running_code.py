@@ -22,6 +22,8 @@ def store_code(store: Store, row: Session, outbox: Outbox, cell: int) -> int | N
     """
     text = text_of_script(outbox, cell)
     line = None if text is None else statement_place(text, place_of_main())
+    if outbox.cells.is_stored(cell) and outbox.code.is_stored(cell, line):
+        return line or 0
     code = _new_code(store, row, outbox, cell, line)
     beat = Beat(row.id, cells=outbox.cells.unstored(), **(code or {}))
     if not beat.is_empty:

@@ -91,7 +91,8 @@ class VaultPart:
         for run in self._context.sessions():
             run.keep_reads()
 
-    def _check_writable(self) -> None:
+    def _check_writable(self) -> Store:
+        """Return the store, if it may be written to."""
         store = self.store
         if self._view is not None:
             raise VaultReadOnly(
@@ -101,6 +102,7 @@ class VaultPart:
             raise VaultReadOnly(
                 f"The vault {store.place} is open for reading. Connect with mode='rw' to write."
             )
+        return store
 
     def _note_read(self, version: Version) -> None:
         """Record that the current session has read `version`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -52,8 +54,8 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from tablevault_pd.store import Version
-    from tablevault_pd.store.work import Finish
 
+NO_COLUMN_OPTIONS = ColumnOptions()
 SHOWN_LISTS = 20  #: in the repr of a vault
 
 
@@ -310,57 +312,30 @@ class Vault(
     ) -> List:
         """Check the options, then encode and commit `obj`."""
         name = check_name(name)
-        expect = validate.expected(options.get("expect"))
-        schema = validate.choice(options.get("schema", "evolve"), "schema", ("evolve", "strict"))
-        kind = options.get("kind")
-        if kind is not None:
-            validate.choice(kind, "kind", tuple(COLUMN_OF_KIND))
-        copy = _copies(options)
-        message = validate.optional_text(options.get("message"), "message=")
-        self._check_writable()
-        store = self.store
+        columns, given = _checked(options) if options else (NO_COLUMN_OPTIONS, {})
+        store = self._check_writable()
         run = self._current_run()
         cell, line = (None, None) if run is None else run.stored_place()
         stand_ins = None
         if run is not None:
-            code = None if cell is None or line is None else run.lines_of_slice(cell, line)
+            given |= {
+                "session_id": run.id, "cell": cell, "line": line, "step": run.current_step, "reads": run.reads.take(),
+            }  # fmt: skip
+            code = partial(run.lines_of_slice, cell, line)
             stand_ins = StandInParents(store, run.reads, name, cell, append=operation != "save", code=code)
-        inputs = options.get("inputs")
-        lineage = LineageRecorder(store, inputs, stand_ins)
-        finishes: tuple[Finish, ...] = ()
-        if validate.flag(options.get("finish", False), "finish"):
-            finishes = finished_by(store, obj, inputs, self._any_holder())
-        columns = ColumnOptions(
-            options.get("embeddings"),
-            document_columns(options.get("documents")),
-            column_names(options.get("files"), "files"),
-            copy,
-        )
+        lineage = LineageRecorder(store, options.get("inputs"), stand_ins)
+        if options.get("finish"):
+            given["finishes"] = finished_by(store, obj, options.get("inputs"), self._any_holder())
         description = options.get("description")
-        what = Write(
-            name,
-            operation,
-            schema,
-            copy,
-            None if run is None else run.id,
-            cell,
-            validate.tags(options.get("tags")),
-            () if description is None else (self._description(description),),
-            () if run is None else run.reads.take(),
-            expect,
-            message,
-            None if run is None else run.current_step,
-            line,
-            finishes,
-            _key(options.get("key")),
-            _drop_missing(options.get("drop_missing", False)),
-            _language(options.get("language")),
-        )
+        if description is not None:
+            given["descriptions"] = (self._description(description),)
+        what = Write(name, operation, **given)
         if isinstance(obj, List):
             obj = obj.batches(ROWS_PER_CHUNK)
-        with telling_who(store, name, expect):
-            version = write(store, what, lineage, ingest(obj, columns, lineage, kind=kind))
-        if run is not None and version.session_id == run.id:
+        chunks = ingest(obj, columns, lineage, kind=options.get("kind"))
+        with nullcontext() if what.expect is None else telling_who(store, name, what.expect):
+            version = write(store, what, lineage, chunks)
+        if what.reads and run is not None and version.session_id == run.id:
             run.reads.mark_stored(what.reads)
         return List(self, name, version)
 
@@ -405,6 +380,31 @@ class Vault(
         lists = [(head.list, head.version, head.shown, labels[head.schema_id]) for head in summary.first]
         said = f"{counted(summary.lists, 'list')}, {counted(summary.rows, 'row')}"
         return said, lists, summary.lists - len(lists)
+
+
+def _checked(options: UpsertOptions) -> tuple[ColumnOptions, dict[str, Any]]:
+    """Check the options of a write. Return those for columns, and the others as fields of :class:`Write`."""
+    kind = options.get("kind")
+    if kind is not None:
+        validate.choice(kind, "kind", tuple(COLUMN_OF_KIND))
+    validate.flag(options.get("finish", False), "finish")
+    copy = _copies(options)
+    columns = ColumnOptions(
+        options.get("embeddings"),
+        document_columns(options.get("documents")),
+        column_names(options.get("files"), "files"),
+        copy,
+    )
+    return columns, {
+        "schema_mode": validate.choice(options.get("schema", "evolve"), "schema", ("evolve", "strict")),
+        "copy": copy,
+        "tags": validate.tags(options.get("tags")),
+        "expect": validate.expected(options.get("expect")),
+        "message": validate.optional_text(options.get("message"), "message="),
+        "key": _key(options.get("key")),
+        "drop_missing": _drop_missing(options.get("drop_missing", False)),
+        "language": _language(options.get("language")),
+    }
 
 
 def _key(value: Any) -> tuple[Hashable, ...] | None:

@@ -15,11 +15,9 @@ import threading
 import time
 import traceback
 import weakref
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from tablevault_pd.errors import (
-    InvalidInput,
     StorageError,
     VaultBusy,
     VaultClosed,
@@ -42,12 +40,13 @@ from tablevault_pd.store.embedded.connection import (
     size_of,
     transaction,
 )
-from tablevault_pd.store.embedded.sqlite_errors import translated
+from tablevault_pd.store.embedded.sqlite_errors import not_of_sqlite, translated
 from tablevault_pd.store.engine import fork_guard as forks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
+    from types import TracebackType
 
 BUSY_TIMEOUT_S = 30.0
 
@@ -71,7 +70,7 @@ class SqliteCatalog:
         self._timeout_s = timeout_s
         self._synchronous = "NORMAL" if durability == "fast" else "FULL"
         self._gate = gate.WriteLock(folder, self.lock_name)
-        self._file = str(self.path)
+        self._file, self._log_file = str(self.path), f"{self.path}-wal"
         self._inode = self._check_file()
         self._vault: str | None = None
         self._closed = False
@@ -94,16 +93,19 @@ class SqliteCatalog:
     # -- connections
 
     def _require_usable(self) -> None:
+        self._require_open()
+        if self._inode is not None and not self.is_current():
+            raise self._replaced()
+
+    def _require_open(self) -> None:
         if self._closed:
             raise VaultClosed("This vault was closed. Connect to it again with tablevault_pd.connect(…).")
         if self._pid != os.getpid():  # forked by a library that does not run Python's hooks
             forks.carried("without Python being told")
             self.in_child()
         forks.require_whole()
-        if self._inode is not None and not self.is_current():
-            raise self._replaced()
 
-    def _take(self) -> SqliteConnection:
+    def take(self) -> SqliteConnection:
         """A connection for the current thread alone."""
         self._require_usable()
         connection = self._idle.pop(threading.get_ident(), None)
@@ -112,7 +114,7 @@ class SqliteCatalog:
             connection = None
         return connection or self._open()
 
-    def _give_back(self, connection: SqliteConnection) -> None:
+    def give_back(self, connection: SqliteConnection) -> None:
         """Keep a connection that is at rest for the thread's next call."""
         forks.require_whole()
         if connection.proof is not None and connection.proof != self._proof():
@@ -127,13 +129,13 @@ class SqliteCatalog:
         if self._closed:
             self.close_idle(me)
 
-    def _after_error(self, connection: SqliteConnection, error: BaseException) -> None:
+    def after_error(self, connection: SqliteConnection, error: BaseException) -> None:
         """Close a connection that may have a statement under way: it would go on showing the state of that moment."""
         if connection.pid != self._pid:
             return  # the parent's
         traceback.clear_frames(error.__traceback__)  # cursors in there would keep it open
         if isinstance(error, VaultError):
-            self._give_back(connection)
+            self.give_back(connection)
         else:
             self._close(connection)
 
@@ -247,46 +249,9 @@ class SqliteCatalog:
 
     # -- transactions
 
-    @contextmanager
-    def reading(self) -> Iterator[SqliteConnection]:
+    def reading(self) -> Reading:
         """A connection whose errors become ours. Each SELECT is a snapshot; fetch and decode all rows before leaving."""
-        try:
-            with forks.no_fork:
-                connection = self._take()
-                try:
-                    yield connection
-                except BaseException as error:
-                    self._after_error(connection, error)
-                    raise
-                self._give_back(connection)
-        except sqlite3.Error as error:
-            if not self._is_whole():
-                self._wait_for_removal()
-            raise self._refused(error) from error
-        except VaultError:
-            raise
-        except OSError as error:
-            if error.errno == errno.ENOENT or not self._is_whole():
-                self._wait_for_removal()
-            raise io.disk_error(error, f"using {self.path}") from error
-        except MemoryError as error:
-            raise StorageError(
-                f"There is not enough memory for what the catalogue {self.path} says: a record of it is damaged, or this process "
-                "is at its limit. vault.check() tells which records are damaged."
-            ) from error
-        except (
-            ValueError,
-            TypeError,
-            OverflowError,
-            RecursionError,
-        ) as error:  # a damaged page can hold anything
-            if isinstance(error, UnicodeEncodeError) or "SQLite INTEGER" in str(
-                error
-            ):  # what was asked for, no answer
-                raise InvalidInput(f"No vault holds such a text or number: {error}.") from error
-            raise VaultCorrupt(
-                f"A row of the catalogue {self.path} cannot be decoded: {error}. Restore it from a backup."
-            ) from error
+        return Reading(self)
 
     def write(
         self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -296,14 +261,25 @@ class SqliteCatalog:
         An interrupt may come on any line. What undoes a line is a function of C in a ``finally``, which no signal handler
         gets in front of; the exit of a context manager written in Python could be left out.
         """
+        return self.write_then(_nothing, work, *args, **kwargs)
+
+    def write_then(
+        self,
+        then: Callable[[T], object],
+        work: Callable[Concatenate[sqlite3.Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """As :meth:`write`, and call `then` with the answer once it is committed, before another process may write."""
         self.written = time.monotonic()
         lock = self._lock()
         try:
             io.failpoint("lock-taken")
             with self.reading() as db:
-                db.log = self._require_log()
+                self._require_log_of(db)
                 answer = transaction(db, work, *args, **kwargs)
             io.failpoint("after-commit")
+            then(answer)
             return answer
         finally:
             lock.close()
@@ -316,7 +292,7 @@ class SqliteCatalog:
         try:
             io.failpoint("lock-taken")
             with self.reading() as db:
-                db.log = self._require_log()
+                self._require_log_of(db)
                 try:
                     db.execute("PRAGMA synchronous = NORMAL")
                     answer = transaction(db, work, *args, **kwargs)
@@ -346,7 +322,7 @@ class SqliteCatalog:
     def _lock(self) -> gate.WriteLockFile:
         if self.read_only:
             raise VaultReadOnly("This vault is open for reading. Connect with mode='rw' to write.")
-        self._require_usable()
+        self._require_open()
         try:
             return self._gate.take(self._timeout_s, self._wait_for_lock_file)
         except StorageError:
@@ -376,7 +352,7 @@ class SqliteCatalog:
         """Which log there is; and whether a connection of this process has one open that does not lie in its place any more."""
         with SqliteCatalog._opening:  # the last connection to close takes the log away itself
             open_logs = {connection.log for connection in self._open_here() if connection.log}
-            present = file_of(self._file + "-wal")
+            present = file_of(self._log_file)
         return present, bool(open_logs) and open_logs != {present}
 
     def _require_log(self) -> tuple[int, ...]:
@@ -389,6 +365,11 @@ class SqliteCatalog:
                 "Close the vault in every process and connect again; vault.check() tells whether commits are lost."
             )
         return present
+
+    def _require_log_of(self, db: SqliteConnection) -> None:
+        """The same, for a connection that is about to write; note which log it has open."""
+        if not db.log or db.log != file_of(self._log_file):
+            db.log = self._require_log()
 
     def checkpoint(self) -> bool:
         """Move what is in the write-ahead log into the database file. Whether all of it is there now."""
@@ -422,12 +403,23 @@ class SqliteCatalog:
         Raises VaultBusy, StorageError.
         """
         with self._lock(), self.reading() as db:
-            db.log = self._require_log()
+            self._require_log_of(db)
             io.failpoint("rewriting")
             db.vacuum()
             io.failpoint("rewritten")
             [(busy, *_)] = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return not busy
+
+    def raise_ours(self, error: BaseException) -> None:
+        """Raise the error of ours for one that came while the catalogue was used; return for any other."""
+        if isinstance(error, VaultError):
+            return
+        missing = isinstance(error, OSError) and error.errno == errno.ENOENT
+        if missing or (isinstance(error, sqlite3.Error | OSError) and not self._is_whole()):
+            self._wait_for_removal()
+        ours = self._refused(error) if isinstance(error, sqlite3.Error) else not_of_sqlite(error, self.path)
+        if ours is not None:
+            raise ours from error
 
     def _refused(self, error: sqlite3.Error) -> Exception:
         """The error of ours for an SQLite error."""
@@ -509,6 +501,44 @@ class SqliteCatalog:
             if left <= {threading.get_ident()} or time.monotonic() > deadline:
                 return
             time.sleep(POLL_S)
+
+
+class Reading:
+    """A connection for one call, whose errors become ours. Written out, as a generator costs as much as a small SELECT."""
+
+    def __init__(self, catalog: SqliteCatalog) -> None:
+        self._catalog = catalog
+
+    def __enter__(self) -> SqliteConnection:
+        forks.no_fork.__enter__()
+        try:
+            self._connection = self._catalog.take()
+            return self._connection
+        except BaseException as error:
+            self._leave(error)
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                self._catalog.give_back(self._connection)
+            else:
+                self._catalog.after_error(self._connection, error)
+        except BaseException as other:
+            self._leave(other)
+            raise
+        self._leave(error)
+
+    def _leave(self, error: BaseException | None) -> None:
+        forks.no_fork.__exit__(None, None, None)
+        if error is not None:
+            self._catalog.raise_ours(error)
+
+
+def _nothing(_: object) -> None:
+    """Do nothing after a commit."""
 
 
 class _ThreadEnd:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from tablevault_pd.errors import StorageFull, VaultReadOnly
 from tablevault_pd.store.embedded import fsio as io
-from tablevault_pd.store.embedded import journal
 from tablevault_pd.store.embedded.blobs import insert_files
 from tablevault_pd.store.embedded.claims import finish_claims
 from tablevault_pd.store.embedded.edges import insert_edges, insert_reads
@@ -22,7 +21,6 @@ from tablevault_pd.store.embedded.names import renamed_to
 from tablevault_pd.store.embedded.segments import Payload, Stage
 from tablevault_pd.store.embedded.sessions import insert_description
 from tablevault_pd.store.embedded.versions import (
-    HEAD,
     ONE_VERSION,
     TOKEN,
     content_of,
@@ -104,7 +102,7 @@ class Committer:
         assert rows is None or isinstance(rows, Stage)
         work = _Work(batch, rows, rows.finish() if rows is not None else (), also=also)
         try:
-            version = self._catalog.write(self._commit, work)
+            version = self._catalog.write_then(partial(self._mark, work), self._commit, work)
         except StorageFull:
             if rows is not None:
                 rows.keep(False)
@@ -115,11 +113,15 @@ class Committer:
             if committed is None:
                 raise
             version = committed
-        self._schemas.remember(work.schema_ids)
-        self._journal.note(self._catalog, version, batch.token, _files_of(work))
+            self._mark(work, version)
+        if work.schema_ids:
+            self._schemas.remember(work.schema_ids)
         self._index_later(version)
         io.failpoint("before-return")
         return version
+
+    def _mark(self, work: _Work, version: Version) -> None:
+        self._journal.note(self._catalog, version, work.batch.token, _files_of(work))
 
     def _committed(self, batch: Batch) -> Version | None:
         """Return the version that the batch made, if it was committed."""
@@ -128,17 +130,17 @@ class Committer:
 
     def _commit(self, db: Connection, work: _Work) -> Version:
         batch = work.batch
-        row = db.execute(HEAD, (batch.list,)).fetchone()
-        head = version_of(row) if row else None
+        head, lost = self._versions.heads.of(db, batch.list)
         if head is None:
             check_not_renamed(batch, renamed_to(db, batch.list))
         check_commit(batch, head)
         finish_claims(db, batch.finishes)
-        version = self._insert_batch(db, work, head)
+        version = self._insert_batch(db, work, head, lost)
         self._insert_segments(db, work, version)
         insert_files(db, version, batch.files)
-        insert_edges(db, version, batch.edges)
-        if batch.session_id is not None:
+        if batch.edges:
+            insert_edges(db, version, batch.edges)
+        if batch.reads and batch.session_id is not None:
             insert_reads(db, batch.session_id, batch.reads)
         for description in batch.descriptions:
             insert_description(db, replace(description, list_id=version.list_id))
@@ -149,7 +151,7 @@ class Committer:
             work.stage.keep()
         return version
 
-    def _insert_batch(self, db: Connection, work: _Work, head: Version | None) -> Version:
+    def _insert_batch(self, db: Connection, work: _Work, head: Version | None, lost: int) -> Version:
         batch = work.batch
         list_id = head.list_id if head is not None else db.execute(INSERT_LIST, (batch.list,)).lastrowid
         assert list_id is not None
@@ -166,17 +168,19 @@ class Committer:
             now=datetime.now(UTC),
             content_of=partial(content_of, db),
             erased=partial(erased_rows, db, list_id),
-            after=db.execute(journal.LAST_LOST, (batch.list,)).fetchone()[0] or 0,
+            after=lost,
         )
+        tags = json.dumps(version.tags) if version.tags else "[]"
         db.execute(
             INSERT_BATCH,
             (list_id, version.version, batch.token, batch.operation, version.generation, version.layout, version.first,
              version.start, version.rows, version.total, version.changed, version.removed, version.schema_id,
-             version.session_id, version.cell, version.step, from_time(version.time), json.dumps(version.tags),
+             version.session_id, version.cell, version.step, from_time(version.time), tags,
              version.message, version.line, version.gone),
         )  # fmt: skip
         if layout is not None:
             db.execute(INSERT_LAYOUT, (list_id, version.version, pack_pieces(layout)))
+        self._versions.heads.note(version, batch.token, tags)
         return version
 
     def _insert_segments(self, db: Connection, work: _Work, version: Version) -> None:

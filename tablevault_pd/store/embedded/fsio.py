@@ -14,6 +14,8 @@ import shutil
 import stat
 import sys
 from contextlib import contextmanager
+from functools import partial
+from io import FileIO
 from typing import TYPE_CHECKING, BinaryIO
 
 import pyarrow as pa
@@ -22,7 +24,7 @@ from tablevault_pd.errors import StorageError, StorageFull, VaultError, VaultFor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from io import BufferedReader, FileIO
+    from io import BufferedReader
     from pathlib import Path
 
 try:
@@ -40,6 +42,7 @@ MAP_FROM_BYTES = 1 << 20  # below this a copy is cheaper than setting up a map
 _NO_RESERVE = 0x4000 if sys.platform == "linux" else 0  # private pages are counted only once written to
 #: Neither follow a link, which may lead out of the vault, nor wait at a pipe.
 _PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+_PRIVATE = partial(os.open, mode=0o600)
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _OPEN_FILES = "Close files that are no longer needed, or raise the limit (ulimit -n), and try again."
@@ -143,6 +146,14 @@ def write(file: BinaryIO | FileIO, data: bytes) -> None:
     failpoint("half-written")
 
 
+def append(path: str, data: bytes) -> int:
+    """Write at the end of a file, which is made if need be. Return its size then."""
+    refuse_irregular(path)
+    with FileIO(path, "a", opener=_PRIVATE) as file:
+        write(file, data)
+        return file.tell()
+
+
 def sync(file: BinaryIO | FileIO) -> None:
     """Make the content of an open file durable. Never again where it fails: see the top of this module."""
     failpoint("syncing")
@@ -213,6 +224,14 @@ def require_regular(path: str | Path) -> os.stat_result:
             f"{path} is not a plain file. A vault holds no links, pipes or folders in its place."
         )
     return status
+
+
+def refuse_irregular(path: str | Path) -> None:
+    """Refuse links, pipes and devices, as :func:`require_regular`; there may be no file."""
+    try:
+        require_regular(path)
+    except FileNotFoundError:
+        return
 
 
 Identity = tuple[

@@ -1,8 +1,8 @@
 """The commit journal: a mark for each version outside of SQLite's write-ahead log, so that lost commits are noticed.
 
 Each commit adds a line to ``commits.log``: list, version, token, rows, and the files that hold its content. It is written after
-the commit and never synced, so it costs no wait; a mark that is missing only means that the loss of its commit would
-not be noticed. A mark without its commit means that the commit is lost.
+the commit, still under the write lock, and never synced, so it costs no wait; a mark that is missing only means that the loss
+of its commit would not be noticed. A mark without its commit means that the commit is lost.
 
 A large journal is rewritten to the last line of each list, at a moment when the database file holds all commits.
 """
@@ -21,7 +21,6 @@ from tablevault_pd.errors import VaultError
 from tablevault_pd.names import check_name
 from tablevault_pd.progress import warn
 from tablevault_pd.store.embedded import fsio as io
-from tablevault_pd.store.embedded.lockfile import appending
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -46,7 +45,6 @@ INSERT_LOST = """
 INSERT INTO lost (list, version, token, rows, files, settled) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET settled = max(settled, excluded.settled)
 """
-LAST_LOST = "SELECT max(version) FROM lost WHERE list = ?"
 HEAD = f"SELECT max(version) FROM batches WHERE list IN {CALLED} AND version < ?2"  # noqa: S608  # a constant
 
 
@@ -100,15 +98,13 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / NAME
+        self._file = str(self._path)
 
     def note(self, catalog: SqliteCatalog, version: Version, token: str, files: Sequence[str]) -> None:
-        """Mark a commit that was made. What stands must not seem to fail: no error is raised."""
-        entry = Entry(version.list, version.version, token, version.rows, tuple(files))
+        """Mark a commit that was made, under the write lock. What stands must not seem to fail: no error is raised."""
+        line = Entry(version.list, version.version, token, version.rows, tuple(files)).line()
         try:
-            with appending(self._path, exclusive=False) as file:
-                line = entry.line()
-                io.write(file, line)
-                size = file.tell()
+            size = io.append(self._file, line)
             if (size - len(line)) // REWRITE_BYTES != size // REWRITE_BYTES and catalog.checkpoint():
                 self._rewrite()
         except (OSError, VaultError):
@@ -116,12 +112,11 @@ class Journal:
 
     def _rewrite(self) -> None:
         """Keep the last line of each list."""
-        with appending(self._path, exclusive=True):
-            last = {entry.list: entry for entry in self._read()}
-            fresh = self._path.with_suffix(".new")
-            with io.create(fresh, anew=False) as file:
-                io.write(file, b"".join(entry.line() for entry in last.values()))
-            io.rename(fresh, self._path)
+        last = {entry.list: entry for entry in self._read()}
+        fresh = self._path.with_suffix(".new")
+        with io.create(fresh, anew=False) as file:
+            io.write(file, b"".join(entry.line() for entry in last.values()))
+        io.rename(fresh, self._path)
 
     def entries(self) -> list[Entry]:
         """All marks, in the order they were made. What was cut or damaged is left out."""

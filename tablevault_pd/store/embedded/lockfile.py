@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from contextlib import suppress
 from functools import partial
 from io import FileIO
 from typing import TYPE_CHECKING, Self
@@ -36,19 +35,17 @@ close_all: Callable[[Iterable[object]], object] = partial(deque, maxlen=0)
 class LockFile(FileIO):
     """A file open to be locked, and closed in forked children."""
 
-    def __init__(self, path: str | Path, mode: str = "r") -> None:
-        super().__init__(path, mode, opener=_PRIVATE)
-        self.thread = threading.get_ident()
-        self.held = False
+    held = False
+    thread = 0  #: the one that opened it
 
     @classmethod
     def opened(cls, path: str | Path, mode: str = "r") -> Self:
         """Open a plain file: no link, pipe or device. Mode ``a`` makes it if need be. Raises OSError."""
-        with suppress(FileNotFoundError):
-            io.require_regular(path)
+        io.refuse_irregular(path)
         with forks.no_fork:
-            file = cls(path, mode)
+            file = cls(path, mode, opener=_PRIVATE)
             forks.close_in_child(file)
+        file.thread = threading.get_ident()
         return file
 
     def lock(self, *, exclusive: bool, wait: bool) -> None:
@@ -69,20 +66,6 @@ def locked(path: Path, *, exclusive: bool) -> LockFile:
     except BaseException:
         file.close()
         raise
-
-
-def appending(path: Path, *, exclusive: bool) -> LockFile:
-    """Open a file for appending, locked, and still the one of that name: others replace it under an exclusive lock."""
-    while True:
-        file = LockFile.opened(path, "a")
-        try:
-            file.lock(exclusive=exclusive, wait=True)
-            if os.fstat(file.fileno()).st_nlink:
-                return file
-        except BaseException:
-            file.close()
-            raise
-        file.close()
 
 
 def _flock(file: LockFile, *, exclusive: bool, wait: bool) -> bool:

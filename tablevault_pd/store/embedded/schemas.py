@@ -29,6 +29,7 @@ class Schemas:
         self._schemas: dict[int, pa.Schema] = {}
         self._seeds: dict[int, int] = {}
         self._ids: dict[bytes, int] = {}
+        self._ids_of_objects: dict[int, int] = {}  # of those in `_schemas`, which stay there
 
     def schema(self, schema_id: int) -> pa.Schema:
         """Return a schema as committed."""
@@ -39,6 +40,7 @@ class Schemas:
                 self._schemas[schema_id] = pa.ipc.read_schema(pa.py_buffer(data))
             except (pa.ArrowException, ValueError, OSError) as error:
                 raise self._damaged(schema_id, f": {error}") from error
+            self._ids_of_objects[id(self._schemas[schema_id])] = schema_id
         return self._schemas[schema_id]
 
     def schemas(self, ids: Iterable[int]) -> dict[int, pa.Schema]:
@@ -73,6 +75,8 @@ class Schemas:
         An id that this process did not know goes into `new_ids`: the transaction may be rolled back. Once it is
         committed, pass `new_ids` to :meth:`remember`.
         """
+        if id(schema) in self._ids_of_objects:
+            return self._ids_of_objects[id(schema)]
         data = schema.serialize().to_pybytes()
         schema_id = self._ids.get(data, new_ids.get(data))
         if schema_id is None:

@@ -81,9 +81,10 @@ class Payload:
 
 def pack(table: pa.Table, seed: int | None = None) -> Payload:
     """A small table as bytes for the catalogue; the seed of its checksum is that of its schema."""
-    codec, message = encode(table)
+    schema = table.schema.serialize().to_pybytes()
+    codec, message = encode(table, schema)
     data = message.to_pybytes()
-    seed = seed_of(table.schema.serialize()) if seed is None else seed
+    seed = seed_of(schema) if seed is None else seed
     checksum = checksum_of(data, seed)
     return Payload(table.num_rows, table.schema, seed, codec, len(data), checksum, data=data, table=table)
 
@@ -244,8 +245,8 @@ class Stage:
             with io.naming("writing rows"):
                 self._close_writer()
                 io.sync_folder(self._folder)
-        self._parts.extend(pack(table) for table in joined(self._pending))
-        self._pending.clear()
+        pending, self._pending = self._pending, []
+        self._parts += map(pack, joined(pending) if len(pending) > 1 else pending)
         return self._parts
 
     def keep(self, named: bool = True) -> None:

@@ -7,6 +7,7 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from tablevault_pd.errors import (
+    InvalidInput,
     StorageError,
     VaultBusy,
     VaultCorrupt,
@@ -45,6 +46,27 @@ def translated(error: sqlite3.Error, path: Path) -> VaultError:
     if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM):
         return _of_the_system(error, extended, path)
     return VaultError(f"The catalogue {path} could not be used: {error}. Nothing was written.")
+
+
+def not_of_sqlite(error: BaseException, path: Path) -> VaultError | None:
+    """The error of ours for one that came while rows of the catalogue were written, read or decoded; None for any other."""
+    if isinstance(error, OSError):
+        return io.disk_error(error, f"using {path}")
+    if isinstance(error, MemoryError):
+        return StorageError(
+            f"There is not enough memory for what the catalogue {path} says: a record of it is damaged, or this process "
+            "is at its limit. vault.check() tells which records are damaged."
+        )
+    if not isinstance(error, ValueError | TypeError | OverflowError | RecursionError):
+        return None
+    if isinstance(error, UnicodeEncodeError) or "SQLite INTEGER" in str(
+        error
+    ):  # what was asked for, no answer
+        return InvalidInput(f"No vault holds such a text or number: {error}.")
+    # A damaged page can hold anything.
+    return VaultCorrupt(
+        f"A row of the catalogue {path} cannot be decoded: {error}. Restore it from a backup."
+    )
 
 
 def _of_the_system(error: sqlite3.Error, extended: int, path: Path) -> VaultError:

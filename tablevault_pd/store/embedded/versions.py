@@ -32,6 +32,12 @@ SELECT b.list, l.name, b.version, b.operation, b.generation, b.start, b.rows, b.
 FROM batches b JOIN lists l ON l.id = b.list
 """
 HEAD = _VERSION + "WHERE l.name = ? ORDER BY b.version DESC LIMIT 1"
+#: Which version is the newest, and what may change of a version; and the highest number of the list that was lost.
+NEWEST = """
+SELECT b.list, b.version, b.token, b.gone, b.erased, b.tags, (SELECT max(version) FROM lost WHERE list = ?1)
+FROM batches b JOIN lists l ON l.id = b.list WHERE l.name = ?1 ORDER BY b.version DESC LIMIT 1
+"""
+LAST_LOST = "SELECT max(version) FROM lost WHERE list = ?"
 ONE_VERSION = _VERSION + "WHERE l.name = ? AND b.version = ?"
 VERSION_AT = _VERSION + "WHERE l.name = ? AND b.time <= ? ORDER BY b.version DESC LIMIT 1"
 VERSIONS_OF = _VERSION + "WHERE l.name = ? ORDER BY b.version"
@@ -66,6 +72,7 @@ FIRST_HEADS = f"{_VERSION} {_SHOWN} ORDER BY l.name LIMIT ?"
 NAMES = "SELECT name FROM lists ORDER BY name"
 # The byte FF comes after every character of UTF-8.
 NAMES_FROM = "SELECT name FROM lists WHERE name BETWEEN ?1 AND ?1 || CAST(x'FF' AS TEXT) ORDER BY name"
+KEPT_HEADS = 1024
 KEPT_LISTS = 64  # whose commits are kept in memory …
 KEPT_COMMITS = 500_000  # … but for lists with more of them
 ROWS_AT_ONCE = 1000
@@ -124,12 +131,41 @@ class _Written:
         return written
 
 
+class Heads:
+    """The newest versions of lists, as they were last read: a look at what tells one from another says whether it is the newest."""
+
+    def __init__(self) -> None:
+        self._read: dict[str, tuple[tuple[Any, ...], Version]] = {}
+
+    def of(self, db: Connection, name: str) -> tuple[Version | None, int]:
+        """Return the newest version of a list, and the highest number that it has lost."""
+        row = db.execute(NEWEST, (name,)).fetchone()
+        if row is None:
+            return None, db.execute(LAST_LOST, (name,)).fetchone()[0] or 0
+        mark, lost = row[:-1], row[-1] or 0
+        known = self._read.get(name)
+        if known is not None and known[0] == mark:
+            return known[1], lost
+        head = version_of(db.execute(BY_NUMBER, mark[:2]).fetchone())
+        self._keep(mark, head)
+        return head, lost
+
+    def note(self, version: Version, token: str, tags: str) -> None:
+        """Note a version that is about to be committed. If it is not, nothing has its token."""
+        self._keep((version.list_id, version.version, token, version.gone, version.erased, tags), version)
+
+    def _keep(self, mark: tuple[Any, ...], version: Version) -> None:
+        if len(self._read) >= KEPT_HEADS:
+            self._read.clear()
+        self._read[version.list] = mark, version
+
+
 class Versions:
     """What lists there are, and which versions of them."""
 
     def __init__(self, catalog: SqliteCatalog) -> None:
         self._catalog, self._sizes, self._layouts = catalog, ListSizes(), KeptLayouts()
-        self._written = _Written()
+        self._written, self.heads = _Written(), Heads()
 
     def one(self, statement: str, *values: Any) -> Version | None:
         """Return the version that a statement selects, or None."""
@@ -139,7 +175,8 @@ class Versions:
 
     def head(self, name: str) -> Version | None:
         """The newest version of a list."""
-        return self.one(HEAD, name)
+        with self._catalog.reading() as db:
+            return self.heads.of(db, name)[0]
 
     def version(self, name: str, version: int) -> Version | None:
         """One version of a list."""

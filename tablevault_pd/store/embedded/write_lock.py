@@ -14,9 +14,10 @@ import socket
 import struct
 import time
 from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING
 
-from tablevault_pd.errors import VaultBusy
+from tablevault_pd.errors import VaultBusy, VaultError
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.lockfile import LockFile
 from tablevault_pd.store.engine import fork_guard as forks
@@ -58,8 +59,12 @@ class WriteLock:
 
         `before_making` is called before a lock file that is missing is made.
         """
-        with io.naming(f"opening {self._path}"):
+        try:
             lock = self._open(before_making)
+        except VaultError:
+            raise
+        except OSError as error:
+            raise io.disk_error(error, f"opening {self._path}") from error
         try:
             if not _lock(lock, _BOTH):
                 self._wait(lock, timeout_s)
@@ -73,9 +78,10 @@ class WriteLock:
 
     def _open(self, before_making: Callable[[], object]) -> WriteLockFile:
         while True:
-            with suppress(FileNotFoundError):
+            try:
                 return WriteLockFile.opened(self._path, "r+")
-            before_making()
+            except FileNotFoundError:
+                before_making()
             with suppress(FileExistsError):
                 return WriteLockFile.opened(self._path, "x+")
 
@@ -127,8 +133,10 @@ def _open_locks(lock: WriteLockFile) -> list[WriteLockFile]:
 
 def _tell_holder(lock: WriteLockFile) -> None:
     holder = f"{os.getpid()} {socket.gethostname()} {time.time():.3f}\n".ljust(_WIDE)
-    with suppress(OSError):  # on a full disk the lock holds all the same
+    try:
         os.pwrite(lock.fileno(), holder.encode(), 0)
+    except OSError:
+        return  # on a full disk the lock holds all the same
 
 
 # -- the system's locks
@@ -167,6 +175,7 @@ def holder_of(file: FileIO, what: tuple[int, int]) -> int | None:
     return None if kind == fcntl.F_UNLCK else int(pid)
 
 
+@cache
 def _record(kind: int, what: tuple[int, int]) -> bytes:
     """A ``struct flock`` of C: type, whence, start, length, and a pid of 0."""
     return struct.pack(_FLOCK, kind, os.SEEK_SET, *what, 0)

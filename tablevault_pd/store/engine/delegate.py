@@ -35,7 +35,8 @@ class Delegate(Generic[P, R]):
     def __get__(self, store: object, owner: type) -> Callable[P, R]:
         if store is None:
             return cast("Callable[P, R]", self._method)
-        return cast("Callable[P, R]", getattr(getattr(store, self._part), self._method.__name__))
+        method: Callable[P, R] = getattr(getattr(store, self._part), self._method.__name__)
+        return method
 
 
 class PartedStore:

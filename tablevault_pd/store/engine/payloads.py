@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -33,9 +34,14 @@ def signed(number: int) -> int:
     return number - (1 << 64) if number >> 63 else number
 
 
+@lru_cache(maxsize=1024)
+def _has_dictionary(serialized: bytes) -> bool:
+    return any(is_dictionary(field.type) for field in pa.ipc.read_schema(pa.py_buffer(serialized)))
+
+
 def has_dictionary(schema: pa.Schema) -> bool:
     """Whether a column keeps its values in a dictionary, which a bare record batch message does not carry."""
-    return any(is_dictionary(field.type) for field in schema)
+    return _has_dictionary(schema.serialize().to_pybytes())
 
 
 def is_dictionary(kind: pa.DataType) -> bool:
@@ -60,9 +66,12 @@ def one_batch(table: pa.Table, *, dictionary: bool | None = None) -> pa.RecordBa
     raise VaultFormatError("a column is too large for one Arrow array; save it in several appends")
 
 
-def encode(table: pa.Table) -> tuple[str, pa.Buffer]:
-    """The rows of `table` as bytes, and how: ``batch`` is a message without its schema, ``stream`` has schema and dictionaries."""
-    dictionary = has_dictionary(table.schema)
+def encode(table: pa.Table, schema: bytes | None = None) -> tuple[str, pa.Buffer]:
+    """The rows of `table` as bytes, and how: ``batch`` is a message without its schema, ``stream`` has schema and dictionaries.
+
+    `schema` is that of the table, serialized.
+    """
+    dictionary = has_dictionary(table.schema) if schema is None else _has_dictionary(schema)
     batch = one_batch(table, dictionary=dictionary)
     if not dictionary:
         return "batch", batch.serialize()
