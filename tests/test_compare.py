@@ -1003,6 +1003,40 @@ def test_r17_each_of_several_statements_that_bind_one_name_is_told():
     ]
 
 
+def test_r17_of_a_class_the_method_that_changed_is_told():
+    text = """
+@final{mark}
+class Scorer(Base):
+    '''A docstring of {note}.'''
+    rate = {rate}
+    @cached
+    def fit(self, x):
+        return x  # {note}
+    def predict(self, x):
+        return x + {add}
+class Small: size = {rate}
+save(Scorer(), Small)
+"""
+
+    def slice_of(mark="", note="a", rate=1, add=1):
+        made = text.format(mark=mark, note=note, rate=rate, add=add)
+        return Slicer([Piece(made, "t.py", 1, 0)]).of_everything()
+
+    assert changed_parts(slice_of(), slice_of(note="b")) == []
+    predict = "def predict(self, x):\n    return x + {}"
+    assert changed_parts(slice_of(), slice_of(note="b", add=2)) == [
+        ("t.py: Scorer.predict", predict.format(1), predict.format(2))
+    ]
+    assert changed_parts(slice_of(), slice_of(rate=2)) == [
+        ("t.py: Scorer.rate", "rate = 1", "rate = 2"),
+        ("t.py: Small", "class Small: size = 1", "class Small: size = 2"),
+    ]
+    [(name, a, b)] = changed_parts(slice_of(), slice_of(mark="(1)"))
+    assert (name, a, b) == (
+        "t.py: Scorer (head)", "@final\nclass Scorer(Base):", "@final(1)\nclass Scorer(Base):",
+    )  # fmt: skip
+
+
 def test_r17_other_code_altogether_is_one_line(folder_vault, tmp_path):
     """Where two programs share no definition, each of their lines would be a difference."""
     programs = [

@@ -130,8 +130,32 @@ def test_a_confirmation_counts_for_the_rows_that_a_later_version_still_shows(vau
     assert not upstream["ruled_out"].any(), "behind the appended row it may be the cause"
 
 
-FACTS = ("p", "q", "clean", "call")
-TEXT = "def clean(x):\n    return x + {clean}\nstart(1)\nlog({call})\nrows = clean(1)\nsave(rows)"
+FACTS = ("p", "q", "call", "clean", "fit")
+SHOWN = dict(
+    zip(
+        FACTS,
+        [
+            ("parameter", "p"),
+            ("parameter", "q"),
+            ("code", "t.py"),
+            ("code", "t.py: clean"),
+            ("code", "t.py: Tool.fit"),
+        ],
+        strict=True,
+    )
+)
+TEXT = """
+class Tool:
+    rate = 1
+    def fit(self, x):
+        return x + {fit}
+def clean(x):
+    return x + {clean}
+start(1)
+log({call})
+rows = Tool().fit(clean(1))
+save(rows)
+"""
 
 
 def put_code(vault, name, state):
@@ -139,7 +163,7 @@ def put_code(vault, name, state):
     version = vault.store.head(name)
     confirmations = vault.store.confirmations([version.list_id])
     maker = confirmations[-1] if confirmations and confirmations[-1].version == version.version else version
-    text = TEXT.format(clean=state[2], call=state[3])
+    text = TEXT.format(call=state[2], clean=state[3], fit=state[4])
     made = Slicer([Piece(text, "t.py", maker.session_id, maker.cell)]).of_everything()
     vault.store.put_code([WrittenCode(maker.session_id, maker.cell, maker.line or 0, made.parts)])
     return maker
@@ -148,11 +172,11 @@ def put_code(vault, name, state):
 @given(st.data())
 @settings(max_examples=times(200, ordinary=4), deadline=None, suppress_health_check=list(HealthCheck))
 def test_the_real_cause_is_named_and_none_that_a_run_disproves(vault, data):
-    """Rows follow from one fact of four; a model notes who made which version with what."""
+    """Rows follow from one fact of five; a model notes who made which version with what."""
     name = f"list{next(NUMBERS)}"
-    real = data.draw(st.integers(0, 3))
+    real = data.draw(st.integers(0, 4))
     outcome = data.draw(st.lists(st.integers(0, 1), min_size=3, max_size=3))
-    states = data.draw(st.lists(st.tuples(*[st.integers(0, 2)] * 4), min_size=2, max_size=7))
+    states = data.draw(st.lists(st.tuples(*[st.integers(0, 2)] * 5), min_size=2, max_size=7))
     versions: list[tuple[int, list[tuple[int, ...]]]] = []
     for state in states:
         right = outcome[state[real]]
@@ -170,20 +194,14 @@ def test_the_real_cause_is_named_and_none_that_a_run_disproves(vault, data):
         fact: bool({state[number] for state in a} & {state[number] for state in b})
         for number, fact in enumerate(FACTS)
     }
-    shown = {
-        "p": ("parameter", "p"),
-        "q": ("parameter", "q"),
-        "clean": ("code", "t.py: clean"),
-        "call": ("code", "t.py"),
-    }
     compared = vault.compare(f"{name}@{first + 1}", f"{name}@{first + 2}", measure="right")
     named = causes(compared.why())
     for number, fact in enumerate(FACTS):
         differs = a[0][number] != b[0][number]
-        assert (shown[fact] in named) == (differs and not disproved[fact]), (fact, a, b, named)
-    assert shown[FACTS[real]] in named
+        assert (SHOWN[fact] in named) == (differs and not disproved[fact]), (fact, a, b, named)
+    assert SHOWN[FACTS[real]] in named
     found = vault.differences(f"{name}@{first + 1}", f"{name}@{first + 2}")
     flags = dict(zip(zip(found["what"], found["name"], strict=True), found["ruled_out"], strict=True))
     for number, fact in enumerate(FACTS):
         if a[0][number] != b[0][number]:
-            assert flags[shown[fact]] == disproved[fact], (fact, a, b)
+            assert flags[SHOWN[fact]] == disproved[fact], (fact, a, b)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import zip_longest
 from textwrap import dedent
 from typing import TYPE_CHECKING
+
+from tablevault_pd.code import cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -43,7 +47,8 @@ def code_changes(a: Slice, b: Slice) -> list[CodeChange]:
     """
     if _are_foreign(a, b):
         return [CodeChange(ALL, a.parts[-1], b.parts[-1])]
-    gone, come = _lone(a.parts, b.parts), _lone(b.parts, a.parts)
+    parts_a, parts_b = _members_apart(a.parts, b.parts), _members_apart(b.parts, a.parts)
+    gone, come = _lone(parts_a, parts_b), _lone(parts_b, parts_a)
     names = dict.fromkeys([*gone, *come])
     return [
         CodeChange(key if key[1] else UNNAMED, one, two)
@@ -61,11 +66,60 @@ def trees_by_bound(parts: Iterable[Part]) -> Mapping[Bound, Trees]:
     """The statements of a slice by what they bind, as far as their trees tell them apart."""
     trees: dict[Bound, list[tuple[str | None, str]]] = {}
     for part in parts:
-        bound = (part.path, part.names) if part.names else UNNAMED
-        trees.setdefault(bound, []).append((part.path, part.tree))
+        for one in (part, *_members(part)) if part.kind == "class" else (part,):
+            bound = (part.path, one.names) if one.names else UNNAMED
+            trees.setdefault(bound, []).append((part.path, one.tree))
     everything = sorted((tree for of_bound in trees.values() for tree in of_bound), key=repr)
     trees[UNNAMED] = sorted(trees.get(UNNAMED, ()), key=repr)
     return {bound: tuple(of_bound) for bound, of_bound in trees.items()} | {ALL: tuple(everything)}
+
+
+def _members_apart(parts: Sequence[Part], others: Sequence[Part]) -> list[Part]:
+    """The statements, with the members of each class that the other slice has otherwise in the place of the class."""
+    there = {(part.path, part.names): part.tree for part in others if part.kind == "class"}
+    return [
+        one
+        for part in parts
+        for one in (
+            _members(part)
+            if part.kind == "class" and there.get((part.path, part.names), part.tree) != part.tree
+            else (part,)
+        )
+    ]
+
+
+@lru_cache(maxsize=1024)
+def _members(part: Part) -> tuple[Part, ...]:
+    """What a class consists of, as statements of their own: its head, then its methods and attributes, ``Scorer.predict``."""
+    text = dedent(part.text)
+    node = _class_of(text)
+    if node is None or node.body[0].lineno == node.lineno:
+        return (part,)
+    lines, name = text.splitlines(), node.name
+    starts = [
+        min([one.lineno, *(mark.lineno for mark in getattr(one, "decorator_list", ()))]) for one in node.body
+    ]
+    head = "\n".join(lines[: max(starts[0] - 1, 1)]).rstrip()
+    members = [replace(part, text=head, names=(f"{name} (head)",), tree=_head_tree(node))]
+    for start, one in zip(starts, node.body, strict=True):
+        own = dedent("\n".join(lines[start - 1 : one.end_lineno]))
+        for statement in cut(own):
+            names = tuple(f"{name}.{bound}" for bound in sorted(statement.names)) or (f"{name} (body)",)
+            members.append(replace(part, text=own, names=names, tree=statement.tree))
+    return tuple(members)
+
+
+def _class_of(text: str) -> ast.ClassDef | None:
+    try:
+        body = ast.parse(text).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    return body[0] if len(body) == 1 and isinstance(body[0], ast.ClassDef) else None
+
+
+def _head_tree(node: ast.ClassDef) -> str:
+    """Bases, keywords and decorators."""
+    return "".join(map(ast.dump, (*node.bases, *node.keywords, *node.decorator_list)))
 
 
 def _lone(parts: Sequence[Part], others: Sequence[Part]) -> dict[Bound, list[Part]]:
