@@ -6,6 +6,7 @@ import json
 import shutil
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,8 @@ from stores import index_texts
 import tablevault_pd as tv
 from tablevault_pd.cli.commands import main
 from tablevault_pd.keys import key_index
+from tablevault_pd.store import Cell
+from tablevault_pd.store.embedded import text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -244,9 +247,39 @@ def test_what_is_mended_is_right_afterwards(damaged: Path) -> None:
             vault.read("rows")
 
 
-def test_an_index_that_cannot_be_made_anew_is_told_with_the_rest(world: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("table", "lost"),
+    [
+        ("prose", "TRUE"),
+        ("plain", "id = 10"),
+        ("code_words", "TRUE"),
+        ("code_triples", "id = 10"),
+    ],
+)
+def test_an_index_without_its_first_records_is_made_anew(
+    world: Path, tmp_path: Path, table: str, lost: str
+) -> None:
+    """FTS5 can neither empty nor drop it: "vtable constructor failed"."""
+    shutil.copytree(world, tmp_path / "v")
+    with tv.connect(tmp_path / "v", session=False) as vault:
+        vault.describe("words", "a list of striped animals")
+        with vault.session("quoting") as run:
+            vault.store.put_cell(Cell(run.id, 1, "zebra = stripes + 1", datetime.now(UTC)))
+    execute(tmp_path / "v", f"DELETE FROM {table}_data WHERE {lost}")
+    with tv.connect(tmp_path / "v", session=False) as vault:
+        assert told(vault.check(fix=True)) == {("damage", "text index", None, True)}
+        assert vault.check().empty
+        assert vault.lists(text="striped")["name"].tolist() == ["words"]
+        assert len(vault.sessions(code="stripes")) == 1
+        vault.describe("words", "another text")
+
+
+def test_an_index_that_cannot_be_made_anew_is_told_with_the_rest(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(world, tmp_path / "v")
     execute(tmp_path / "v", "DELETE FROM prose_data")
+    monkeypatch.setattr(text, "put_first_records", lambda db: None)
     segment_of(tmp_path / "v", "missing").unlink()
     with tv.connect(tmp_path / "v", session=False) as vault:
         assert told(vault.check(fix=True)) == {

@@ -16,6 +16,7 @@ from torture.harness import PROCESSES, times
 
 import tablevault_pd as tv
 from tablevault_pd.lineage.same import same_rows
+from tablevault_pd.saving import erase as erasing_calls
 from tablevault_pd.store import Cell
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.erase import Eraser
@@ -401,6 +402,29 @@ def test_a_call_that_is_killed_is_finished_later(tmp_path, point):
         assert set(vault.check(fix=True)["what"]) <= {"file of no commit"}
         assert vault.check().empty
     assert _traces(tmp_path) == []
+
+
+@pytest.mark.parametrize("by", ["filters", "rows"])
+def test_a_vacuum_that_comes_between_is_no_harm(vault, monkeypatch, by):
+    """Versions that it takes while an erase reads them are left out of a new plan."""
+    for more in range(3):
+        vault.upsert("people", PEOPLE.assign(age=PEOPLE["age"] + more), key="name")
+    planned, real = [], erasing_calls.StoredRows
+
+    def after_a_vacuum(store, versions):
+        rows = real(store, versions)
+        if not planned:
+            vault.vacuum(dry_run=False)
+        planned.append(len(versions))
+        return rows
+
+    monkeypatch.setattr(erasing_calls, "StoredRows", after_a_vacuum)
+    which = {"filters": "name == 'Bo'"} if by == "filters" else {"rows": [1]}
+    vault.erase("people", **which)
+    assert planned == [3, 1]
+    assert vault.read("people")["name"].tolist() == ["Ann", "Cy", "Di"]
+    with pytest.raises(tv.VersionNotFound, match="vacuum"):
+        vault.read("people", version=1)
 
 
 def test_compaction_that_comes_between_is_no_harm(tmp_path, monkeypatch):

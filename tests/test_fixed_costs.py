@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -489,15 +490,21 @@ def test_git_is_asked_once_and_while_a_session_begins(
 def test_a_git_that_does_not_answer_costs_no_session_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a folder of a server that hangs, or of a tree of millions of files: what is waited for is less than a session waits."""
+    """Of a server's folder that hangs, so that git cannot even be killed: what is waited for is less than a session waits."""
     (tmp_path / ".git").mkdir()
     clock, waited = [0.0], []
 
-    class Git(nullcontext[None]):
+    class Git:
+        returncode = None
+
         def __init__(self, *_: object, **__: object) -> None:
-            super().__init__()
+            self.stdout = io.StringIO()
+            started.append(self)
 
         def communicate(self, timeout: float) -> None:
+            self.wait(timeout)
+
+        def wait(self, timeout: float) -> None:
             waited.append(timeout)
             clock[0] += timeout
             raise subprocess.TimeoutExpired("git", timeout)
@@ -505,11 +512,14 @@ def test_a_git_that_does_not_answer_costs_no_session_its_end(
         def kill(self) -> None:
             pass
 
+    started: list[Git] = []
+
     monkeypatch.setattr(environment, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     monkeypatch.setattr(environment.subprocess, "Popen", Git)
     assert environment.git_state(tmp_path) is None
-    assert len(waited) == 2
-    assert sum(waited) <= EXIT_S - 2
+    assert len(waited) == 4
+    assert sum(waited) <= EXIT_S - 1
+    assert all(git.stdout.closed for git in started)
 
 
 def test_a_git_that_cannot_be_asked_is_told_once(vault: tv.Vault, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -640,6 +640,75 @@ def test_a_reader_without_rights_to_the_folder_sees_what_is_committed(shown):
 
 
 @only_root
+@pytest.mark.parametrize("shut", ["nothing", "files.lock", "files", "both"])
+def test_a_reader_without_rights_checks_what_may_be_read(shown, shut):
+    """What may not be read is reported as that, and nothing advises what the user has done already."""
+    place, note = shown / "v", shown / "note"
+    note.write_text("kept")
+    with tv.connect(place, session=False) as vault:
+        vault.save("x", pd.DataFrame({"path": [str(note)]}), files="path", copy=True)
+    (place / "files" / "00").mkdir()
+    (place / "files" / "00" / "stray").write_text("of no commit")
+    show(place)
+    if shut in ("files.lock", "both"):
+        (place / "files.lock").chmod(0o600)
+    if shut in ("files", "both"):
+        for path in (place / "files").glob("*/*"):
+            path.chmod(0o600)
+    before = sorted(place.rglob("*"))
+
+    def check() -> object:
+        os.setgid(65534)
+        os.setuid(65534)
+        with tv.connect(place, mode="r") as vault:
+            return sorted(vault.check()[["severity", "what"]].values.tolist())
+
+    expected = [["unchecked", "kept file not read"]] if shut in ("files", "both") else []
+    lock_may_be_read = shut in ("nothing", "files")
+    strays = ["stray", "file of no commit"] if lock_may_be_read else ["unchecked", "files of no commit"]
+    assert in_child(check) == str(sorted([strays, *expected]))
+    assert sorted(place.rglob("*")) == before
+
+
+def test_no_code_runs_when_what_belongs_to_threads_is_dropped_in_the_main_one(tmp_path):
+    """An interrupt that came in it would be printed and lost. The connection of a thread that ends is closed all the same."""
+    tv.connect(tmp_path / "v", session=False).close()
+    options = {"read_only": False, "timeout_s": 60, "durability": "full"}
+    catalogues = [catalog.SqliteCatalog(tmp_path / "v", **options)]
+    used, go_on = threading.Event(), threading.Event()
+
+    def use() -> None:
+        with catalogues[0].reading() as db:
+            db.execute("SELECT 1")
+
+    def stay() -> None:
+        use()
+        used.set()
+        go_on.wait(60)
+
+    use()
+    (staying,), _ = in_threads(stay)
+    assert used.wait(60)
+    in_threads(use)[0][0].join()
+    assert set(catalogues[0]._idle) == {threading.get_ident(), staying.ident}
+    ran: list[str] = []
+
+    def note(frame: Any, event: str, _: object) -> None:
+        if event == "call" and frame.f_code.co_filename == catalog.__file__:
+            ran.append(frame.f_code.co_qualname)
+
+    sys.setprofile(note)
+    try:
+        catalogues.clear()
+        gc.collect()
+    finally:
+        sys.setprofile(None)
+        go_on.set()
+        staying.join()
+    assert ran == []
+
+
+@only_root
 def test_a_reader_without_rights_says_so_where_the_log_cannot_be_read(shown):
     place = shown / "v"
     with tv.connect(place, session="s") as vault:
@@ -965,7 +1034,11 @@ def test_a_thread_that_python_stopped_with_a_lock_does_not_hold_up_the_end_of_th
 ):
     """Python ends daemon threads where they are, and drops what belongs to the main thread afterwards."""
     folder_vault.lists()  # there is a connection of this thread
-    end = catalog._ThreadEnd(folder_vault.store.catalog)
+    ends = []
+    in_threads(lambda: (folder_vault.lists(), ends.extend(folder_vault.store.catalog._ends.values())))[0][
+        0
+    ].join()
+    end = ends[0].__callback__
     monkeypatch.setattr(catalog.sys, "is_finalizing", lambda: True)
     stopped, go_on = threading.Event(), threading.Event()
 
@@ -974,7 +1047,7 @@ def test_a_thread_that_python_stopped_with_a_lock_does_not_hold_up_the_end_of_th
             stopped.set()
             go_on.wait(60)
 
-    holder, ender = threading.Thread(target=hold), threading.Thread(target=end.__del__, daemon=True)
+    holder, ender = threading.Thread(target=hold), threading.Thread(target=end, args=(None,), daemon=True)
     holder.start()
     try:
         assert stopped.wait(60)

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 GIT_TIMEOUT_S = 3.0  # of all it is asked together: the end of a session waits five seconds, for this and for what comes after it
+KILL_TIMEOUT_S = 0.2  # within which a process that was killed has ended
 PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg", ".git")  # where one is, a project begins
 _FIELD = r"(?mi)^{}:[ \t]*(\S+)"
 #: Top-level modules in the first column of RECORD.
@@ -191,10 +192,14 @@ def _answer(process: subprocess.Popen[str] | None, deadline: float) -> str | Non
     """Return what a process printed; None if it failed, or has not ended by `deadline`."""
     if process is None:
         return None
-    with process:
-        try:
-            printed, _ = process.communicate(timeout=max(deadline - time.monotonic(), 0.0))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return None
+    try:
+        printed, _ = process.communicate(timeout=max(deadline - time.monotonic(), 0.0))
+    except subprocess.TimeoutExpired:
+        process.kill()
+        with suppress(subprocess.TimeoutExpired):  # one that waits for a dead disk cannot be killed
+            process.wait(KILL_TIMEOUT_S)
+        return None
+    finally:
+        if process.stdout is not None:
+            process.stdout.close()
     return printed.strip() if process.returncode == 0 else None

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from tablevault_pd import frames
-from tablevault_pd.errors import InvalidInput
+from tablevault_pd.errors import InvalidInput, VersionNotFound
 from tablevault_pd.filters import UnknownColumn
 from tablevault_pd.keys.digests import NO_DIGESTS, key_digests, matches
 from tablevault_pd.reading.filtering import filter_for, rows_passing
@@ -56,9 +56,19 @@ def erase(
     assert first is not None
     done: list[tuple[Erasure | None, Remains]] = []
 
-    def attempt(head: Version | None) -> Version:
+    def planned_anew(head: Version | None) -> Version:
+        """Plan again where a vacuum has taken versions meanwhile."""
         assert head is not None
-        history = _history(store, head)
+        while True:
+            versions = _readable(store, head)
+            try:
+                return attempt(head, versions)
+            except VersionNotFound:
+                if _readable(store, head) == versions:
+                    raise
+
+    def attempt(head: Version, readable: Sequence[Version]) -> Version:
+        history = StoredRows(store, readable)
         selected, passed_over = _selected(history, rows, filters)
         numbers = _every_state(history, selected)
         numbers = numbers[~history.erased[numbers]]
@@ -85,14 +95,14 @@ def erase(
         done.append((erasure, remains))
         return erasure.version
 
-    retrying(store, what, attempt, first)
+    retrying(store, what, planned_anew, first)
     return Remains().report(store, None) if not done else done[-1][1].report(store, done[-1][0], kept_texts)
 
 
-def _history(store: Store, head: Version) -> StoredRows:
+def _readable(store: Store, head: Version) -> list[Version]:
     """The versions of a list whose rows can be read, oldest first."""
     versions = store.versions(head.list)
-    return StoredRows(store, [version for version in versions if not version.gone and not version.deleted])
+    return [version for version in versions if not version.gone and not version.deleted]
 
 
 def _selected(history: StoredRows, rows: Any, filters: Any) -> tuple[np.ndarray, list[Version]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 from tablevault_pd.errors import (
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from tablevault_pd.store import Version
     from tablevault_pd.store.embedded.catalog import SqliteCatalog
+    from tablevault_pd.store.embedded.lockfile import LockFile
 
 LOCK_NAME = "files.lock"
 KNOWN = "SELECT size FROM files WHERE sha256 = ?"
@@ -152,6 +153,12 @@ def kept_path(files: Path, sha256: str) -> Path:
     return files / sha256[:2] / sha256
 
 
+def lock_of_saves(folder: Path, *, exclusive: bool, read_only: bool) -> LockFile | None:
+    """Lock what a save holds that keeps files. None where a reader finds that no save ever did."""
+    path = folder / LOCK_NAME
+    return None if read_only and not path.exists() else locked(path, exclusive=exclusive, read_only=read_only)
+
+
 def kept_strays(
     folder: Path, files: Path, catalog: SqliteCatalog, lost: set[str], *, remove: bool
 ) -> list[tuple[Path, int, bool]]:
@@ -159,8 +166,9 @@ def kept_strays(
 
     None while a save is keeping files: what it has not committed yet looks like a stray.
     """
-    with locked(folder / LOCK_NAME, exclusive=True) as lock:
-        if not lock.held:
+    lock = lock_of_saves(folder, exclusive=True, read_only=catalog.read_only)
+    with lock or nullcontext():
+        if lock is not None and not lock.held:
             return []
         with catalog.reading() as db:
             named = {sha256 for (sha256,) in db.execute(NAMED).fetchall()}

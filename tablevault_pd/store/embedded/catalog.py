@@ -82,6 +82,8 @@ class SqliteCatalog:
         self._pid = os.getpid()
         self._idle: dict[int, SqliteConnection] = {}  # by thread; the caller that takes one out owns it
         self._open_ones: forks.WeakList[SqliteConnection] = forks.WeakList()  # and perhaps closed ones
+        # Before `_local`: they are gone when that drops what belongs to threads that live on.
+        self._ends: dict[int, weakref.ref[_OfThread]] = {}
         self._local = threading.local()  # tells when a thread ends
 
     def _check_file(self) -> int | None:
@@ -180,9 +182,25 @@ class SqliteCatalog:
         except BaseException:
             self._close(connection)  # left open, it would keep others from mending what it met
             raise
-        if not hasattr(self._local, "end"):
-            self._local.end = _ThreadEnd(self)
+        if not hasattr(self._local, "end") and threading.current_thread() is not threading.main_thread():
+            self._close_at_end_of_thread()
         return connection
+
+    def _close_at_end_of_thread(self) -> None:
+        """Close the idle connection of this thread when the thread ends, and with it what belongs to the thread.
+
+        Not in the main thread, in which an interrupt could come and be lost while something is dropped.
+        """
+        this, thread = weakref.ref(self), threading.get_ident()
+
+        def end(_: object) -> None:
+            catalog = this()
+            # When Python ends it stops other threads wherever they are: a lock that one of them holds is never released.
+            if catalog is not None and not sys.is_finalizing():
+                catalog.close_idle(thread)
+
+        self._local.end = _OfThread()
+        self._ends[thread] = weakref.ref(self._local.end, end)
 
     def _connect(self, proof: Proof | None) -> SqliteConnection:
         writable = "rwc" if self._inode is None else "rw"  # one that was removed is not made anew
@@ -541,14 +559,5 @@ def _nothing(_: object) -> None:
     """Do nothing after a commit."""
 
 
-class _ThreadEnd:
-    """Closes the connection of a thread when the thread ends, because it is an attribute of the thread."""
-
-    def __init__(self, catalog: SqliteCatalog) -> None:
-        self._catalog, self._thread = weakref.ref(catalog), threading.get_ident()
-
-    def __del__(self) -> None:
-        catalog = self._catalog()
-        # When Python ends it stops other threads wherever they are: a lock that one of them holds is never released.
-        if catalog is not None and not sys.is_finalizing():
-            catalog.close_idle(self._thread)
+class _OfThread:
+    """Belongs to a thread, and is dropped when that ends."""

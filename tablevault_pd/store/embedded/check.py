@@ -19,7 +19,7 @@ import pyarrow as pa
 from tablevault_pd.errors import StorageError, VaultCorrupt, VaultError
 from tablevault_pd.store import Problem, Progress, Version
 from tablevault_pd.store.embedded import fsio as io
-from tablevault_pd.store.embedded.blobs import LOCK_NAME, kept_path
+from tablevault_pd.store.embedded.blobs import kept_path, lock_of_saves
 from tablevault_pd.store.embedded.check_erased import damaged_erasures
 from tablevault_pd.store.embedded.check_records import (
     WRONG_TYPE,
@@ -29,9 +29,8 @@ from tablevault_pd.store.embedded.check_records import (
 )
 from tablevault_pd.store.embedded.claims import check_claims
 from tablevault_pd.store.embedded.edges import damaged_edges
-from tablevault_pd.store.embedded.lockfile import LockFile
 from tablevault_pd.store.embedded.segments import SUFFIX, Payload, segment_path, unpack
-from tablevault_pd.store.embedded.strays import Stray, strays
+from tablevault_pd.store.embedded.strays import strays
 from tablevault_pd.store.embedded.versions import ALL_VERSIONS, version_of
 from tablevault_pd.store.engine.content_rules import wrong_total
 from tablevault_pd.store.engine.hashing import sha256_of_file
@@ -82,7 +81,7 @@ def _all_else(vault: VaultParts, progress: Progress | None, *, fix: bool) -> Ite
     yield from check_claims(vault.catalog, fix=fix)
     yield from _text_index(vault, fix=fix)
     yield from damaged_copies(vault, fix=fix)
-    yield from map(_stray, strays(vault, remove=fix))
+    yield from _strays(vault, fix=fix)
 
 
 def _catalogue(vault: VaultParts) -> Iterator[Problem]:
@@ -252,18 +251,11 @@ def _kept(vault: VaultParts) -> Iterator[Problem]:
 
 
 def _keeping_files(vault: VaultParts) -> AbstractContextManager[object]:
-    """Hold the lock of a save that keeps files, where there ever was one."""
-    path = vault.folder / LOCK_NAME
-    if not path.exists():
+    """Hold the lock of a save that keeps files, where there ever was one, and this user may open it."""
+    try:
+        return lock_of_saves(vault.folder, exclusive=False, read_only=True) or nullcontext()
+    except StorageError:
         return nullcontext()
-    with io.naming(f"opening {path}", reading=True):
-        lock = LockFile.opened(path)
-        try:
-            lock.lock(exclusive=False, wait=True)
-            return lock
-        except BaseException:
-            lock.close()
-            raise
 
 
 def _kept_problem(
@@ -295,6 +287,12 @@ def _text_index(vault: VaultParts, *, fix: bool) -> Iterator[Problem]:
         yield Problem("damage", "text index", path=path, detail=detail, fixed=fixed)
 
 
-def _stray(stray: Stray) -> Problem:
-    detail = None if stray.removed else "check(fix=True) removes it"
-    return Problem("stray", "file of no commit", path=stray.shown, detail=detail, fixed=stray.removed)
+def _strays(vault: VaultParts, *, fix: bool) -> Iterator[Problem]:
+    try:
+        for stray in strays(vault, remove=fix):
+            detail = None if stray.removed else "check(fix=True) removes it"
+            yield Problem("stray", "file of no commit", path=stray.shown, detail=detail, fixed=stray.removed)
+    except StorageError as error:
+        if not vault.catalog.read_only:
+            raise
+        yield Problem("unchecked", "files of no commit", detail=str(error))

@@ -53,13 +53,13 @@ class LockFile(FileIO):
         self.held = fcntl is None or _flock(self, exclusive=exclusive, wait=wait)
 
 
-def locked(path: Path, *, exclusive: bool) -> LockFile:
-    """Open and lock the lock file `path`, which is made if need be.
+def locked(path: Path, *, exclusive: bool, read_only: bool = False) -> LockFile:
+    """Open and lock the lock file `path`, which is made if need be, but not where it is opened to read only.
 
     A shared lock is waited for, since exclusive ones are short; an exclusive one is not, and may be refused (`held`).
     """
-    with io.naming(f"opening {path}"):
-        file = LockFile.opened(path, "a")
+    with io.naming(f"opening {path}", reading=read_only):
+        file = LockFile.opened(path, "r" if read_only else "a")
     try:
         file.lock(exclusive=exclusive, wait=not exclusive)
         return file

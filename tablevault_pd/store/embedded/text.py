@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import time
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from tablevault_pd import frames
 from tablevault_pd.errors import StorageError, VaultCorrupt, VaultError, VersionNotFound
 from tablevault_pd.store.embedded import tables
 from tablevault_pd.store.embedded.code import CELLS_OF_SOURCES, reindex_code
+from tablevault_pd.store.embedded.first_records import put_first_records
 from tablevault_pd.store.embedded.sizes import GenerationEnds
 from tablevault_pd.store.embedded.text_file import NAME, TextFile
 from tablevault_pd.store.embedded.versions import NEWEST_OF_GENERATION, version_of
@@ -153,12 +155,21 @@ def _check(db: Connection) -> None:
 
 
 def _rebuild(db: Connection) -> None:
-    _rebuild_descriptions(db)
-    for statement in CLEAR_CODE:
-        db.execute(statement)
+    try:
+        _clear(db)
+    except sqlite3.DatabaseError:
+        put_first_records(db)
+        _clear(db)
+    for key, text in db.execute(DESCRIPTION_TEXTS).fetchall():
+        add_description(db, key, text)
     for session_id, cell, text in db.execute(CELL_TEXTS).fetchall():
         add_code(db, session_id, cell, text)
     reindex_code(db)
+
+
+def _clear(db: Connection) -> None:
+    for statement in (*CLEAR, *CLEAR_CODE):
+        db.execute(statement)
 
 
 def _rebuild_descriptions(db: Connection) -> None:
