@@ -164,9 +164,31 @@ _LATER = {
 
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{_meant(name)}")
     found = globals()[name] = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
     return found
+
+
+#: What calls of other trackers are here.
+_ELSEWHERE = (
+    dict.fromkeys(("log_metric", "log_metrics"), 'tv.log({"acc": 0.9}, step=1)')
+    | dict.fromkeys(
+        ("log_param", "log_params", "start_run", "init"), 'vault.session("train", params={"lr": 0.1})'
+    )
+    | dict.fromkeys(
+        ("log_artifact", "log_table", "log_text", "log_figure"),
+        "s.log_table(…) of a session s, and log_text, log_figure",
+    )
+)
+
+
+def _meant(name: str) -> str:
+    """Say where something is that is no part of this module."""
+    if name in _ELSEWHERE:
+        return f": write {_ELSEWHERE[name]}"
+    if name.startswith("_") or not hasattr(__getattr__("Vault"), name):
+        return ""
+    return f": it is a call of a vault, tv.connect(…).{name}(…)"
 
 
 def __dir__() -> list[str]:

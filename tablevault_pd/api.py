@@ -23,6 +23,7 @@ from tablevault_pd.names import check_version_name
 from tablevault_pd.places import PLACE_VARIABLE, STORE_OPTIONS, address_of, open_context
 from tablevault_pd.progress import Bar, say
 from tablevault_pd.session import CaptureMode, Recorder, Run, Settings, active
+from tablevault_pd.session.metrics_buffer import named
 from tablevault_pd.session.recorder import current_recorder
 from tablevault_pd.session.run import run_of
 from tablevault_pd.store.pinned import PinnedStore, pinned
@@ -330,7 +331,14 @@ def read(name: str, **options: Unpack[ReadOptions]) -> pd.DataFrame:
 # -- the current session
 
 
-def log(metrics: Mapping[str, Any] | None = None, /, *, step: int | None = None, **values: Any) -> None:
+def log(
+    metrics: Mapping[str, Any] | str | None = None,
+    value: Any = None,
+    /,
+    *,
+    step: int | None = None,
+    **values: Any,
+) -> None:
     """Record the values of some metrics of the current session. See :meth:`Run.log`.
 
     Examples
@@ -343,7 +351,7 @@ def log(metrics: Mapping[str, Any] | None = None, /, *, step: int | None = None,
     run = _run()
     if run is None:
         raise _no_session()
-    run.log(metrics, step, values)
+    run.log(metrics if value is None else named(metrics, value), step, values)
 
 
 @public_call("tablevault_pd.step")

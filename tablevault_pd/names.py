@@ -34,7 +34,11 @@ class Address:
 def check_name(name: object, what: str = "list") -> str:
     """Check a name and return it in NFC. Raises InvalidName with the broken rule, InvalidType for no str."""
     if not isinstance(name, str):
-        raise InvalidType(f"The name of a {what} is a str, not {type(name).__name__}: {short_repr(name)}")
+        first = (
+            " The name stands first: save(name, rows)." if what == "list" and hasattr(name, "columns") else ""
+        )
+        shown = "" if first else f": {short_repr(name)}"
+        raise InvalidType(f"The name of a {what} is a str, not {type(name).__name__}{shown}.{first}")
     return _checked(name, what) if type(name) is str else _checked.__wrapped__(name, what)
 
 

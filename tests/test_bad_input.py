@@ -92,7 +92,7 @@ SOUGHT = [
 
 @pytest.mark.parametrize("text", SOUGHT, ids=range(len(SOUGHT)))
 def test_any_text_is_searched_for(folder_vault, text):
-    folder_vault.save("a", {"text": ["foo bar", "a and b"]})
+    folder_vault.save("a", [{"text": "foo bar"}, {"text": "a and b"}])
     assert set(folder_vault.search(text)["position"]) <= {0, 1}
 
 
@@ -114,12 +114,12 @@ def test_a_filter_of_a_million_values(folder_vault):
 
 def test_a_closed_vault_says_so(here):
     vault = tv.connect(here / "v")
-    handle = vault.save("a", {"n": [1]})
+    handle = vault.save("a", {"n": 1})
     vault.close()
     for call in (
         vault.lists,
         handle.read,
-        lambda: vault.save("a", {"n": [2]}),
+        lambda: vault.save("a", {"n": 2}),
         lambda: vault.search("x"),
         vault.check,
     ):

@@ -63,7 +63,7 @@ def save(cell: Any) -> Callable[[tv.Vault], object]:
 
 
 def named(name: Any) -> Callable[[tv.Vault], object]:
-    return lambda vault: vault.save(name, {"n": [1]})
+    return lambda vault: vault.save(name, {"n": 1})
 
 
 def filtered(filters: Any) -> Callable[[tv.Vault], object]:
@@ -105,8 +105,8 @@ REFUSED: dict[str, tuple[Callable[[tv.Vault], object], type[Exception], str]] = 
     "sparse": (lambda vault: vault.save("new", pd.DataFrame({"a": pd.arrays.SparseArray([0, 1])})), tv.UnsupportedColumn, "Sparse"),
     "parameter, in itself": (lambda vault: vault.session("new", params=CYCLIC), tv.InvalidInput, "contains itself"),
     "parameter, deep": (lambda vault: vault.session("new", params={"p": nested(5000)}), tv.InvalidInput, "100 levels"),
-    "tags, in themselves": (lambda vault: vault.save("new", {"a": [1]}, tags=CYCLIC), tv.InvalidType, "tags="),
-    "inputs, in themselves": (lambda vault: vault.save("new", {"a": [1]}, inputs=[[CYCLIC]]), tv.VaultError, ""),
+    "tags, in themselves": (lambda vault: vault.save("new", {"a": 1}, tags=CYCLIC), tv.InvalidType, "tags="),
+    "inputs, in themselves": (lambda vault: vault.save("new", {"a": 1}, inputs=[[CYCLIC]]), tv.VaultError, ""),
     "append, no zone": (appended(ROW.assign(t=pd.to_datetime(["2022"]))), tv.SchemaMismatch, "'t'.*time zone"),
     "append, text for number": (appended(ROW.assign(n="x")), tv.SchemaMismatch, "'n'"),
     "append, strict, float": (appended(ROW.assign(n=0.5), schema="strict"), tv.SchemaMismatch, "'n'.*int64.*float64"),

@@ -67,7 +67,7 @@ def used(vault: tv.Vault, here: Path) -> Iterator[str]:
         yield repr(run)
         run.log(loss=0.5)
         raise ValueError(f"no answer of {DATABASE}")
-    vault.save("rows", {"n": [1]}, description="plain")
+    vault.save("rows", {"n": 1}, description="plain")
     yield from (repr(vault), str(vault), vault._repr_html_(), repr(vault["rows"]), repr(vars(vault)))
     for frame in (vault.sessions(), vault.read("rows"), vault.versions(), vault.lists()):
         yield from (frame.to_json(default_handler=str), repr(frame.attrs))

@@ -375,7 +375,7 @@ def test_what_a_script_saves_in_its_main_function_has_slices_of_its_own(tmp_path
         import tablevault_pd as tv
         def main():
             vault = tv.connect("v", session="train")
-            vault.save("data", {"n": [1, 2]})
+            vault.save("data", [{"n": 1}, {"n": 2}])
             df = vault.read("data")
             scored = score(df)
             vault.save("scores", scored)
@@ -390,7 +390,7 @@ def test_what_a_script_saves_in_its_main_function_has_slices_of_its_own(tmp_path
         code = vault.read("data").vault.code(whole=True).text.tolist()
         assert [line.strip() for line in code] == [
             "import tablevault_pd as tv", 'if __name__ == "__main__":', "main()", "def main():",
-            'vault = tv.connect("v", session="train")', 'vault.save("data", {"n": [1, 2]})',
+            'vault = tv.connect("v", session="train")', 'vault.save("data", [{"n": 1}, {"n": 2}])',
         ]  # fmt: skip
         assert set(vault.search(code="def score")["list"]) == {"scores", "other"}
 
@@ -912,8 +912,8 @@ def test_statements_that_share_a_line_are_places_of_their_own(tmp_path):
         import tablevault_pd as tv
         vault = tv.connect("v")
         ä = 1; b = 2; vault.save("ä", {"n": ä}); vault.save("b", {"n": b})  # both
-        vault.save("c", {"n": [
-            ä]}); kept = vault.read("b"); other = vault.read("c"); vault.save("d", kept.describe())
+        vault.save("c", [{"n":
+            ä}]); kept = vault.read("b"); other = vault.read("c"); vault.save("d", kept.describe())
     """
     script(tmp_path, body)
     with tv.connect(tmp_path / "v", mode="r") as vault:
@@ -921,7 +921,7 @@ def test_statements_that_share_a_line_are_places_of_their_own(tmp_path):
         assert texts == {
             "ä": ["ä = 1", 'vault.save("ä", {"n": ä})'],
             "b": ["b = 2", 'vault.save("b", {"n": b})  # both'],
-            "c": ["ä = 1", 'vault.save("c", {"n": [\n    ä]})'],
+            "c": ["ä = 1", 'vault.save("c", [{"n":\n    ä}])'],
             "d": ['kept = vault.read("b")', 'vault.save("d", kept.describe())'],
         }
         assert by_reads(vault, "d") == {"b"}
@@ -1012,7 +1012,7 @@ def test_modules_of_the_project_are_found_wherever_in_it_the_script_lies(tmp_pat
         from spam.text import clean
         import tablevault_pd as tv
         vault = tv.connect({str(tmp_path / "v")!r}, session="train")
-        vault.save("texts", {{"text": [clean(" a"), installed.f(), elsewhere.g()]}})
+        vault.save("texts", [{{"text": clean(" a")}}, {{"text": installed.f()}}, {{"text": elsewhere.g()}}])
     """
     script(project / "scripts", body)
     with tv.connect(tmp_path / "v", mode="r") as vault:
@@ -1186,7 +1186,7 @@ def test_sessions_of_one_script_are_what_each_has_executed(tmp_path):
             with vault.session("fit") as run:
                 run.log(loss=rate)
                 if rate < 5:
-                    vault.save("out", {"a": [rate]})
+                    vault.save("out", {"a": rate})
         fit(1)
         rate = 2
         fit(rate)

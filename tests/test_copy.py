@@ -252,7 +252,7 @@ def test_a_wrong_source_leaves_no_empty_vault_behind(here, monkeypatch, wrong, m
 def test_some_lists_are_copied_with_the_sessions_that_wrote_them(here):
     with tv.connect(here / "a.vault", session=False) as vault:
         with vault.session("one"):
-            vault.save("x", {"n": [1, 2]})
+            vault.save("x", [{"n": 1}, {"n": 2}])
         with vault.session("two"):
             vault.read("x").vault.save("y")
         with vault.session("three"):

@@ -10,6 +10,56 @@ import tablevault_pd as tv
 ROWS = pd.DataFrame({"epoch": [1, 2], "loss": [0.5, 0.4], "name": ["a", "b"]})
 
 MISTAKES = {
+    "a column of a list": (
+        lambda vault: vault["losses"]["loss"],
+        tv.InvalidType,
+        "A List holds no rows: .read()['loss'] asks a frame of them, .read(columns=['loss']) that column alone.",
+    ),
+    "a row of a list": (
+        lambda vault: vault["losses"][:1],
+        TypeError,
+        ".read()[slice(None, 1, None)] asks a frame",
+    ),
+    "a frame of a list": (
+        lambda vault: pd.DataFrame(vault["losses"]),
+        TypeError,
+        ".read() is a frame of them",
+    ),
+    "a loop over a list": (
+        lambda vault: list(vault["losses"]),
+        TypeError,
+        ".batches(10_000) yields one frame",
+    ),
+    "a list as an attribute": (lambda vault: vault.losses, AttributeError, "The list is vault['losses']."),
+    "a call by another name": (lambda vault: vault.load, AttributeError, "Write vault.read(name)."),
+    "a misspelt call": (lambda vault: vault.serch, AttributeError, "Did you mean 'search'"),
+    "a call of a vault": (
+        lambda vault: tv.save,
+        AttributeError,
+        "it is a call of a vault, tv.connect(…).save(…)",
+    ),
+    "a call of MLflow": (lambda vault: tv.log_metric, AttributeError, 'write tv.log({"acc": 0.9}, step=1)'),
+    "a frame before the name": (
+        lambda vault: vault.save(ROWS, "losses"),
+        tv.InvalidType,
+        "The name of a list is a str, not DataFrame. The name stands first: save(name, rows).",
+    ),
+    "a dict of columns": (
+        lambda vault: vault.save("new", {"a": [1, 2], "b": [3, 4]}),
+        tv.InvalidInput,
+        "Each value of this dict is a sequence of 2, and a dict is one row. Save pd.DataFrame(columns)",
+    ),
+    "a step behind the metrics": (
+        lambda vault: tv.log({"acc": 0.9}, 3),
+        tv.InvalidType,
+        "A step is given by its name: step=3.",
+    ),
+    "a metric without a value": (
+        lambda vault: tv.log("acc"),
+        tv.InvalidInput,
+        "or a name and a value, not 'acc'",
+    ),
+    "a save without a name": (lambda vault: ROWS.vault.save(), tv.InvalidType, "needs 'name' as well"),
     "a list by another name": (
         lambda vault: vault.read("losess"),
         tv.ListNotFound,
@@ -129,3 +179,17 @@ def test_what_a_vault_that_is_closed_or_only_read_says(tmp_path):
         vault.save("losses", ROWS)
     with pytest.raises(tv.VaultNotFound, match=r"There is no vault at .*w\. mode='rw' makes one"):
         tv.connect(tmp_path / "w", mode="r")
+
+
+def test_a_dict_of_sequences_of_several_lengths_is_one_row(folder_vault):
+    folder_vault.save("ragged", {"words": ["a", "b"], "counts": [1]})
+    folder_vault.save("one", [{"a": [1, 2], "b": [3, 4]}])
+    folder_vault.save("mixed", {"id": 1, "vec": [0.5, 0.5]})
+    assert [len(folder_vault[name]) for name in ("ragged", "one", "mixed")] == [1, 1, 1]
+
+
+def test_a_metric_is_logged_by_its_name_and_value(folder_vault):
+    with folder_vault.session("train") as s:
+        tv.log("acc", 0.9, step=3)
+        s.log("val/acc", 0.8)
+    assert folder_vault.run("train").metrics == {"acc": 0.9, "val/acc": 0.8}

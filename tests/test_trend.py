@@ -285,14 +285,14 @@ def test_r13_baselines_are_paired_where_keys_align(vault):
 
 
 def test_a_baseline_that_is_not_there_is_an_error(folder_vault):
-    folder_vault.save("marks", {"right": [True, False]})
+    folder_vault.save("marks", [{"right": True}, {"right": False}])
     with pytest.raises(tv.InvalidInput, match=r"baseline=7 is none of the versions that are measured: \[1\]"):
         folder_vault.trend("marks", "right", baseline=7)
 
 
 def test_r13_a_baseline_may_be_called_by_a_name(vault):
     versions(vault, [1, 0, 0], [1, 1, 0], [1, 1, 1])
-    vault.save("other", {"gold": ["a"], "pred": ["a"]}, inputs=False)
+    vault.save("other", {"gold": "a", "pred": "a"}, inputs=False)
     vault.tag("preds@2", "best")
     vault.snapshot("paper")
     trend = vault.trend(["preds", "other"], "gold == pred", baseline="best")

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from tablevault_pd.errors import InvalidInput, short_repr
+from tablevault_pd.errors import InvalidInput, InvalidType, short_repr
 from tablevault_pd.names import encodable
 from tablevault_pd.store import NO_STEP, Measures
 
@@ -55,11 +55,23 @@ def number(metric: str, value: Any) -> float:
     )
 
 
+def named(metrics: Any, value: Any) -> Any:
+    """Return the metrics that a name and its value, or metrics alone, stand for. Raises InvalidType."""
+    if value is None:
+        return metrics
+    if not isinstance(metrics, str):
+        raise InvalidType(
+            f"log() takes a value after the name of a metric, log('acc', 0.9), and not after {short_repr(metrics)}. "
+            f"A step is given by its name: step={short_repr(value)}."
+        )
+    return {metrics: value}
+
+
 def values_of(metrics: Any, more: Mapping[str, Any]) -> dict[str, float]:
     """Return the arguments of :meth:`Run.log` as floats by metric, nested names joined by dots. Raises InvalidInput."""
     if not isinstance(metrics, Mapping):
         raise InvalidInput(
-            f"log() takes a dict of metrics, such as {{'val/acc': 0.9}}, or keywords, not {short_repr(metrics)}."
+            f"log() takes a dict of metrics, such as {{'val/acc': 0.9}}, keywords, or a name and a value, not {short_repr(metrics)}."
         )
     by_metric: dict[str, float] = {}
     for metric, value in [*_flat(metrics), *more.items()]:

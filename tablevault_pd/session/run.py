@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from tablevault_pd.errors import InvalidType, short_repr
 from tablevault_pd.session import active
+from tablevault_pd.session.metrics_buffer import named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -100,15 +101,23 @@ class Run:
         self._recorder.tags = tags
 
     def log(
-        self, metrics: Mapping[str, Any] | None = None, /, *, step: int | None = None, **values: Any
+        self,
+        metrics: Mapping[str, Any] | str | None = None,
+        value: Any = None,
+        /,
+        *,
+        step: int | None = None,
+        **values: Any,
     ) -> None:
         """Record the values of some metrics. Costs about a microsecond: they are written in the background.
 
         Parameters
         ----------
-        metrics : mapping, optional
+        metrics : mapping or str, optional
             Values by metric, whose name is any text, such as ``"val/acc"``. Nested mappings are joined by dots:
-            ``{"val": {"acc": 0.9}}`` is the metric ``val.acc``.
+            ``{"val": {"acc": 0.9}}`` is the metric ``val.acc``. Or the name of one metric.
+        value : number, optional
+            Of the metric that is named.
         step : int, optional
             Where in the run they were measured. Default: that of :meth:`step`, if it was called.
         **values : number
@@ -129,7 +138,7 @@ class Run:
         >>> vault.run("train").metrics
         {'loss': 0.5, 'val/acc': 0.9}
         """
-        self._recorder.log(metrics, step, values)
+        self._recorder.log(metrics if value is None else named(metrics, value), step, values)
 
     def log_table(self, name: str, frame: Any, *, step: int | None = None, inputs: Any = None) -> None:
         """Save a frame as a version of the list ``<session>/<name>``, with this session and step.

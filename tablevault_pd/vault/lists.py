@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from tablevault_pd import frames, validate
 from tablevault_pd.display import counted, printable_lines
-from tablevault_pd.errors import InvalidInput, VaultCorrupt
+from tablevault_pd.errors import InvalidInput, InvalidType, VaultCorrupt, short_repr
 from tablevault_pd.keywords import public, takes
 from tablevault_pd.names import parse_address
 from tablevault_pd.reading import documents
@@ -125,6 +125,16 @@ class List(ListReference):
         """Say where the rows are: a handle is often taken for the frame."""
         hint = "" if name.startswith("_") else f". It holds no rows: .read().{name} asks a frame of them"
         raise AttributeError(f"A List has no attribute {name!r}{hint}.", name=name, obj=self)
+
+    def __getitem__(self, key: Any) -> NoReturn:
+        asked = short_repr(key, 40)
+        alone = f", .read(columns=[{asked}]) that column alone" if isinstance(key, str) else ""
+        raise InvalidType(f"A List holds no rows: .read()[{asked}] asks a frame of them{alone}.")
+
+    def __iter__(self) -> NoReturn:
+        raise InvalidType(
+            "A List holds no rows: .read() is a frame of them, which has .itertuples(); .batches(10_000) yields one frame after another."
+        )
 
     @takes(ReadOptions, DEFAULTS)
     def read(self, **options: Unpack[ReadOptions]) -> pd.DataFrame:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
 import numpy as np
 
 from tablevault_pd import frames, validate
 from tablevault_pd.capture.exits import ExitStatus, ending_of
 from tablevault_pd.display import counted, printable_lines
-from tablevault_pd.errors import InvalidInput, short_repr
+from tablevault_pd.errors import InvalidInput, VaultError, did_you_mean, short_repr
 from tablevault_pd.keywords import public, takes
 from tablevault_pd.lineage.record import LineageRecorder
 from tablevault_pd.lineage.stand_ins import StandInParents
@@ -352,6 +352,22 @@ class Vault(
     def __contains__(self, name: object) -> bool:
         return reading.exists(self.store, name)
 
+    def __getattr__(self, name: str) -> NoReturn:
+        """Say what is meant: a list is an item of the vault, and calls may have another name elsewhere."""
+        raise AttributeError(f"A Vault has no attribute {name!r}.{self._meant(name)}", name=name, obj=self)
+
+    def _meant(self, name: str) -> str:
+        if name.startswith("_") or "_context" not in self.__dict__:
+            return ""
+        with suppress(VaultError):
+            if name in self:
+                return f" The list is vault[{name!r}]."
+        if name in _ELSEWHERE:
+            return f" Write {_ELSEWHERE[name]}."
+        return (
+            f" {did_you_mean(name, [name for name in dir(type(self)) if not name.startswith('_')])}".rstrip()
+        )
+
     def _ipython_key_completions_(self) -> list[str]:
         return list(self)
 
@@ -380,6 +396,15 @@ class Vault(
         lists = [(head.list, head.version, head.shown, labels[head.schema_id]) for head in summary.first]
         said = f"{counted(summary.lists, 'list')}, {counted(summary.rows, 'row')}"
         return said, lists, summary.lists - len(lists)
+
+
+#: What other libraries call our calls.
+_ELSEWHERE = {
+    "log": "tv.log(…) inside of a session",
+    "load": "vault.read(name)",
+    "get": "vault[name]",
+    "drop": "vault.delete(name)",
+}
 
 
 def _checked(options: UpsertOptions) -> tuple[ColumnOptions, dict[str, Any]]:
