@@ -27,7 +27,7 @@ from tablevault_pd.frames.documents import (
     with_documents,
     with_offsets,
 )
-from tablevault_pd.frames.encode import encode, encode_row
+from tablevault_pd.frames.encode import arrays_of, encode, encode_row
 from tablevault_pd.frames.equal import equal_rows, same
 from tablevault_pd.frames.key_cells import key_column, key_columns
 from tablevault_pd.frames.levels import placed, reset_index
@@ -74,6 +74,7 @@ __all__ = [
     "TextColumn",
     "ValueCheck",
     "align",
+    "arrays_of",
     "as_stored",
     "beside",
     "cells_of",

@@ -316,7 +316,15 @@ def encode_arrow(table: pa.Table, *, embeddings: Any = None, documents: Any = ()
         return _encode(column, options.get(label, default))
 
     index = pd.Index(names, dtype=pd.Index(["a"]).dtype)
-    return build(list(names), encode_one, labels.columns_spec(index), None, [], table.num_rows)
+    return build(
+        list(names),
+        labels.field_names(names),
+        encode_one,
+        labels.columns_spec(index),
+        None,
+        [],
+        table.num_rows,
+    )
 
 
 def _encode(column: pa.ChunkedArray, option: EmbeddingOption) -> Encoded:

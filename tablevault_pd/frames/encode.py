@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping
-from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,8 @@ from tablevault_pd.frames import labels, objects, schemas, vectors
 from tablevault_pd.frames.codecs import CannotEncode, Encoded, Spec, encode_array, unwrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
 
     from tablevault_pd.frames.vectors import EmbeddingOption
 
@@ -32,6 +32,7 @@ def encode(
     embeddings: Any = None,
     documents: Any = (),
     prepared: Mapping[Hashable, pa.Array] | None = None,
+    arrays: Sequence[Any] | None = None,
 ) -> pa.Table:
     """Encode a frame as an Arrow table, with the metadata that :func:`decode` needs. Shares memory with `df` where possible.
 
@@ -45,6 +46,8 @@ def encode(
         Text columns whose cells are documents.
     prepared : mapping of label to struct array, optional
         File columns: path, size_bytes, modified, sha256, stored, one row per row of `df`.
+    arrays : sequence, optional
+        What :func:`arrays_of` returned for the frame.
 
     Raises
     ------
@@ -59,45 +62,51 @@ def encode(
     >>> encode(pd.DataFrame({"a": [1, 2], "vec": [[0.5, 1.0], None]})).schema.types
     [DataType(int64), FixedSizeListType(fixed_size_list<item: double>[2])]
     """
-    labels.check_unique(df.columns)
-    with _refusing("the column labels"):
-        listed = labels.listed(df.columns)
+    with _Refusing("the column labels"):
+        listed, names, spec = labels.described(df.columns)
     options, default = embedding_options(embeddings, df.columns)
     texts = document_labels(documents, df.columns)
     ready = prepared or {}
-
-    # By number: some labels of a MultiIndex with missing entries cannot be looked up.
-    columns = (
-        [df.iloc[:, number].array for number in range(df.shape[1])]
-        if df.columns.nlevels > 1
-        else [series.array for _, series in df.items()]
-    )
+    columns = arrays_of(df) if arrays is None else arrays
 
     def encode_one(number: int, label: Hashable) -> Encoded:
-        values = unwrapped(columns[number])
+        values = columns[number]
         if label in ready:
             return objects.encode_files(ready[label], values)
         return encode_column(values, options.get(label, default), document=label in texts)
 
-    with _refusing("the column labels"):
-        spec = labels.columns_spec(df.columns)
-    with _refusing("the index"):
-        index, levels = labels.index_spec(df.index, set(labels.field_names(listed)))
-    return build(listed, encode_one, spec, index, levels, len(df))
+    with _Refusing("the index"):
+        index, levels = labels.index_spec(df.index, set(names))
+    return build(listed, names, encode_one, spec, index, levels, len(df))
 
 
-@contextmanager
-def _refusing(what: str) -> Iterator[None]:
-    """Raise UnsupportedColumn, with `what`, for CannotEncode."""
-    try:
-        yield
-    except CannotEncode as error:
-        where = "" if error.row is None else f", row {error.row}"
-        raise UnsupportedColumn(f"Nothing was stored. In {what}{where}: {error.reason}.") from None
+def arrays_of(df: pd.DataFrame) -> list[Any]:
+    """Return the array of each column, in order, NumPy's as such. pandas makes a Series for each: it is worth doing once."""
+    if df.columns.nlevels > 1:  # some labels with missing entries cannot be looked up
+        return [unwrapped(df.iloc[:, number].array) for number in range(df.shape[1])]
+    return [unwrapped(series.array) for _, series in df.items()]
+
+
+class _Refusing:
+    """Raises UnsupportedColumn, with `what`, for CannotEncode."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, CannotEncode):
+            where = "" if error.row is None else f", row {error.row}"
+            raise UnsupportedColumn(f"Nothing was stored. In {self._what}{where}: {error.reason}.") from None
 
 
 def build(
     listed: list[Hashable],
+    names: list[str],
     encode_one: Callable[[int, Hashable], Encoded],
     columns: Spec,
     index: Spec | None,
@@ -106,7 +115,7 @@ def build(
 ) -> pa.Table:
     """Encode every column and make the table; report all columns that cannot be encoded."""
     arrays, fields, bad = [], [], []
-    for number, (label, name) in enumerate(zip(listed, labels.field_names(listed), strict=True)):
+    for number, (label, name) in enumerate(zip(listed, names, strict=True)):
         try:
             array, spec = encode_one(number, label)
             if type(label) is not str:
@@ -262,7 +271,7 @@ def _option(label: Hashable, value: Any) -> EmbeddingOption:
 
 def document_labels(documents: Any, labels: Collection[Hashable]) -> set[Hashable]:
     """Return the labels named by ``documents=``. Raises InvalidInput."""
-    if documents is None or documents is False:
+    if documents is None or documents is False or (isinstance(documents, list | tuple) and not documents):
         return set()
     named = set(_named(documents, labels))
     _check_known("documents", named, labels)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,9 +40,9 @@ def label_key(plain: Any) -> str:
     return json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
 
 
-def check_unique(columns: pd.Index) -> None:
-    """Raise InvalidInput for duplicate labels, naming all of them."""
-    if len(columns) < 100 and len({name for name in columns if type(name) is str}) == len(columns):
+def check_unique(columns: pd.Index, listed: list[Hashable]) -> None:
+    """Raise InvalidInput for duplicate labels, naming all of them; `listed` are the labels."""
+    if len(listed) < 100 and len({name for name in listed if type(name) is str}) == len(listed):
         return  # pandas would build a hash table first, which costs more than a whole one-row frame
     if not columns.is_unique:
         twice = list(dict.fromkeys(columns[columns.duplicated()]))
@@ -89,6 +88,13 @@ def listed(columns: pd.Index) -> list[Hashable]:
                 for label, part in zip(labels, parts, strict=True)
             ]
     return labels
+
+
+def described(columns: pd.Index) -> tuple[list[Hashable], list[str], Spec]:
+    """The labels exactly, the names of their fields, and :func:`columns_spec`. Raises CannotEncode, InvalidInput."""
+    labels = listed(columns)
+    check_unique(columns, labels)
+    return labels, field_names(labels), columns_spec(columns)
 
 
 def columns_spec(columns: pd.Index) -> Spec:
@@ -144,9 +150,14 @@ def _level_spec(level: pd.Index) -> Spec:
     return {"dtype": full_spec(level.array)} | freq_spec(level)
 
 
-@lru_cache(maxsize=16)
+_text_specs: dict[tuple[str, bool], Spec] = {}
+
+
 def _text_spec(dtype: pd.StringDtype) -> Spec:
-    return full_spec(pd.array([], dtype=dtype))
+    known = dtype.storage, dtype.na_value is pd.NA  # pandas takes long to hash a dtype
+    if known not in _text_specs:
+        _text_specs[known] = full_spec(pd.array([], dtype=dtype))
+    return _text_specs[known]
 
 
 def columns_index(labels: list[Hashable], spec: Spec) -> pd.Index:

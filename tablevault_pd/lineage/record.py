@@ -66,17 +66,20 @@ class LineageRecorder:
 
     # -- frame by frame
 
-    def of_frame(self, frame: pd.DataFrame, *, made_here: bool = False) -> tuple[pd.DataFrame, Parents]:
+    def of_frame(
+        self, frame: pd.DataFrame, *, made_here: bool = False, arrays: Sequence[Any] | None = None
+    ) -> tuple[pd.DataFrame, Parents]:
         """The frame without references and origin labels, ready to be stored, and what its rows came from.
 
+        `arrays` are those of its columns, if they are known.
         A frame that was `made_here`, of rows or texts that were given, has no origin that could have been lost.
         """
-        columns = reference_columns(frame)
-        levels = [
-            number
-            for number in range(frame.index.nlevels)
-            if is_refs(frame.index.get_level_values(number).dtype)
-        ]
+        columns, index = reference_columns(frame, arrays), frame.index
+        levels = (
+            []
+            if isinstance(index, pd.RangeIndex)
+            else [number for number in range(index.nlevels) if is_refs(index.get_level_values(number).dtype)]
+        )
         claims, stand_ins = self._inferred(frame, columns, levels, made_here) if self._infers else ([], ())
         for column in self._declared.columns:
             claims += column.claims(frame)

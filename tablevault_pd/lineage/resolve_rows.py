@@ -171,11 +171,12 @@ def _labels(index: pd.Index, parent: pd.Index) -> np.ndarray | None:
 # -- reference columns
 
 
-def reference_columns(frame: pd.DataFrame) -> list[int]:
-    """Numbers of the columns that hold references, one or several a cell."""
+def reference_columns(frame: pd.DataFrame, arrays: Sequence[Any] | None = None) -> list[int]:
+    """Numbers of the columns that hold references, one or several a cell; `arrays` are those of the columns, if they are known."""
+    dtypes = frame.dtypes if arrays is None else [array.dtype for array in arrays]
     return [
         number
-        for number, dtype in enumerate(frame.dtypes)
+        for number, dtype in enumerate(dtypes)
         if is_refs(dtype) or (dtype == np.dtype(object) and _holds_references(frame.iloc[:, number]))
     ]
 

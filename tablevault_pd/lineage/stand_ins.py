@@ -67,8 +67,9 @@ class StandInParents:
             for version in self._reads.last(self._code())
             if not (self._append and version.list == self._name)
         )
-        warned = self._reads.warned & self._places()
-        return versions, bool(versions) and not warned and self._looks_derived(frame, versions)
+        if not versions or self._reads.warned & self._places():
+            return versions, False
+        return versions, self._looks_derived(frame, versions)
 
     def _looks_derived(self, frame: pd.DataFrame, versions: tuple[Version, ...]) -> bool:
         labels = [*frame.index.names, *frame.columns.names, *frame.columns]

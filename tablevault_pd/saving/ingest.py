@@ -136,7 +136,8 @@ class _Ingestion:
     def _frame(
         self, frame: pd.DataFrame, options: ColumnOptions, *, made_here: bool = False
     ) -> IngestedChunk:
-        frame, parents = self.lineage.of_frame(frame, made_here=made_here)
+        arrays = frames.arrays_of(frame)
+        frame, parents = self.lineage.of_frame(frame, made_here=made_here, arrays=arrays)
         starts = [start for start in options.documents.values() if start is not None]
         absent = [name for name in (*options.documents, *starts, *options.files) if name not in frame.columns]
         if absent:
@@ -144,7 +145,11 @@ class _Ingestion:
         columns = {name: file_column(frame[name], name, stored=options.copy) for name in options.files}
         prepared = {name: array for name, (array, _) in columns.items()}
         table = frames.encode(
-            frame, embeddings=options.embeddings, documents=list(options.documents), prepared=prepared
+            frame,
+            embeddings=options.embeddings,
+            documents=list(options.documents),
+            prepared=prepared,
+            arrays=arrays if len(arrays) == frame.shape[1] else None,  # else some were references
         )
         table = frames.with_offsets(table, options.documents)
         files = tuple(state for _, states in columns.values() for state in states) if options.copy else ()
