@@ -45,10 +45,8 @@ if TYPE_CHECKING:
 
 FIRST_PAUSE_S = 0.02
 LONGEST_PAUSE_S = 1.0
-SERVER_SHARE = (
-    0.9  # of the time that an answer is waited for: the server stops a query before nobody waits for it
-)
-
+# Of the time that an answer is waited for: the server stops a query before nobody waits for it.
+SERVER_SHARE = 0.9
 
 T = TypeVar("T")
 
@@ -256,20 +254,18 @@ class Client:
         within_s: float | None = None,
         unreachable_s: float | None = None,
         binds: Mapping[str, Any] | None = None,
-        without: Sequence[str] = (),
         wait_s: float | None = None,
         **values: Any,
     ) -> list[Any]:
-        """All results of a statement. Fails as a whole and is tried again as a whole.
+        """All results of a statement. Fails as a whole and is tried again as a whole. The options are those of :meth:`run`.
 
-        `without` names rules that the optimizer leaves alone. The other options are those of :meth:`run`. The server stops
-        a statement shortly before its answer is not waited for any more.
+        The server stops a statement shortly before its answer is not waited for any more.
         """
         bound = {**values, **(binds or {})}
 
         def once(database: StandardDatabase) -> list[Any]:
             runtime_s = SERVER_SHARE * self._transport().wait_s
-            return execute(database, aql, bound, batch_rows, stream, without, runtime_s=runtime_s)
+            return execute(database, aql, bound, batch_rows, stream, runtime_s=runtime_s)
 
         return self.run(once, expect=expect, within_s=within_s, unreachable_s=unreachable_s, wait_s=wait_s)
 
@@ -341,18 +337,15 @@ def execute(
     values: Mapping[str, Any],
     batch_rows: int = 10_000,
     stream: bool | None = None,
-    without: Sequence[str] = (),
     *,
     runtime_s: float,
 ) -> list[Any]:
     """Execute once, and fetch to the end: no cursor outlives the call."""
-    rules = [f"-{rule}" for rule in without] or None
     answer = database.aql.execute(
         aql,
         bind_vars=dict(values),
         batch_size=batch_rows,
         stream=stream,
-        optimizer_rules=rules,
         max_runtime=runtime_s,  # type: ignore[arg-type]  # a float is one of its numbers
     )
     # The driver's other kinds of answer belong to modes that are not used here.

@@ -36,33 +36,17 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 
-META, LISTS, BATCHES, SCHEMAS, DICTIONARIES = (
-    "tv_meta",
-    "tv_lists",
-    "tv_batches",
-    "tv_schemas",
-    "tv_dictionaries",
-)
-PAYLOADS = "tv_payloads"
+META, LISTS, BATCHES, DETAILS = "tv_meta", "tv_lists", "tv_batches", "tv_details"
+SCHEMAS, DICTIONARIES, PAYLOADS = "tv_schemas", "tv_dictionaries", "tv_payloads"
 RECORDS, DOCUMENTS, EMBEDDINGS, FILES = "tv_records", "tv_documents", "tv_embeddings", "tv_files"
-SESSIONS, CELLS, DESCRIPTIONS, BLOBS, EDGES = (
-    "tv_sessions",
-    "tv_cells",
-    "tv_descriptions",
-    "tv_blobs",
-    "tv_edges",
-)
+SESSIONS, CELLS, DESCRIPTIONS = "tv_sessions", "tv_cells", "tv_descriptions"
+BLOBS, EDGES = "tv_blobs", "tv_edges"
 INFOS, REQUESTS, LATEST, MEASURES = "tv_infos", "tv_requests", "tv_latest", "tv_measures"
 SOURCES, SESSION_SOURCES = "tv_sources", "tv_session_sources"
-STATEMENTS, SLICES, WRITTEN_CODE, CONFIRMATIONS = (
-    "tv_statements",
-    "tv_slices",
-    "tv_written_code",
-    "tv_confirmations",
-)
+STATEMENTS, SLICES = "tv_statements", "tv_slices"
+WRITTEN_CODE, CONFIRMATIONS = "tv_written_code", "tv_confirmations"
 VERSION_NAMES, RENAMES = "tv_version_names", "tv_renames"
 WORK, WORK_SAME_ROWS, CLAIMS = "tv_work", "tv_work_same_rows", "tv_claims"
-DETAILS = "tv_details"
 GRAPH, VIEW = "tv_lineage", "tv_search"
 
 #: The mirror: one plain JSON document per row or cell. The rows themselves are in the payloads.
@@ -80,70 +64,52 @@ _SPREAD = (*ITEMS, DICTIONARIES, BLOBS, MEASURES, SOURCES, STATEMENTS, SLICES)
 #: All collections of a vault.
 COLLECTIONS = (*_CATALOGUE, *_SPREAD, EDGES)
 
-# Persistent indexes, as all servers since 3.0 have them.
-_INDEXES: dict[str, tuple[tuple[tuple[str, ...], bool], ...]] = {
-    LISTS: ((("digest",), True), (("id",), True)),
-    BATCHES: (
-        (("list", "version"), True),  # the commit: one version, one batch
-        (("list", "token"), True),
-        (("list", "generation", "start"), False),
-        (("list", "generation", "end"), False),
-        (("session",), False),
-        (("list", "layout"), False),
-        (("list", "gone"), False),
-        (("reader",), False),
-        (("line",), False),
-        (("text_changed",), False),
-    ),
-    EDGES: (
-        (("parent_list", "parent_generation", "parent_level", "parent_bin"), False),
-        (("batch", "number"), False),
-    ),
-    DETAILS: ((("batch",), False),),
-    PAYLOADS: ((("named",), False), (("batch", "column"), False)),
-    RECORDS: ((("batch", "row"), False),),
-    DOCUMENTS: ((("batch", "field", "row"), False),),
-    EMBEDDINGS: ((("batch", "field", "row"), False),),
-    FILES: ((("batch", "field", "row"), False),),
-    SESSIONS: ((("digest", "run"), True), (("id",), True), (("opening",), False), (("outcome",), False)),
-    CELLS: ((("session", "cell"), True), (("saved",), False)),
-    STATEMENTS: ((("saved",), False),),
-    SOURCES: ((("saved",), False),),
-    DESCRIPTIONS: ((("seq",), False), (("batch",), False)),
-    DICTIONARIES: ((("digest", "n"), False),),
-    BLOBS: ((("upload", "n"), False), (("n", "upload"), False)),
-    REQUESTS: ((("session", "acknowledged", "id"), False),),
-    LATEST: ((("session",), False), (("digest",), False)),
-    MEASURES: ((("digest", "session"), False), (("session",), False)),
-    SESSION_SOURCES: ((("session",), False), (("sha256",), False)),
-    SLICES: ((("statements[*]",), False), (("open",), False)),
-    WRITTEN_CODE: ((("slice",), False), (("session",), False)),
-    CONFIRMATIONS: ((("list", "seq"), False),),
-    VERSION_NAMES: ((("digest",), False), (("list",), False)),
-    RENAMES: ((("digest",), False),),
-    WORK_SAME_ROWS: ((("list",), False),),
-    CLAIMS: (
-        (("list", "state", "session"), False),
-        (("list", "state", "generation", "row"), False),
-        (("list", "generation", "row"), False),
-    ),
+# Persistent indexes, as all servers since 3.0 have them, by their attributes; those of (list, version) are the commit.
+_UNIQUE = {
+    LISTS: ("digest", "id"),
+    BATCHES: ("list version", "list token"),
+    SESSIONS: ("digest run", "id"),
+    CELLS: ("session cell",),
 }
-
-# What some of them hold beside their fields, so that they alone answer: what a list has in all versions, who wrote its rows, and
-# zone maps. Batch documents may be large, and payloads are. Stored values: 3.10 or later.
-_STORED = {
-    (LISTS, ("id",)): ("name", "lost"),
-    (BATCHES, ("list", "version")): ("so_far",),
-    (BATCHES, ("list", "generation", "start")): (
-        "rows",
-        "version",
-        "session",
-        "cell",
-        "time",
-        "line",
-        "emptied",
+_INDEXES = {
+    BATCHES: (
+        "list generation start", "list generation end", "list layout", "list gone", "session", "reader", "line",
+        "text_changed",
     ),
-    (PAYLOADS, ("batch", "column")): ("row", "rows", "zones"),
+    EDGES: ("parent_list parent_generation parent_level parent_bin", "batch number"),
+    DETAILS: ("batch",),
+    PAYLOADS: ("named", "batch column"),
+    RECORDS: ("batch row",),
+    DOCUMENTS: ("batch field row",),
+    EMBEDDINGS: ("batch field row",),
+    FILES: ("batch field row",),
+    SESSIONS: ("opening", "outcome"),
+    CELLS: ("saved",),
+    STATEMENTS: ("saved",),
+    SOURCES: ("saved",),
+    DESCRIPTIONS: ("seq", "batch"),
+    DICTIONARIES: ("digest n",),
+    BLOBS: ("upload n", "n upload"),
+    REQUESTS: ("session acknowledged id",),
+    LATEST: ("session", "digest"),
+    MEASURES: ("digest session", "session"),
+    SESSION_SOURCES: ("session", "sha256"),
+    SLICES: ("statements[*]", "open"),
+    WRITTEN_CODE: ("slice", "session"),
+    CONFIRMATIONS: ("list seq",),
+    VERSION_NAMES: ("digest", "list"),
+    RENAMES: ("digest",),
+    WORK_SAME_ROWS: ("list",),
+    CLAIMS: ("list state session", "list state generation row", "list generation row"),
+}  # fmt: skip
+
+# What some of them hold beside their attributes, so that they alone answer: what a list has in all versions, who wrote its rows,
+# and zone maps. Batch documents may be large, and payloads are. Stored values: 3.10 or later.
+_STORED = {
+    (LISTS, "id"): "name lost",
+    (BATCHES, "list version"): "so_far",
+    (BATCHES, "list generation start"): "rows version session cell time line emptied",
+    (PAYLOADS, "batch column"): "row rows zones",
 }
 
 #: The view's analyzer: it cuts at blanks the words that :mod:`tablevault_pd.store.engine.tokenizer` has made.
@@ -180,19 +146,8 @@ _RANKED = [{"fields": ["text_of", "row", "column", "length"]}, {"fields": ["stem
 _FEATURES = ["frequency", "norm", "position"]
 
 #: Names this layout. A vault lists the layouts that it has, so that a release with another one adds what is missing.
-LAYOUT = hashlib.sha256(
-    repr(
-        (
-            COLLECTIONS,
-            sorted(_INDEXES.items()),
-            sorted(_STORED.items()),
-            sorted(_LINKS.items()),
-            _RANKED,
-            _FEATURES,
-            _TRIPLES,
-        )
-    ).encode()
-).hexdigest()[:16]
+_LAYOUT = (COLLECTIONS, _UNIQUE, _INDEXES, list(_STORED.items()), _LINKS, _RANKED, _FEATURES, _TRIPLES)
+LAYOUT = hashlib.sha256(repr(_LAYOUT).encode()).hexdigest()[:16]
 
 # Before, numbers in an index could be out of order, which could make the server read-only for good.
 OLDEST = (3, 12, 4)
@@ -322,9 +277,12 @@ def _read_meta(client: Client) -> dict[str, Any] | None:
 def _lay_out(client: Client) -> None:
     for name in COLLECTIONS:
         _once(client, partial(_make_collection, name=name))
-    for name, indexes in _INDEXES.items():
-        for fields, unique in indexes:
-            client.run(partial(_make_index, collection=name, fields=fields, unique=unique))
+    for kind in (_UNIQUE, _INDEXES):
+        for name, indexes in kind.items():
+            for attributes in indexes:
+                client.run(
+                    partial(_make_index, collection=name, attributes=attributes, unique=kind is _UNIQUE)
+                )
     _once(client, _make_graph)
     # The same analyzer again is no error, another one of this name is.
     client.run(lambda db: db.create_analyzer(ANALYZER, "delimiter", {"delimiter": " "}, _FEATURES))
@@ -343,16 +301,12 @@ def _make_collection(db: StandardDatabase, name: str) -> None:
     db.create_collection(name, edge=name == EDGES, shard_count=None if name in _SPREAD else 1)
 
 
-def _make_index(db: StandardDatabase, collection: str, fields: tuple[str, ...], unique: bool) -> None:
+def _make_index(db: StandardDatabase, collection: str, attributes: str, unique: bool) -> None:
+    fields = attributes.split()
     name = "tv_" + "_".join(field.removesuffix("[*]") for field in fields)
-    definition: dict[str, Any] = {
-        "type": "persistent",
-        "fields": list(fields),
-        "unique": unique,
-        "name": name,
-    }
-    if (collection, fields) in _STORED:
-        definition["storedValues"] = list(_STORED[collection, fields])
+    definition: dict[str, Any] = {"type": "persistent", "fields": fields, "unique": unique, "name": name}
+    if (collection, attributes) in _STORED:
+        definition["storedValues"] = _STORED[collection, attributes].split()
     db.collection(collection).add_index(definition)  # makes nothing if the index is there
 
 
@@ -415,11 +369,7 @@ def create_database(
             )
 
     try:
-        client.run(
-            make,
-            expect=(DUPLICATE_NAME, UNIQUE),
-            unreachable_s=IMPATIENT_S,
-            database="_system",
-        )
+        expect = (DUPLICATE_NAME, UNIQUE)
+        client.run(make, expect=expect, unreachable_s=IMPATIENT_S, database="_system")
     except ExpectedError:
         return
