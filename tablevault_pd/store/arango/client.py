@@ -75,11 +75,11 @@ class Client:
         self,
         address: ServerAddress,
         password: Secret,
-        token: Secret | None,
+        token: Secret | None = None,
         *,
-        read_only: bool,
+        read_only: bool = False,
         timeout_s: float,
-        sync: bool,
+        sync: bool = True,
         verify_tls: bool | str,
     ) -> None:
         self.address = address

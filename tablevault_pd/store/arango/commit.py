@@ -160,21 +160,15 @@ class Committer:
         """Look, decide, insert: the batch document; None if another writer was faster."""
         if batch.operation == "restore" and batch.original is None:
             return self._try_in_transaction(key, batch, schema, lineage)
-        [state] = self._client.query(LOOK, **_looking(batch))
+        state = _look(self._client.query, batch)
         if state["committed"]:
             return dict(state["committed"])
-        check_not_renamed(batch, state["renamed"])
         if state["head"] and state["head"]["name"] != batch.list:  # it was committed beside a rename
             self._client.query(RENAME_BATCHES, list=state["list"], name=batch.list)
-        check_commit(batch, _version(state["head"]))
-        list_id = state["list"]
+        list_id = state["list"] or self._new_list(batch.list)
         if list_id is None:
-            list_id = self._new_list(batch.list)
-            if list_id is None:
-                return None
-        place = _placed(batch, state, list_id, rows.rows if rows is not None else 0, schema)
-        held = rows.document() if rows is not None else _NO_ITEMS
-        document, details = _documents(key, place, held, lineage, state)
+            return None
+        document, details = _documents(key, batch, state, list_id, rows, schema, lineage)
         if details is not None:
             self._client.insert(DETAILS, details, mode="replace")
             if rows is not None:
@@ -242,17 +236,13 @@ class Committer:
 
         All write the list's document first, inside a transaction: of two at once, one fails and starts again.
         """
-        looking = _looking(batch)
 
         def work(handle: Transaction) -> dict[str, Any] | None:
-            handle.query(TOUCH, digest=looking["digest"], token=batch.token)
-            [state] = handle.query(LOOK, **looking)
+            handle.query(TOUCH, digest=digest_of(batch.list), token=batch.token)
+            state = _look(handle.query, batch)
             if state["committed"]:
                 return dict(state["committed"])
-            check_not_renamed(batch, state["renamed"])
-            check_commit(batch, _version(state["head"]))
-            place = _placed(batch, state, state["list"], 0, schema)
-            document, details = _documents(key, place, _NO_ITEMS, lineage, state)
+            document, details = _documents(key, batch, state, state["list"], None, schema, lineage)
             self._describe_with(batch, document)
             handle.query(INSERT_BATCH, batch=document, details=[] if details is None else [details])
             if also is not None:
@@ -282,19 +272,47 @@ class Committer:
             self._client.query(ADD_DESCRIPTIONS, documents=made, count=len(made))
 
 
+def _look(query: Callable[..., list[Any]], batch: Batch) -> dict[str, Any]:
+    """The state of the list, as :data:`LOOK` reads it. Raises if the batch must not follow it."""
+    content = batch.operation in ("restore", "upsert", "delete_rows", "erase") and batch.original is None
+    digest = digest_of(batch.list)
+    [state] = query(LOOK, digest=digest, token=batch.token, target=batch.target, content=content)
+    if not state["committed"]:
+        check_not_renamed(batch, state["renamed"])
+        check_commit(batch, _version(state["head"]))
+    return dict(state)
+
+
 def _documents(
-    key: str, place: dict[str, Any], held: dict[str, Any], lineage: dict[str, Any], state: dict[str, Any]
+    key: str,
+    batch: Batch,
+    state: dict[str, Any],
+    list_id: int,
+    rows: Stage | None,
+    schema: str | None,
+    lineage: dict[str, Any],
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """The batch document, and the document of what makes it large, if it is."""
-    document = {"_key": key, **place, **held, **lineage}
+    """The batch document in its place, and the document of what makes it large, if it is."""
+    version, layout = placed_version(
+        batch,
+        _version(state["head"]),
+        _version(state["target"]),
+        list_id=list_id,
+        rows=0 if rows is None else rows.rows,
+        schema_id=None if schema is None else int(schema, 16),
+        now=to_time(state["now"] * 1000),
+        content_of=lambda version: _content(version, state),
+        erased=lambda: layout_of(state["erased"], "What was erased of the list"),
+    )
+    held = _NO_ITEMS if rows is None else rows.document()
+    document = {"_key": key, **document_of(version, batch.token, layout), **held, **lineage}
     document["so_far"] = so_far(document, state["head"])
     if "text_items" in held:
         document["text_changed"] = state["now"]
     if len(to_json(document)) <= LARGE_BYTES:
         return document, None
     large = {name: document[name] for name in ("parts", "pieces")}
-    details = {"_key": document["_key"], "batch": document["_key"], **large}
-    return {**document, **dict.fromkeys(large)}, details
+    return {**document, **dict.fromkeys(large)}, {"_key": key, "batch": key, **large}
 
 
 _NO_ITEMS: dict[str, Any] = {"parts": [], "items": {}, "item_bytes": {}, "bytes": 0}
@@ -304,37 +322,9 @@ def _version(document: dict[str, Any] | None) -> Version | None:
     return None if document is None else version_of(document)
 
 
-def _placed(
-    batch: Batch, state: dict[str, Any], list_id: int, rows: int, schema: str | None
-) -> dict[str, Any]:
-    """What the batch document says of its place, given the `state` of the list that :data:`LOOK` read."""
-    version, layout = placed_version(
-        batch,
-        _version(state["head"]),
-        _version(state["target"]),
-        list_id=list_id,
-        rows=rows,
-        schema_id=None if schema is None else int(schema, 16),
-        now=to_time(state["now"] * 1000),
-        content_of=lambda version: _content(version, state),
-        erased=lambda: layout_of(state["erased"], "What was erased of the list"),
-    )
-    return document_of(version, batch.token, layout)
-
-
 def _content(version: Version, state: dict[str, Any]) -> Pieces:
     """What a version shows, whose layout is in the `state` of its list."""
     if version.layout is None:
         return version.tail
     where = f"The content of version {version.layout} of {version.list!r}"
     return layout_of(state["layout"], where) + version.tail
-
-
-def _looking(batch: Batch) -> dict[str, Any]:
-    content = batch.operation in ("restore", "upsert", "delete_rows", "erase") and batch.original is None
-    return {
-        "digest": digest_of(batch.list),
-        "token": batch.token,
-        "target": batch.target,
-        "content": content,
-    }

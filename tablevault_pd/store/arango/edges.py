@@ -210,6 +210,7 @@ FOR b IN tv_batches
 _PER_ANSWER = 50_000  # batches, most of them of a few rows
 _FIRST_PAGE = 20
 _MAX_SPANS = 512
+_BY_SIDE = {"child": (EDGES_BY_CHILD, ALL_BY_CHILD), "parent": (EDGES_BY_PARENT, ALL_BY_PARENT)}
 _TO_DO = "Restore the database from a backup; vault.check() lists all damage."
 #: The levels of bins, and how many rows a bin of each is wide (see edges.bin_of).
 _SIZES = [[level, 16**level] for level in range(LEVELS + 1)]
@@ -239,14 +240,11 @@ class LineageEdges:
             for low, high in few_spans(query.spans, _MAX_SPANS)
         ]
         lists = [int(query.list) for query in queries if query.generation is None]
-        by_child = side == "child"
-        batches = []
-        if ranges:
-            binds = {} if by_child else {"sizes": _SIZES, "known": self._known}
-            batches += self._whole(EDGES_BY_CHILD if by_child else EDGES_BY_PARENT, ranges=ranges, **binds)
-        if lists:
-            binds = {} if by_child else {"known": self._known}
-            batches += self._whole(ALL_BY_CHILD if by_child else ALL_BY_PARENT, lists=lists, **binds)
+        some, every = _BY_SIDE[side]
+        known = {} if side == "child" else {"known": self._known}
+        sizes = {} if side == "child" else {"sizes": _SIZES}
+        batches = self._whole(some, ranges=ranges, **sizes, **known) if ranges else []
+        batches += self._whole(every, lists=lists, **known) if lists else []
         return _table(sorted(batches, key=lambda batch: (batch[0], batch[2], batch[3], batch[1])))
 
     def _whole(self, statement: str, **values: Any) -> list[list[Any]]:

@@ -233,22 +233,9 @@ class Nearest:
         """The best `count` rows for each query, and whether the best k are among them; None if rows are missing."""
         if not plan.pieces:
             return [(_hits(plan, query, []), True) for query in range(plan.queries)]
-        kinds, kind_of = _kinds(plan.near)
-        doubt, spans = _doubt(plan), _bound(plan, kind_of)
-        norms = [lengths(kind).tolist() for kind in kinds]
-        queries = [
-            {
-                "least": least[query],
-                "kinds": [
-                    {"vector": kind[query].tolist(), "norm": norm[query]}
-                    for kind, norm in zip(kinds, norms, strict=True)
-                ],
-            }
-            for query in range(plan.queries)
-        ]
-        [answer] = self._client.query(
-            NEAREST, spans=spans, queries=queries, metric=plan.metric, doubt=doubt, count=count
-        )
+        binds, kinds = _bound(plan)
+        queries = [{"least": low, "kinds": some} for low, some in zip(least, kinds, strict=True)]
+        [answer] = self._client.query(NEAREST, binds=binds, queries=queries, count=count)
         if answer["seen"] != plan.looked_at:
             return None
         results = []
@@ -273,20 +260,13 @@ class Nearest:
         plan = self._plan(near, scopes, runs, metric, len(scores))
         if plan is None or plan.looked_at != plan.rows_left:
             return None
-        kinds, kind_of = _kinds(near)
-        limit = plan.most
         levels = np.unique(scores)
+        binds, [kinds] = _bound(plan)
         [answer] = self._client.query(
-            NEARER,
-            spans=_bound(plan, kind_of),
-            kinds=[{"vector": kind[0].tolist(), "norm": float(lengths(kind)[0])} for kind in kinds],
-            scores=levels.tolist(),
-            metric=metric,
-            doubt=_doubt(plan),
-            limit=limit,
+            NEARER, binds=binds, kinds=kinds, scores=levels.tolist(), limit=plan.most
         )
         unsure = answer["unsure"]
-        if len(unsure) >= limit:
+        if len(unsure) >= plan.most:
             return None
         above = np.zeros(len(levels), np.int64)
         for number, items in answer["sure"]:
@@ -341,13 +321,23 @@ def _doubt(plan: VectorSearchPlan) -> float:
     return 4 * float(np.finfo(np.float32).eps) * narrow + (8 * dim + 64) * float(np.finfo(np.float64).eps)
 
 
-def _bound(plan: VectorSearchPlan, kind_of: Sequence[int]) -> list[list[Any]]:
-    """The pieces as the statements take them."""
-    return [
+def _bound(plan: VectorSearchPlan) -> tuple[dict[str, Any], list[list[dict[str, Any]]]]:
+    """The pieces and what measures them, as the statements take them; and for each query its vector of each kind."""
+    kinds, kind_of = _kinds(plan.near)
+    spans = [
         [number, piece.span.batch, low, high, piece.column.field, piece.column.vectors, kind_of[piece.near]]
         for number, piece in enumerate(plan.pieces)
         for low, high in (piece.ranges - piece.first).tolist()
     ]
+    queries = [
+        [
+            {"vector": vector, "norm": norm}
+            for vector, norm in zip(kind.tolist(), lengths(kind).tolist(), strict=True)
+        ]
+        for kind in kinds
+    ]
+    binds = {"spans": spans, "metric": plan.metric, "doubt": _doubt(plan)}
+    return binds, [list(some) for some in zip(*queries, strict=True)]
 
 
 def _kinds(near: Sequence[VectorQuery]) -> tuple[list[np.ndarray], list[int]]:

@@ -57,15 +57,8 @@ def grant(
     if role not in _RIGHTS:
         raise InvalidInput(f"role is 'reader', 'writer' or 'admin', not {role!r}.")
     address, in_url = addresses.parse(url)
-    client = Client(
-        address,
-        addresses.password_of(password, in_url),
-        None,
-        read_only=False,
-        timeout_s=10.0,
-        sync=True,
-        verify_tls=verify_tls,
-    )
+    secret = addresses.password_of(password, in_url)
+    client = Client(address, secret, timeout_s=10.0, verify_tls=verify_tls)
     try:
         client.run(_granting(address.database, user, role, user_password), database="_system")
     finally:
