@@ -165,6 +165,11 @@ class Writers:
     session_id: np.ndarray  #: -1 for none
     cell: np.ndarray  #: -1 for none
 
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[int]]) -> Writers:
+        """Those that rows of these values tell."""
+        return cls(*np.array(rows, np.int64).reshape(-1, 5).T)
+
 
 def lacks_positions(
     form: int, step: int, rows: int, children: np.ndarray | None, parents: np.ndarray | None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.store import Version
-from tablevault_pd.store.arango.base64_text import to_bytes, to_text
+from tablevault_pd.store.arango.records import to_bytes, to_text
 from tablevault_pd.store.engine.int_codec import pack_pieces, unpack_pieces
 from tablevault_pd.store.times import from_time, to_time
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tablevault_pd.errors import FileMissing, VaultCorrupt, VaultError
 from tablevault_pd.store.arango.layout import BLOBS, Clock
+from tablevault_pd.store.arango.records import to_text
 from tablevault_pd.store.arango.stage import new_batch_key
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def _encoded(path: Path) -> Iterator[tuple[str, bytes]]:
     try:
         with path.open("rb") as file:
             while data := file.read(CHUNK_BYTES):
-                yield base64.b64encode(data).decode("ascii"), data
+                yield to_text(data), data
     except OSError as error:
         raise FileMissing(f"{path} cannot be read: {error.strerror}. Nothing was saved.") from error
 

@@ -269,6 +269,11 @@ class Client:
 
         return self.run(once, expect=expect, within_s=within_s, unreachable_s=unreachable_s, wait_s=wait_s)
 
+    def write(self, aql: str, /, **options: Any) -> list[Any]:
+        """The same of a statement that writes. Raises VaultReadOnly where the vault is open for reading."""
+        self.writable()
+        return self.query(aql, **options)
+
     def query_of(self, ids: Sequence[int] | None, every: str, some: str, **values: Any) -> list[Any]:
         """All results of the statement `every`, or of `some`, which tells of those with these `ids` alone."""
         if ids is None:
@@ -301,8 +306,10 @@ class Client:
     ) -> T:
         """Do `work` in a stream transaction over the `write` collections; all of it, or nothing (3.8 or later).
 
-        Writers of one document exclude each other: one of two fails with a conflict, and is tried again as a whole.
+        Writers of one document exclude each other: one of two fails with a conflict, and is tried again as a whole. Raises
+        VaultReadOnly where the vault is open for reading.
         """
+        self.writable()
 
         def once(database: StandardDatabase) -> T:
             handle = database.begin_transaction(write=list(write), sync=self.sync, allow_implicit=False)

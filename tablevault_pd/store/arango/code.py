@@ -115,8 +115,7 @@ class SliceStore:
 
     def put_code(self, code: Sequence[WrittenCode]) -> None:
         """Keep slices, replacing those of the same place."""
-        self._client.writable()
-        self._client.query(PUT_CODE, binds=code_documents(code))
+        self._client.write(PUT_CODE, binds=code_documents(code))
 
     def search_slices(self, query: Node) -> np.ndarray:
         """The (session, cell, line) whose slice matches, or has to be judged by its whole session and does."""
@@ -161,10 +160,9 @@ class SliceStore:
 
     def confirm(self, confirmation: Confirmation) -> None:
         """Keep that rows were made again and came out equal."""
-        self._client.writable()
         document = attributes_of(confirmation)
         place = [document[name] for name in ("list", "version", "session", "cell", "line")]
-        self._client.query(CONFIRM, confirmation=document | {"_key": "-".join(map(str, place))})
+        self._client.write(CONFIRM, confirmation=document | {"_key": "-".join(map(str, place))})
 
     def confirmations(self, lists: Sequence[int] | None = None) -> list[Confirmation]:
         """Confirmations of versions of these lists, or of all, oldest first."""

@@ -230,8 +230,7 @@ class SessionControl:
         asked_by: int | None = None,
     ) -> list[ControlRequest]:
         """Ask something of sessions."""
-        self._client.writable()
-        rows = self._client.query(
+        rows = self._client.write(
             ASK,
             ids=[int(key) for key in session_ids],
             request=request,

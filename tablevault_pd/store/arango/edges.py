@@ -12,15 +12,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from tablevault_pd.errors import SessionNotFound, VaultCorrupt
 from tablevault_pd.progress import warn
 from tablevault_pd.store import Batch, Problem, Version
-from tablevault_pd.store.arango.base64_text import to_bytes, to_text
 from tablevault_pd.store.arango.batches import BATCHES_OF_RANGES, layout_of, version_of
 from tablevault_pd.store.arango.layout import BATCHES, Clock
 from tablevault_pd.store.arango.reader import INCOMPLETE_PAUSES_S
+from tablevault_pd.store.arango.records import to_bytes, to_text
 from tablevault_pd.store.arango.stage import REQUEST_BYTES
 from tablevault_pd.store.arango.windows import ANSWER_BYTES
 from tablevault_pd.store.edges import (
@@ -34,11 +32,10 @@ from tablevault_pd.store.edges import (
     ListHistory,
     Writers,
     bin_of,
-    edge_table,
     few_spans,
     stored_form,
 )
-from tablevault_pd.store.engine.edge_codec import MISPLACED, positions_of, unreadable
+from tablevault_pd.store.engine.edge_codec import MISPLACED, edge_table_of, unreadable
 from tablevault_pd.store.engine.int_codec import pack
 from tablevault_pd.store.pieces import Pieces
 from tablevault_pd.store.times import to_time
@@ -294,12 +291,7 @@ class LineageEdges:
         by_place: list[list[list[int]]] = [[] for _ in numbered]
         for number, *row in rows:
             by_place[number].append(row)
-        return [
-            Writers(*(np.asarray(column, np.int64) for column in zip(*sorted(written), strict=True)))
-            if written
-            else Writers(*[np.empty(0, np.int64)] * 5)
-            for written in by_place
-        ]
+        return [Writers.of(sorted(written)) for written in by_place]
 
     def describe_lists(self, lists: Sequence[int] = (), versions: Sequence[tuple[int, int]] = ()) -> ListInfo:
         """Facts about lists, and versions by list id and number."""
@@ -437,8 +429,7 @@ def _table(batches: Sequence[Sequence[Any]]) -> EdgeTable:
         for list_id, version, generation, start, edges, _ in batches
         for e in edges
     ]  # fmt: skip
-    *plain, children, parents = zip(*rows, strict=True) if rows else [()] * 15
-    return edge_table(plain, positions_of(children, rows), positions_of(parents, rows))
+    return edge_table_of(rows)
 
 
 def _packed(edge: Sequence[Any]) -> list[bytes | None]:

@@ -15,9 +15,9 @@ import pyarrow as pa
 from tablevault_pd.errors import VaultError
 from tablevault_pd.store import Erasure
 from tablevault_pd.store.arango import payloads
-from tablevault_pd.store.arango.base64_text import to_text
 from tablevault_pd.store.arango.batches import BATCHES_BY_KEY, WHOLE_BATCH, layout_of, version_of
 from tablevault_pd.store.arango.layout import BATCHES, DETAILS, LISTS, MIRROR, PAYLOADS
+from tablevault_pd.store.arango.records import to_text
 from tablevault_pd.store.arango.strays import NOW
 from tablevault_pd.store.arango.vacuum import LOSE, unused_files
 from tablevault_pd.store.arango.windows import unpack_numbers

@@ -8,7 +8,6 @@ lies under ``vector``), and absent where no search finds it: a missing vector, a
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ import pyarrow.compute as pc
 from tablevault_pd import frames
 from tablevault_pd.store.arango.columns import StoredColumn, cell_keys, columns_of, row_keys
 from tablevault_pd.store.arango.layout import DOCUMENTS, EMBEDDINGS, FILES, RECORDS
+from tablevault_pd.store.arango.records import to_text
 from tablevault_pd.store.arango.terms import add_words
 from tablevault_pd.store.engine.vector_scores import in_float32_range, lengths
 
@@ -172,7 +172,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not np.isfinite(value):
         return None if np.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
     if isinstance(value, bytes):
-        return base64.b64encode(value).decode("ascii")
+        return to_text(value)
     if isinstance(value, (dt.date, dt.time)):
         return value.isoformat()
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)

@@ -97,7 +97,6 @@ class NameCatalog:
         self._client = client
 
     def _change(self, work: Callable[[Transaction], T]) -> T:
-        self._client.writable()
         return self._client.transact((LISTS, BATCHES, VERSION_NAMES), work)
 
     def tag_versions(
@@ -198,7 +197,6 @@ class NameCatalog:
             handle.query(NOTE_RENAME, rename=rename)
             return replace(head, list=new)
 
-        self._client.writable()
         try:
             version = self._client.transact((LISTS, BATCHES, RENAMES), work, expect=(UNIQUE,))
         except ExpectedError:  # somebody took the name in this moment, and the rules say so now
@@ -227,8 +225,7 @@ class NameCatalog:
             }
             for rename in renames
         ]
-        self._client.writable()
-        self._client.query(COPY_NAMES, names=named, renames=renamed)
+        self._client.write(COPY_NAMES, names=named, renames=renamed)
 
     def renamed(self, name: str) -> str | None:
         """What a list that was called `name` is called now."""

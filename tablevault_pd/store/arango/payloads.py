@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.store.arango.columns import StoredColumn, cell_keys, columns_of, row_keys
 from tablevault_pd.store.arango.layout import FILES, RECORDS
+from tablevault_pd.store.arango.records import to_text
 from tablevault_pd.store.engine.payloads import checksum_of, decode, encode, is_dictionary, seed_of
 from tablevault_pd.store.engine.zones import LARGE_CELL, zone_of
 
@@ -136,7 +137,7 @@ def _encoded(table: pa.Table, seed: int, place: int) -> dict[str, Any]:
         "codec": codec,
         "bytes": message.size,
         "checksum": str(checksum_of(data, seed ^ (place + 1))),
-        "data": base64.b64encode(data).decode("ascii"),
+        "data": to_text(data),
     }
 
 

@@ -269,7 +269,7 @@ class Reader:
         """Which payloads hold the wanted columns of a span."""
         places: dict[int, list[StoredColumn]] = {}
         for one in self._stored_columns(span.schema, columns):
-            places.setdefault(one.field if one.field in span.groups else SCALARS, []).append(one)
+            places.setdefault(span.place(one), []).append(one)
         return places
 
     def _window(
@@ -376,7 +376,7 @@ class Reader:
         arrays: dict[int, pa.ChunkedArray] = {}
         for place, selected in self._places(span, columns).items():
             rows = span.payloads(place)
-            held = [one for one in every if (one.field if one.field in span.groups else SCALARS) == place]
+            held = [one for one in every if span.place(one) == place]
             part = payloads.coded_schema(
                 pa.schema([schema.field(one.field) for one in held], schema.metadata)
             )

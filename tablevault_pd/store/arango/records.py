@@ -1,11 +1,16 @@
-"""Records of the protocol as documents, and back: each field is an attribute, and a time is a number of microseconds. No I/O."""
+"""Records of the protocol as documents, and back: each field is an attribute, a time a number of microseconds, bytes are text.
+
+No I/O.
+"""
 
 from __future__ import annotations
 
+import base64
 from dataclasses import fields
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.store.times import from_time, to_time
 
 if TYPE_CHECKING:
@@ -38,3 +43,16 @@ def _fields(kind: Any) -> list[tuple[str, str, bool]]:
 
 def _if(convert: Callable[[Any], Any], value: Any) -> Any:
     return None if value is None else convert(value)
+
+
+def to_text(data: bytes) -> str:
+    """Bytes as a document holds them."""
+    return base64.b64encode(data).decode("ascii")
+
+
+def to_bytes(text: str | None, where: str) -> bytes:
+    """The bytes that a document holds. Raises VaultCorrupt: `where` is what is damaged."""
+    try:
+        return base64.b64decode(text or "", validate=True)
+    except (ValueError, TypeError) as error:
+        raise VaultCorrupt(f"{where} is damaged: {error}. Restore the database from a backup.") from error

@@ -161,9 +161,8 @@ class Descriptions:
 
     def describe(self, description: Description) -> None:
         """Keep a description."""
-        self._client.writable()
         document = description_document(description, 0, None)
-        self._client.query(ADD_DESCRIPTIONS, documents=[document], count=1)
+        self._client.write(ADD_DESCRIPTIONS, documents=[document], count=1)
 
     def descriptions(self, *, history: bool = False) -> list[Description]:
         """The newest description of each target and label, or all that ever were, oldest first."""
@@ -179,11 +178,10 @@ class SessionRecords:
 
     def open_session(self, session: Session) -> Session:
         """Keep a new session."""
-        self._client.writable()
         values = _opening(session) | {"digest": digest_of(session.name)}
         for _ in range(100):
             try:
-                [row] = self._client.query(OPEN_SESSION, expect=(UNIQUE,), binds=values)
+                [row] = self._client.write(OPEN_SESSION, expect=(UNIQUE,), binds=values)
             except ExpectedError:  # another one took this run
                 continue
             return replace(to_session(row), info=session.info)
@@ -193,9 +191,8 @@ class SessionRecords:
 
     def reopen_session(self, session: Session, *, last_beat: datetime | None) -> Session:
         """Let a run go on in another process."""
-        self._client.writable()
         seen_at = None if last_beat is None else from_time(last_beat)
-        rows = self._client.query(REOPEN_SESSION, id=session.id, seen=seen_at, binds=_opening(session))
+        rows = self._client.write(REOPEN_SESSION, id=session.id, seen=seen_at, binds=_opening(session))
         if not rows:
             raise Conflict(
                 f"The session {session.label} cannot be continued: it beats again, or another process took it."
@@ -204,7 +201,6 @@ class SessionRecords:
 
     def put_session(self, session: Session, timeline: Mapping[str, Any]) -> Session:
         """Keep a session of another vault as it was there."""
-        self._client.writable()
         for _ in range(100):
             named = self.sessions(name=session.name)
             present = same_session(session, named)
@@ -221,7 +217,7 @@ class SessionRecords:
                 "opening": values["opening"],
             }
             try:
-                [key] = self._client.query(
+                [key] = self._client.write(
                     PUT_SESSION, session=document, info=values["info"], expect=(UNIQUE,)
                 )
             except ExpectedError:  # another one took this run; or this one, and its answer was lost
@@ -233,15 +229,14 @@ class SessionRecords:
         tags = tuple(dict.fromkeys([*session.tags, *present.tags]))
         fields = _copied_fields(replace(session, tags=tags), timeline)
         infos = [{"_key": str(present.id), **_fields({"info": session.info})}]
-        self._client.query(UPDATE_SESSION, key=str(present.id), changes=fields, infos=infos)
+        self._client.write(UPDATE_SESSION, key=str(present.id), changes=fields, infos=infos)
         return replace(session, id=present.id, run=present.run, tags=tags)
 
     def update_session(self, session_id: int, /, **changes: Any) -> None:
         """Set fields of a session."""
-        self._client.writable()
         fields, infos = changed(session_id, changes)
         try:
-            self._client.query(
+            self._client.write(
                 UPDATE_SESSION, key=str(int(session_id)), changes=fields, infos=infos, expect=(NOT_FOUND,)
             )
         except ExpectedError:
@@ -256,8 +251,7 @@ class SessionRecords:
         remove: Sequence[str] = (),
     ) -> None:
         """Add and remove tags of sessions and versions."""
-        self._client.writable()
-        self._client.query(
+        self._client.write(
             CHANGE_TAGS,
             sessions=[int(key) for key in sessions],
             versions=[list(pair) for pair in versions],
@@ -300,8 +294,7 @@ class SessionRecords:
 
     def put_cell(self, cell: Cell) -> None:
         """Keep a cell."""
-        self._client.writable()
-        self._client.query(PUT_CELL, cell=cell_document(cell))
+        self._client.write(PUT_CELL, cell=cell_document(cell))
 
     def cells(self, session_ids: Sequence[int] | None = None) -> list[Cell]:
         """Cells in order."""

@@ -7,7 +7,6 @@ be alive, its commit fails instead of losing rows. So a clock decides when to sw
 
 from __future__ import annotations
 
-import base64
 import os
 import secrets
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from tablevault_pd.errors import VaultError
 from tablevault_pd.store.arango import mirror, payloads
 from tablevault_pd.store.arango.columns import base36
 from tablevault_pd.store.arango.layout import DICTIONARIES, ITEMS, PAYLOADS, SCHEMAS, Clock
+from tablevault_pd.store.arango.records import to_text
 from tablevault_pd.store.arango.transport import IMPATIENT_S, to_json
 from tablevault_pd.store.engine import fork_guard as forks
 from tablevault_pd.store.engine.tables import joined
@@ -107,7 +107,7 @@ class SharedDocuments:
                 "_key": key,
                 "digest": digest,
                 "columns": [{"name": one.name, "type": str(one.type)} for one in schema],
-                "arrow": base64.b64encode(data).decode("ascii"),
+                "arrow": to_text(data),
             }
             self.client.insert(SCHEMAS, document, mode="ignore")
             self.stored.add(key)

@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from tablevault_pd.store import Problem, Version
 from tablevault_pd.store.edges import (
     Edge,
@@ -22,12 +20,11 @@ from tablevault_pd.store.edges import (
     Writers,
     bin_of,
     bins_over,
-    edge_table,
     few_spans,
     stored_form,
 )
 from tablevault_pd.store.embedded.versions import BY_NUMBER, NEWEST_OF_GENERATION, erased_rows, version_of
-from tablevault_pd.store.engine.edge_codec import MISPLACED, positions_of, unreadable
+from tablevault_pd.store.engine.edge_codec import MISPLACED, edge_table_of, unreadable
 from tablevault_pd.store.engine.int_codec import pack
 from tablevault_pd.store.pieces import Pieces
 from tablevault_pd.store.times import to_time
@@ -138,13 +135,13 @@ class LineageEdges:
                 bins = sorted({number for low, high in spans for number in bins_over(low, high)})
                 place = {"list": query.list, "generation": query.generation, "bins": json.dumps(bins)}
                 rows += db.execute(some, place).fetchall()
-            return _table(rows)
+            return edge_table_of(rows)
 
     def edges_of_batch(self, version: Version) -> EdgeTable:
         """The edges that one commit brought."""
         with self._catalog.reading() as db:
             cursor = db.execute(EDGES_OF_BATCH, (version.list_id, version.generation, version.version))
-            return _table(cursor.fetchall())
+            return edge_table_of(cursor.fetchall())
 
     def edge_summaries(self) -> list[EdgeSummary]:
         """Which batch has something from which version, over the whole vault, oldest first."""
@@ -161,8 +158,7 @@ class LineageEdges:
         with self._catalog.reading() as db:
             for place in places:
                 binds = dict(zip(("list", "generation", "low", "high"), map(int, place), strict=True))
-                columns = list(zip(*db.execute(WRITERS, binds).fetchall(), strict=True)) or [()] * 5
-                writers.append(Writers(*(np.asarray(column, np.int64) for column in columns)))
+                writers.append(Writers.of(db.execute(WRITERS, binds).fetchall()))
         return writers
 
     def describe_lists(self, lists: Sequence[int] = (), versions: Sequence[tuple[int, int]] = ()) -> ListInfo:
@@ -260,8 +256,3 @@ def _row(version: Version, edge: Edge) -> tuple[Any, ...]:
         edge.parent_list, edge.parent_version, edge.parent_generation, edge.parent, edge.span,
         *bin_of(edge.parent, edge.parent + edge.span), int(edge.basis), stored_form(edge.form), edge.step, *packed,
     )  # fmt: skip
-
-
-def _table(rows: Sequence[tuple[Any, ...]]) -> EdgeTable:
-    *plain, children, parents = zip(*rows, strict=True) if rows else [()] * 15
-    return edge_table(plain, positions_of(children, rows), positions_of(parents, rows))
