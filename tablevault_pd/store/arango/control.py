@@ -338,12 +338,9 @@ def _parts(number: int, measures: Measures) -> list[Document]:
 def _part(number: int, part: int, measures: Measures, window: slice) -> Document:
     digest = digest_of(measures.metric)
     return {
+        **attributes_of(measures),
         "_key": f"{measures.session_id}-{measures.attempt}-{measures.block}-{part}-{digest}",
-        "session": measures.session_id,
-        "metric": measures.metric,
         "digest": digest,
-        "attempt": measures.attempt,
-        "block": measures.block,
         "part": part,
         "number": number,
         "steps": [None if step == NO_STEP else step for step in measures.steps[window].tolist()],

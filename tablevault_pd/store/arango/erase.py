@@ -107,11 +107,19 @@ class Eraser:
         files = {sha256 for key in holding for sha256 in self._client.query(FILES_NAMED, batch=key)}
 
         def also(handle: Transaction) -> None:
-            handle.query(MARK, marks=marks, list=head.list_id, erased=_packed(every), pending=holding)
+            handle.query(
+                MARK,
+                marks=marks,
+                list=head.list_id,
+                erased=to_text(int_codec.pack_pieces(every)),
+                pending=holding,
+            )
 
         version = self._committer.commit_also(batch, also)
         self._overwrite()
-        return Erasure(version, self._unused(files), categories=_has_categories(self._vault, documents))
+        # Categories are shared between lists, and stay.
+        categories = any(part["dictionaries"] for document in documents for part in document["parts"])
+        return Erasure(version, self._unused(files), categories=categories)
 
     def _marks(self, documents: Sequence[dict[str, Any]], every: Pieces) -> list[list[Any]]:
         """[key, how many erased rows the version shows, the numbers of erased rows that the batch holds] of each batch."""
@@ -208,12 +216,3 @@ class Eraser:
             return ()
         [now] = self._client.query(NOW)
         return tuple(unused_files(self._vault, now, dry_run=False, among=files))
-
-
-def _packed(rows: Pieces) -> str:
-    return to_text(int_codec.pack_pieces(rows))
-
-
-def _has_categories(vault: VaultParts, documents: Sequence[dict[str, Any]]) -> bool:
-    """Whether rows of a list have categories, which are shared between lists and stay."""
-    return any(part["dictionaries"] for document in documents for part in document["parts"])

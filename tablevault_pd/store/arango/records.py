@@ -21,28 +21,31 @@ R = TypeVar("R")
 
 def attributes_of(record: Any) -> dict[str, Any]:
     """The attributes of a document for the fields of a dataclass."""
-    values = (
-        (attribute, getattr(record, name), is_time) for name, attribute, is_time in _fields(record.__class__)
-    )
-    return {attribute: _if(from_time, value) if is_time else value for attribute, value, is_time in values}
+    plain, times = _fields(record.__class__)
+    values = {attribute: getattr(record, name) for name, attribute in plain}
+    for name, attribute in times:
+        time = getattr(record, name)
+        values[attribute] = None if time is None else from_time(time)
+    return values
 
 
 def record_of(kind: Callable[..., R], document: Mapping[str, Any]) -> R:
     """The dataclass that the attributes of a document stand for, whatever else is in it."""
-    values = ((name, document[attribute], is_time) for name, attribute, is_time in _fields(kind))
-    return kind(**{name: _if(to_time, value) if is_time else value for name, value, is_time in values})
+    plain, times = _fields(kind)
+    values = {name: document[attribute] for name, attribute in plain}
+    for name, attribute in times:
+        time = document[attribute]
+        values[name] = None if time is None else to_time(time)
+    return kind(**values)
 
 
 @cache
-def _fields(kind: Any) -> list[tuple[str, str, bool]]:
-    """Each field, its attribute, which of `session_id` is ``session``, and whether it is a time."""
-    return [
-        (field.name, field.name.removesuffix("_id"), "datetime" in str(field.type)) for field in fields(kind)
-    ]
-
-
-def _if(convert: Callable[[Any], Any], value: Any) -> Any:
-    return None if value is None else convert(value)
+def _fields(kind: Any) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Each field with its attribute, that of `session_id` being ``session``; and those that are times."""
+    parts: tuple[list[tuple[str, str]], list[tuple[str, str]]] = [], []
+    for field in fields(kind):
+        parts["datetime" in str(field.type)].append((field.name, field.name.removesuffix("_id")))
+    return parts
 
 
 def to_text(data: bytes) -> str:

@@ -6,6 +6,7 @@ import json
 import re
 import uuid
 from dataclasses import replace
+from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,7 +20,6 @@ from tablevault_pd.store.times import from_time, to_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
 
     from tablevault_pd.store.arango.client import Client
 
@@ -135,22 +135,11 @@ FOR d IN tv_descriptions
   RETURN UNSET(d, "stems", "words")
 """
 _Row = TypeVar("_Row", bound="Mapping[str, Any]")
-_TIMES = ("started", "ended", "heartbeat")
 _EXACT = ("params", "info")
-_COPIED = [
-    "user",
-    "host",
-    "pid",
-    "parent",
-    "ended",
-    "heartbeat",
-    "beat_s",
-    "paused",
-    "outcome",
-    "error",
-    "tags",
-    "params",
-]
+_OPENED = ("name", "user", "host", "pid", "beat_s", "tags", "params")
+_COPIED = (
+    "user", "host", "pid", "parent", "ended", "heartbeat", "beat_s", "paused", "outcome", "error", "tags", "params",
+)  # fmt: skip
 
 
 class Descriptions:
@@ -345,20 +334,9 @@ def newest_of(rows: Sequence[_Row]) -> list[_Row]:
 
 def _opening(session: Session) -> dict[str, Any]:
     """What :data:`OPEN_SESSION` and :data:`REOPEN_SESSION` are told of a session."""
-    document = {
-        "name": session.name,
-        "user": session.user,
-        "host": session.host,
-        "pid": session.pid,
-        "beat_s": session.beat_s,
-        "paused": False,
-        "ended": None,
-        "outcome": None,
-        "error": None,
-        **_fields({"tags": session.tags, "params": session.params}),
-    }
+    begins = {"paused": False, "ended": None, "outcome": None, "error": None}
     return {
-        "session": document,
+        "session": _fields({name: getattr(session, name) for name in _OPENED}) | begins,
         "info": _fields({"info": session.info}),
         "parent": session.parent,
         "opening": uuid.uuid4().hex,
@@ -383,8 +361,8 @@ def _fields(values: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of a session as they are stored."""
     stored: dict[str, Any] = {}
     for name, value in values.items():
-        if name in _TIMES:
-            stored[name] = None if value is None else from_time(value)
+        if isinstance(value, datetime):
+            stored[name] = from_time(value)
         elif name == "tags":
             stored[name] = list(value)
         elif name in _EXACT:
@@ -399,14 +377,11 @@ def _fields(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def to_session(row: Mapping[str, Any]) -> Session:
     """A stored session, without its info."""
-    times = {name: None if row[name] is None else to_time(row[name]) for name in _TIMES}
-    started: datetime | None = times["started"]
-    assert started is not None
+    ended, heartbeat = (None if row[name] is None else to_time(row[name]) for name in ("ended", "heartbeat"))
     return Session(
-        row["name"], row["user"], row["host"], row["pid"], started, row["id"], row["run"], row["parent"],
-        times["ended"], times["heartbeat"], row["outcome"], row["error"], tuple(row["tags"]),
-        json.loads(row["exact_params"]), {}, float(row["beat_s"]), row["paused"],
-        attempt=row["openings"] - 1,
+        row["name"], row["user"], row["host"], row["pid"], to_time(row["started"]), row["id"], row["run"], row["parent"],
+        ended, heartbeat, row["outcome"], row["error"], tuple(row["tags"]), json.loads(row["exact_params"]), {},
+        float(row["beat_s"]), row["paused"], attempt=row["openings"] - 1,
     )  # fmt: skip
 
 
