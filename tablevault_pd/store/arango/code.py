@@ -14,6 +14,7 @@ import numpy as np
 from tablevault_pd.store.arango.code_search import keys_of
 from tablevault_pd.store.arango.records import attributes_of, record_of
 from tablevault_pd.store.arango.terms import code_words
+from tablevault_pd.store.engine.slices import code_of, stored_part
 from tablevault_pd.store.session_types import Confirmation, Part, WrittenCode
 from tablevault_pd.store.text_query import matching_ids, needs_everything
 
@@ -40,7 +41,7 @@ FOR w IN tv_written_code
   RETURN {session: w.session, cell: w.cell, line: w.line, parts: slice.parts, unresolved: slice.unresolved}
 """
 STATEMENTS = (
-    'FOR s IN tv_statements FILTER s._key IN @keys RETURN UNSET(s, "parts", "wholes", "saved", "_id", "_rev")'
+    "FOR s IN tv_statements FILTER s._key IN @keys RETURN [s._key, [s.path, s.kind, s.names, s.text, s.tree]]"
 )
 SLICES_OF = """
 LET held = (
@@ -101,15 +102,9 @@ class SliceStore:
             return []
         rows = self._client.query(WRITTEN, keys=[_place_key(*place) for place in places])
         keys = sorted({part[0] for row in rows for part in row["parts"]})
-        statements = {row["_key"]: row for row in self._client.query(STATEMENTS, keys=keys)} if keys else {}
+        statements = dict(self._client.query(STATEMENTS, keys=keys)) if keys else {}
         return [
-            WrittenCode(
-                row["session"],
-                row["cell"],
-                row["line"],
-                tuple(_part(row["session"], part, statements[part[0]]) for part in row["parts"]),
-                tuple(row["unresolved"]),
-            )
+            code_of((row["session"], row["cell"], row["line"]), row["parts"], row["unresolved"], statements)
             for row in rows
         ]
 
@@ -182,8 +177,7 @@ def code_documents(code: Iterable[WrittenCode]) -> dict[str, list[Document]]:
         for part in entry.parts:
             document = _statement(part)
             statements[document["_key"]] = document
-            session = None if part.session_id == entry.session_id else part.session_id
-            parts.append([document["_key"], session, part.cell, part.line, part.end, part.notebook])
+            parts.append(stored_part(entry, part, document["_key"]))
         body: Document = {"parts": parts, "unresolved": list(entry.unresolved)}
         key = sha256(json.dumps(body).encode()).hexdigest()
         slices[key] = {
@@ -217,16 +211,6 @@ def _statement(part: Part) -> Document:
     }
     key = sha256(json.dumps(content).encode(errors="replace")).hexdigest()
     return {"_key": key, **content, **code_words(part.text)}
-
-
-def _part(own: int, part: Sequence[Any], statement: Document) -> Part:
-    _, session, cell, line, end, notebook = part
-    session_id = own if session is None and cell is not None else session
-    names = tuple(statement["names"])
-    return Part(
-        statement["path"], session_id, cell, line, end, statement["kind"], names, statement["text"],
-        statement["tree"], notebook,
-    )  # fmt: skip
 
 
 def _place_key(session: int, cell: int, line: int) -> str:

@@ -159,9 +159,7 @@ class NameCatalog:
 
     def version_names(self, name: str | None = None) -> list[VersionName]:
         """What one name stands for, or all names."""
-        if name is None:
-            return _sorted(self._client.query(NAMES))
-        return _sorted(self._client.query(ONE_NAME, digest=digest_of(name)))
+        return _names_of(self._client, name) if name is not None else _sorted(self._client.query(NAMES))
 
     def find_named(self, names: Sequence[tuple[str, str]]) -> list[int | None]:
         """The version that each (list, name) means."""
@@ -187,14 +185,8 @@ class NameCatalog:
                     f"A list {short_repr(new)} is being made. Nothing was renamed; take another name."
                 )
             handle.query(RENAME, list=head.list_id, name=new, digest=digest_of(new))
-            rename = {
-                "_key": key,
-                "old": old,
-                "digest": digest_of(old),
-                "list": head.list_id,
-                "session": session_id,
-            }
-            handle.query(NOTE_RENAME, rename=rename)
+            rename = {"old": old, "digest": digest_of(old), "list": head.list_id, "session": session_id}
+            handle.query(NOTE_RENAME, rename=rename | {"_key": key})
             return replace(head, list=new)
 
         try:
@@ -243,7 +235,7 @@ def _document(
     }  # fmt: skip
 
 
-def _names_of(handle: Transaction, name: str) -> list[VersionName]:
+def _names_of(handle: Client | Transaction, name: str) -> list[VersionName]:
     return _sorted(handle.query(ONE_NAME, digest=digest_of(name)))
 
 

@@ -94,13 +94,8 @@ class _HttpConnection(HTTPConnection):
         forks.detach_in_child(self.sock)
 
 
-class _TlsConnection(HTTPSConnection):
+class _TlsConnection(_HttpConnection, HTTPSConnection):
     """The same with TLS."""
-
-    def connect(self) -> None:
-        """Connect."""
-        super().connect()
-        forks.detach_in_child(self.sock)
 
 
 class _Pool(HTTPConnectionPool):

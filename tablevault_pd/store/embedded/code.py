@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tablevault_pd.store.engine.fts_index import add_source, integers, matching_sources, source_ids
+from tablevault_pd.store.engine.slices import Statement, code_of, stored_part
 from tablevault_pd.store.session_types import Confirmation, Part, WrittenCode
 from tablevault_pd.store.text_query import matching_ids
 from tablevault_pd.store.times import from_time, to_time
@@ -123,8 +124,7 @@ def insert_code(db: Connection, code: WrittenCode) -> None:
     sources = []
     for part in code.parts:
         statement, source = _statement(db, part)
-        session = None if part.session_id == code.session_id else part.session_id
-        parts.append([statement, session, part.cell, part.line, part.end, part.notebook])
+        parts.append(stored_part(code, part, statement))
         sources.append(source)
     body, unresolved = json.dumps(parts), json.dumps(code.unresolved)
     digest = sha256(f"{body}\0{unresolved}".encode()).digest()
@@ -171,24 +171,14 @@ def _written_code(db: Connection, places: str) -> list[WrittenCode]:
         for row in db.execute(WRITTEN, (places,)).fetchall()
     ]
     ids = sorted({part[0] for *_, parts, _ in rows for part in parts})
-    statements = {row[0]: row[1:] for row in db.execute(STATEMENTS, (json.dumps(ids),)).fetchall()}
+    statements: dict[int, Statement] = {
+        key: (path, kind, json.loads(names), text, tree)
+        for key, path, kind, names, text, tree in db.execute(STATEMENTS, (json.dumps(ids),)).fetchall()
+    }
     return [
-        WrittenCode(
-            session,
-            cell,
-            line,
-            tuple(_part(session, part, statements[part[0]]) for part in parts),
-            tuple(unresolved),
-        )
+        code_of((session, cell, line), parts, unresolved, statements)
         for session, cell, line, parts, unresolved in rows
     ]
-
-
-def _part(own: int, part: Sequence[Any], statement: Sequence[Any]) -> Part:
-    _, session, cell, line, end, notebook = part
-    path, kind, names, text, tree = statement
-    session_id = own if session is None and cell is not None else session
-    return Part(path, session_id, cell, line, end, kind, tuple(json.loads(names)), text, tree, notebook)
 
 
 def _find_slices(db: Connection, query: Node) -> np.ndarray:
