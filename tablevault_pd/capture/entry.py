@@ -12,6 +12,8 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 FILE = "<captured code>"  # what Python warns of there, it has told already: code/syntax.py filters it
+#: What may reach the variables of a function in a way that no name in the text stands for.
+_OUT_OF_REACH = frozenset(["locals", "vars", "dir", "eval", "exec", "globals"])
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
@@ -64,6 +66,8 @@ def _can_stand_there(function: ast.FunctionDef, tree: ast.Module, table: symtabl
     mentions = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == function.name]
     if len(mentions) != 1 or function.decorator_list or function.body[0].lineno == function.lineno:
         return False
+    if any(map(hides_names, ast.walk(function))):
+        return False
     last = function.body[-1]
     if any(map(_returns, function.body[:-1])) or (_returns(last) and not isinstance(last, ast.Return)):
         return False
@@ -76,6 +80,11 @@ def _can_stand_there(function: ast.FunctionDef, tree: ast.Module, table: symtabl
         symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported()
     }
     return own.isdisjoint(others)
+
+
+def hides_names(node: ast.AST) -> bool:
+    """Whether a part of a function may read or bind its variables unseen by who looks at its statements one by one."""
+    return isinstance(node, ast.Nonlocal) or (isinstance(node, ast.Name) and node.id in _OUT_OF_REACH)
 
 
 def _returns(node: ast.AST) -> bool:

@@ -106,6 +106,12 @@ class ProjectModules:
         return path if own else None
 
 
+@lru_cache(maxsize=1 << 12)
+def is_own_file(file: str) -> bool:
+    """Return whether a file belongs neither to Python nor to an installed package, nor to this one."""
+    return file.endswith(".py") and _not_installed(os.path.abspath(file)) is not None
+
+
 # Each session looks at all modules, and resolving a path asks for each folder in it.
 @lru_cache(maxsize=1 << 14)
 def _not_installed(file: str) -> Path | None:

@@ -7,28 +7,55 @@ column 0 stands for the end of the line.
 
 from __future__ import annotations
 
+import inspect
 import linecache
 import sys
 import threading
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from itertools import islice, pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tablevault_pd.capture.entry import entry_of
+from tablevault_pd.capture.modules import is_own_file
 from tablevault_pd.capture.script import main_source
 from tablevault_pd.capture.stacks import innermost_frames
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import CodeType, FrameType
 
 COLUMN = 1 << 24
 #: Some place on a line: Python was told to keep no columns (``-X no_debug_ranges``).
 ANYWHERE = COLUMN - 1
 
+#: Above a place: the number of the way to what was called there, see :class:`Level`. With it, 53 bits hold both.
+WAY = 1 << 48
+LAST_WAY = 31
+_LONGEST_WAY = 16
+_SUSPENDED = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+
 _PROMPTS = ("<stdin>", "<python-input")
 _KEPT_CODES = 16
 _columns: dict[
     int, tuple[CodeType, list[int]]
 ] = {}  # by id of the code, which is held so that no other gets it
+_KEPT_LEVELS = 1024
+_levels: dict[tuple[int, int, int, int], tuple[CodeType, CodeType, Level]] = {}
+
+
+class Level(NamedTuple):
+    """A function of the project that was under way, called by a statement of the script, or of the level above."""
+
+    module: str | None  #: that has it; None: the script
+    name: str
+    first: int  #: the line of its ``def``
+    call: tuple[int, int]  #: (line, column) where the call ends
+    place: int  #: where the function had come to
+
+
+def place_of(line: int | None) -> int | None:
+    """Return the place of what the store has as the line of a commit: without the number of the way from there."""
+    return None if line is None else line % WAY
 
 
 def line_of(place: int) -> int:
@@ -58,26 +85,68 @@ def place_of_main() -> int | None:
 
     In the function that a script runs (see :mod:`~tablevault_pd.capture.entry`), it is the place there.
     """
-    place = _outermost(sys._getframe(1))
-    if place is None and threading.current_thread() is not threading.main_thread():
-        frame = innermost_frames().get(threading.main_thread().ident or 0)
-        return None if frame is None else _outermost(frame)
-    return place
+    return _place(_frames_of_main(sys._getframe(1)))
 
 
-def _outermost(frame: FrameType | None) -> int | None:
-    """Return the place of the outermost frame at the top level of ``__main__``, or of the function that it runs."""
+def way_of_main() -> tuple[int | None, tuple[Level, ...]]:
+    """Return :func:`place_of_main`, and the functions that were called from there; none in another thread."""
+    frames = _frames_of_main(sys._getframe(1))
+    return _place(frames), tuple(_levels_of(frames))
+
+
+def _place(frames: list[FrameType]) -> int | None:
+    if not frames and threading.current_thread() is not threading.main_thread():
+        frames = _frames_of_main(innermost_frames().get(threading.main_thread().ident or 0))
+    return place_in(frames[0].f_code, frames[0].f_lineno, frames[0].f_lasti) if frames else None
+
+
+def _frames_of_main(frame: FrameType | None) -> list[FrameType]:
+    """Return the frames from the outermost one at the top level of ``__main__`` inwards, or from the function that it runs."""
     main: Any = getattr(sys.modules.get("__main__"), "__dict__", None)
-    top, called, inner = None, None, None
+    frames: list[FrameType] = []
+    count = 0
     while frame is not None:
+        frames.append(frame)
         if frame.f_globals is main and frame.f_code.co_name.startswith(("<module>", "<cell line")):
-            top, called = frame, inner
-        inner, frame = frame, frame.f_back
-    if top is None or top.f_code.co_filename.startswith(_PROMPTS):
+            count = len(frames)
+        frame = frame.f_back
+    inwards = frames[:count][::-1]
+    if not inwards or inwards[0].f_code.co_filename.startswith(_PROMPTS):
+        return []
+    if len(inwards) > 1 and inwards[1].f_globals is main and _is_entry(inwards[1], inwards[0]):
+        del inwards[0]
+    return inwards
+
+
+def _levels_of(frames: list[FrameType]) -> Iterator[Level]:
+    for caller, called in islice(pairwise(frames), _LONGEST_WAY):
+        outer, inner = caller.f_code, called.f_code
+        key = (id(outer), caller.f_lasti, id(inner), called.f_lasti)
+        entry = _levels.get(key)
+        if entry is None:
+            level = _level(caller, called, frames[0])
+            if level is None:
+                return
+            if len(_levels) >= _KEPT_LEVELS:
+                _levels.clear()
+            entry = _levels[key] = outer, inner, level
+        yield entry[2]
+
+
+def _level(caller: FrameType, called: FrameType, top: FrameType) -> Level | None:
+    """Return a frame as a level; None if it is no function of the project, or was not called there."""
+    code, in_main = called.f_code, called.f_globals is top.f_globals
+    if code.co_flags & _SUSPENDED or not code.co_qualname.isidentifier():
         return None
-    if called is not None and called.f_globals is main and _is_entry(called, top):
-        top = called
-    return place_in(top.f_code, top.f_lineno, top.f_lasti)
+    if code.co_filename != top.f_code.co_filename and (in_main or not is_own_file(code.co_filename)):
+        return None
+    positions = caller.f_code.co_positions()
+    _, line, _, column = next(islice(positions, caller.f_lasti // 2, None))
+    if line is None or column is None:
+        return None
+    module = None if in_main else called.f_globals.get("__name__")
+    place = place_in(code, called.f_lineno, called.f_lasti)
+    return Level(module, code.co_name, code.co_firstlineno, (line, column), place)
 
 
 def _is_entry(called: FrameType, top: FrameType) -> bool:

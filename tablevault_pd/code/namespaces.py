@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 
 from tablevault_pd.capture.entry import entry_of
 from tablevault_pd.capture.position import is_between
-from tablevault_pd.code.statements import Statement, begun, cut, text_of
+from tablevault_pd.code.statements import Statement, cut, ran, text_of
 from tablevault_pd.store.session_types import Part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+
+LOCAL = "@"  #: behind the names of a function that was under way, before its level
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +36,7 @@ class Piece:
 
     def executed(self) -> Sequence[Statement]:
         """The statements that have begun; of a loop, those of its turns before, too."""
-        statements = cut(self.text, script=self._is_script and not self.whole)
-        count = begun([(statement.line, statement.end) for statement in statements], self.place(self.until))
-        loop = statements[count - 1].loop if count else None
-        while loop is not None and count < len(statements) and statements[count].loop == loop:
-            count += 1
-        return statements[:count]
+        return ran(cut(self.text, script=self._is_script and not self.whole), self.place(self.until))
 
     def place(self, at: int | None) -> int | None:
         """A place as it counts here: in the function that a script runs, where that is one statement, that of its call."""
@@ -68,21 +66,47 @@ class Namespace:
     )  #: name -> the statements that bind or change it
     bindings: dict[str, int] = field(default_factory=dict)  #: name -> the last statement that binds it
     imports: dict[str, list[int]] = field(default_factory=dict)  #: name -> the statements that import it
+    is_indexed: bool = False
+    under_way: set[int] = field(
+        default_factory=set
+    )  #: what has bound nothing yet when the function that it calls runs
 
     def __post_init__(self) -> None:
         for number, piece in enumerate(self.pieces):
             start = len(self.statements)
             for statement in piece.executed():
-                self.statements.append(statement)
-                self.owners.append(number)
-                self.headers.append(None if statement.header is None else start + statement.header)
-                self.ends.update(dict.fromkeys(self._headers_of(len(self) - 1), len(self)))
+                self._append(
+                    statement, number, None if statement.header is None else start + statement.header
+                )
+
+    def _append(self, statement: Statement, owner: int, header: int | None) -> None:
+        self.statements.append(statement)
+        self.owners.append(owner)
+        self.headers.append(header)
+        self.ends.update(dict.fromkeys(self._headers_of(len(self) - 1), len(self)))
+
+    def with_called(self, caller: int, piece: Piece, called: Sequence[Statement]) -> Namespace:
+        """This namespace, with the statements of a function behind the one that calls it. The first is their header."""
+        namespace = Namespace((), self.module)
+        namespace.pieces = [*self.pieces, piece]
+        namespace.under_way = {*self.under_way, caller}
+        for number in range(caller + 1):
+            namespace._append(self.statements[number], self.owners[number], self.headers[number])
+        for statement in called:
+            header = self.headers[caller] if statement.header is None else caller + 1 + statement.header
+            namespace._append(statement, len(self.pieces), header)
+        for number in range(caller + 1, len(self)):
+            behind = self.headers[number]
+            header = behind if behind is None or behind <= caller else behind + len(called)
+            namespace._append(self.statements[number], self.owners[number], header)
+        return namespace
 
     def __len__(self) -> int:
         return len(self.statements)
 
     def index(self, effects: Iterable[tuple[str, ...]]) -> None:
         """Note which statement binds what; `effects` are all names that each one binds or changes."""
+        self.is_indexed = True
         for number, (statement, names) in enumerate(zip(self.statements, effects, strict=True)):
             for name in names:
                 self.names.setdefault(name, []).append(number)
@@ -155,6 +179,8 @@ class Namespace:
     def _is_sure(self, name: str, number: int, above: Sequence[int]) -> bool:
         """Whether a statement has bound a name when a later one in the blocks `above` runs, so that nothing older is in force."""
         statement = self.statements[number]
+        if number in self.under_way or ":" in name:
+            return False  # a name of a module may be looked up by whatever was called in between
         if name not in statement.names or not (statement.sure or statement.block):
             return False
         decide = [*self._headers_of(number), *([number] if statement.block == "loop" else [])]
@@ -180,9 +206,21 @@ class Namespace:
         """A statement as part of a slice."""
         piece, statement = self.pieces[self.owners[number]], self.statements[number]
         return Part(
-            piece.path, piece.session_id, piece.cell, statement.line, statement.end, statement.kind, statement.names,
+            piece.path, piece.session_id, piece.cell, statement.line, statement.end, statement.kind, shown(statement.names),
             text_of(piece.text, statement), statement.tree, piece.notebook,
         )  # fmt: skip
+
+
+def split(name: str) -> tuple[str, str]:
+    """The first part of a dotted name, and the rest: of ``a.b:c.d``, which stands for ``c.d`` of a module, ``a.b:c``."""
+    module, colon, path = name.rpartition(":")
+    base, _, rest = path.partition(".")
+    return module + colon + base, rest
+
+
+def shown(names: Iterable[str]) -> tuple[str, ...]:
+    """Names as they are written: without what tells those of a function from others."""
+    return tuple([name.rpartition(":")[2].partition(LOCAL)[0].removesuffix("()") for name in names])
 
 
 def absolute(namespace: Namespace, module: str) -> str:

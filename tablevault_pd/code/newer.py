@@ -13,7 +13,9 @@ from functools import cached_property
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
+from tablevault_pd.capture.position import WAY
 from tablevault_pd.code.calls import RANDOM
+from tablevault_pd.code.edited import function_of, is_edited
 from tablevault_pd.code.statements import begun, cut
 
 if TYPE_CHECKING:
@@ -79,6 +81,10 @@ class RunCell:
         """All that it defines."""
         return frozenset().union(*(statement.names for statement in self.statements))
 
+    def defines(self, function: str) -> bool:
+        """Whether it has defined a function of that name."""
+        return any(one.kind == "def" and function in one.names for one in self.statements)
+
     @property
     def trees(self) -> tuple[str, ...]:
         """What it is."""
@@ -94,12 +100,20 @@ class History:
     wrote: Mapping[tuple[int, int], set[tuple[int, int]]]  #: (session, cell) -> (list, line) that it wrote
     _by_source: dict[str, tuple[list[Executed], frozenset[str]]] = field(default_factory=dict)
 
+    def module(self, path: str, until: int | None = None) -> ModuleSource | None:
+        """A module as it was captured last, or last until the end of a session."""
+        captured = [
+            source
+            for source in self.sources
+            if source.path == path and (until is None or source.session_id <= until)
+        ]
+        return max(captured, key=lambda source: (source.session_id, source.cell), default=None)
+
     def newest_module(self, path: str) -> tuple[list[Executed], frozenset[str]] | None:
         """The statements of a module as it was captured last, and their trees."""
-        captured = [source for source in self.sources if source.path == path]
-        if not captured:
+        last = self.module(path)
+        if last is None:
             return None
-        last = max(captured, key=lambda source: (source.session_id, source.cell))
         if last.sha256 not in self._by_source:
             statements = [
                 Executed(last.session_id, last.cell, line, kind, names, uses, tree)
@@ -177,7 +191,7 @@ class Newer:
         written: list[Version | Confirmation] = [*self._versions, *self._store.confirmations()]
         for commit in written:
             if commit.session_id is not None and commit.cell is not None:
-                wrote[commit.session_id, commit.cell].add((commit.list_id, commit.line or 0))
+                wrote[commit.session_id, commit.cell].add((commit.list_id, (commit.line or 0) % WAY))
         return wrote
 
     def _session(self, session_id: int) -> Session:
@@ -218,6 +232,8 @@ class Newer:
     # -- one statement
 
     def _is_changed(self, part: Part, code: WrittenCode, others: Sequence[WrittenCode]) -> bool:
+        if (function := function_of(part.tree)) is not None:
+            return self._is_edited(function, part, code)
         if part.cell is None and part.path is not None:
             return self._module_changed(part, code)
         if part.session_id is None or part.cell is None:
@@ -232,6 +248,22 @@ class Newer:
         if part.kind in _DEFINITIONS and self._redefined(part, code, history):
             return True
         return self._cell_changed(part, code, others, history)
+
+    def _is_edited(self, function: str, part: Part, code: WrittenCode) -> bool:
+        """Whether the function that a statement stands in is another one now, in what the slice needs of it."""
+        trees = {code_part.tree for code_part in code.parts if code_part.path == part.path}
+        if part.session_id is None or part.cell is None:
+            history = self._history(code.session_id)
+            old, new = (history.module(part.path or "", until) for until in (code.session_id, None))
+            return new is not None and is_edited(function, trees, "" if old is None else old.text, new.text)
+        history, here = self._history(part.session_id), (part.session_id, part.cell)
+        text = next((cell.cell.text for cell in history.cells if cell.order == here), "")
+        for cell in reversed(history.cells):
+            if cell.order <= here:
+                return False
+            if cell.cell.path == part.path and cell.defines(function):
+                return is_edited(function, trees, text, cell.cell.text)
+        return False
 
     def _module_changed(self, part: Part, code: WrittenCode) -> bool:
         assert part.path is not None
@@ -422,5 +454,5 @@ def name_of(part: Part) -> str:
     """``helper.py: clean``, ``cell 3: f``; of a statement without names its first line."""
     place = part.path if part.path is not None else "a cell" if part.cell is None else f"cell {part.cell}"
     lines = [line for line in part.text.splitlines() if not line.lstrip().startswith("#")]
-    what = ", ".join(part.names) or (lines[0].strip()[:60] if lines else "")
+    what = function_of(part.tree) or ", ".join(part.names) or (lines[0].strip()[:60] if lines else "")
     return f"{place}: {what}"

@@ -43,6 +43,9 @@ class Objects:
         `apart` are names of modules and handles, `arrays` those that it binds to arrays.
         """
         shares = [share for share in shares if share[1] not in apart]
+        for _, source, _ in shares:
+            if ":" in source and source not in self._of:
+                self._name(source, {self._new()})  # of a module, which is there already
         before = {source: set(self._of.get(source, ())) for _, source, _ in shares}
         for name in statement.bound:
             if not any(change.adds and change.name == name for change in statement.changed):

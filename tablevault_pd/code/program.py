@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from tablevault_pd.code.calls import CHANGING, RANDOM
-from tablevault_pd.code.namespaces import Namespace, Piece, absolute
+from tablevault_pd.code.namespaces import Namespace, Piece, absolute, split
 from tablevault_pd.code.objects import Objects
 from tablevault_pd.code.sharing import Change
 from tablevault_pd.code.statements import Statement, inner_functions
@@ -34,7 +34,21 @@ class Program:
             str, Namespace
         ] = {}  # of the modules that were needed: a project may have a thousand
         self._methods: dict[str, list[tuple[Namespace, Statement]]] = {}
-        self.main.index(self._effects(self.main))
+        self._handles: dict[str | None, set[str]] = {}
+
+    def index(self, main: Namespace) -> None:
+        """Note which statement of the session's own namespace binds what."""
+        self.main = main
+        if not main.is_indexed:
+            main.index(self._effects(main))
+
+    def inner(self, module: str, brought: str | None, rest: str) -> tuple[str, str]:
+        """The module that a dotted name behind an import leads into, and what is left of the name there."""
+        rest = ".".join(part for part in (brought, rest) if part)
+        while rest and f"{module}.{_base(rest)}" in self.modules:
+            first, _, rest = rest.partition(".")
+            module = f"{module}.{first}"
+        return module, rest
 
     def module(self, name: str) -> Namespace | None:
         """A captured module, with which of its statements bind what."""
@@ -80,7 +94,7 @@ class Program:
             if statement.block == "loop":  # what a turn binds, the next one may change
                 for inner in namespace.statements[number : namespace.ends.get(number, number)]:
                     objects.bind(inner._replace(sure=False), inner.shares, imported | handles, ())
-            if not namespace.always_runs(number):
+            if number in namespace.under_way or not namespace.always_runs(number):
                 statement = statement._replace(sure=False)
             objects.bind(statement, [*statement.shares, *returned], imported | handles, arrays)
             names = dict.fromkeys(statement.names)
@@ -103,9 +117,11 @@ class Program:
             yield tuple(names)
             imported = imported.difference(statement.names).union(bound for bound, _, _ in statement.imports)
             handles = handles.difference(statement.names) | _handles(statement, handles)
-            current.update(dict.fromkeys(statement.bound, number))
+            if number not in namespace.under_way:
+                current.update(dict.fromkeys(statement.bound, number))
             for name in names:
                 current.setdefault(name, number)
+        self._handles[namespace.module] = handles
 
     def _of_modules(
         self, namespace: Namespace, paths: Iterable[str], current: Mapping[str, int]
@@ -113,8 +129,13 @@ class Program:
         """The names of captured modules that stand for what a statement changes: ``conf.RATE = 1`` is ``conf:RATE``."""
         for path in paths:
             origin = self.origin(namespace, path, current)
-            if origin is not None:
+            if origin is not None and not self._is_handle(*origin[:2]):
                 yield f"{origin[0].module}:{origin[1]}"
+
+    def _is_handle(self, target: Namespace, name: str) -> bool:
+        """Whether a name of a module stands for another module, or for a vault, a list or a session."""
+        imports = target.statements[target.bindings[name]].imports if name in target.bindings else ()
+        return any(bound == name for bound, _, _ in imports) or name in self._handles.get(target.module, ())
 
     def origin(
         self, namespace: Namespace, path: str, current: Mapping[str, int]
@@ -137,17 +158,17 @@ class Program:
         self, namespace: Namespace, path: str, current: Mapping[str, int]
     ) -> tuple[Namespace, str] | None:
         """The captured module that a dotted name is imported from, and what is left of the name there."""
+        if ":" in path:
+            module, _, rest = path.partition(":")
+            target = self.module(absolute(namespace, module))
+            return None if target is None else (target, rest)
         base, _, rest = path.partition(".")
         if base not in current:
             return self._starred(namespace, path)
         for bound, module, brought in namespace.statements[current[base]].imports:
             if bound != base:
                 continue
-            name = absolute(namespace, module)
-            rest = ".".join(part for part in (brought, rest) if part)
-            while rest and f"{name}.{_base(rest)}" in self.modules:
-                inner, _, rest = rest.partition(".")
-                name = f"{name}.{inner}"
+            name, rest = self.inner(absolute(namespace, module), brought, rest)
             target = self.module(name)
             return (target, rest) if target is not None and rest else None
         return None
@@ -212,7 +233,7 @@ class Program:
         Of a method all that are called so: which class an object is of is not known.
         """
         function = self._other_name(namespace, function, current)
-        base, _, rest = function.partition(".")
+        base, rest = split(function)
         at = current.get(base)
         statement = None if at is None else namespace.statements[at]
         if statement is not None and statement.kind == "def" and not rest:
@@ -252,6 +273,9 @@ class Program:
         ``add = rows.append``.
         """
         for use in uses:
+            if ":" in use:
+                yield from self._with_state_of_module(namespace, use)
+                continue
             chain = self._other_name(namespace, use, current)
             base, _, method = chain.partition(".")
             method = method.rpartition(".")[2]
@@ -259,7 +283,13 @@ class Program:
                 continue
             if chain != use and method in CHANGING:
                 yield base
-            makers = [maker for bound, maker in namespace.statements[current[base]].results if bound == base]
+            made = _base(self._other_name(namespace, base, current))
+            makers = [
+                maker
+                for one in {base, made} & current.keys()
+                for bound, maker in namespace.statements[current[one]].results
+                if bound == one
+            ]
             if namespace.statements[current[base]].kind == "class":
                 makers = [base]
             classes = [maker for maker in makers if self._is_class(namespace, maker, current)]
@@ -268,6 +298,13 @@ class Program:
                 functions += [made for maker in makers for made in self._called(namespace, maker, current)]
             if any(function.keeps_state for _, function in functions):
                 yield base
+
+    def _with_state_of_module(self, namespace: Namespace, use: str) -> Iterator[str]:
+        """As :meth:`_with_state`, of a name of a captured module."""
+        module, _, path = use.partition(":")
+        target = self.module(absolute(namespace, module))
+        for name in () if target is None else self._with_state(target, [path], target.bindings):
+            yield f"{module}:{name}"
 
     def _is_class(self, namespace: Namespace, name: str, current: Mapping[str, int]) -> bool:
         """Whether a dotted name stands for a class of this namespace or of a captured module."""
@@ -289,6 +326,8 @@ class Program:
         for use in uses:
             base = _base(use)
             at = current.get(base)
+            if ":" in use:
+                yield from self._writes_of_module(namespace, use, current, visited)
             if at is None or (namespace.module, at) in visited:
                 continue
             statement = namespace.statements[at]
@@ -320,7 +359,7 @@ class Program:
 
 def _base(name: str) -> str:
     """The first part of a dotted name."""
-    return name.partition(".")[0]
+    return split(name)[0]
 
 
 def _parameter(function: Statement, place: int | str) -> str | None:
@@ -341,7 +380,7 @@ def _handles(statement: Statement, handles: set[str]) -> set[str]:
         if module.partition(".")[0] == PACKAGE and bound != "*"
     }
     for name, source in (*statement.results, *statement.aliases):
-        base, _, rest = source.partition(".")
+        base, rest = split(source)
         if base in handles | names and (not rest or rest in _HANDING):
             names.add(name)  # ``tv.connect("exp")``, ``vault["runs"]``
     return names

@@ -12,6 +12,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from tablevault_pd.code.calls import RANDOM, RUNNING_TEXT
+from tablevault_pd.code.levels import Levels
 from tablevault_pd.code.namespaces import Namespace, Piece, absolute
 from tablevault_pd.code.program import Program
 from tablevault_pd.code.statements import begun
@@ -19,6 +20,7 @@ from tablevault_pd.code.statements import begun
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from tablevault_pd.capture.position import Level
     from tablevault_pd.store.session_types import Part
 
 #: Names that Python and IPython define by themselves; without those of results (``_``, ``Out``), which no code in sight made.
@@ -88,17 +90,25 @@ class Slicer:
 
     def __init__(self, pieces: Sequence[Piece], modules: Iterable[Piece] = ()) -> None:
         self._program = Program(pieces, modules)
+        self._main = self._program.main
 
-    def of_place(self, place: int | None) -> Slice:
-        """What the statement of the last piece needs that `place` is in; without one, the whole piece and what it needs."""
-        main = self._program.main
+    def of_place(self, place: int | None, levels: Sequence[Level] = ()) -> Slice:
+        """What the statement of the last piece needs that `place` is in; without one, the whole piece and what it needs.
+
+        Of `levels`, the functions that it was about to call, the statement under way and what it needs.
+        """
+        main = self._main
         last = len(main.pieces) - 1
         at = main.statements_at(last, place)
+        if len(at) == 1 and levels:
+            way = Levels(self._program, main, at[0])
+            way.follow(levels)
+            return self._slice(way.roots, way)
         return self._slice(at or [number for number, owner in enumerate(main.owners) if owner == last])
 
     def of_everything(self, first: tuple[int, int] | None = None, begin: int | None = None) -> Slice:
         """All that was executed from a (session, cell) on, and what it needs; of the last piece what did not end before `begin`."""
-        main = self._program.main
+        main = self._main
         start = next(
             (number for number, piece in enumerate(main.pieces) if (piece.session_id, piece.cell) == first), 0
         )
@@ -110,8 +120,9 @@ class Slicer:
             numbers = [*numbers[: len(numbers) - len(of_last)], *of_last[skipped:]]
         return self._slice(numbers)
 
-    def _slice(self, roots: Sequence[int]) -> Slice:
-        walk = _Walk(self._program)
+    def _slice(self, roots: Sequence[int], way: Levels | None = None) -> Slice:
+        self._program.index(self._main if way is None else way.namespace)
+        walk = _Walk(self._program, way)
         walk.add_roots(roots)
         walk.run()
         return walk.slice()
@@ -120,9 +131,14 @@ class Slicer:
 class _Walk:
     """One walk backwards."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, way: Levels | None = None) -> None:
         self._program = program
         self._main = program.main
+        self._replaced = {} if way is None else way.replaced
+        self._bodies = [] if way is None else way.bodies
+        self._left_out: tuple[str | None, int] | None = (
+            None  # what the name that is followed does not lead to
+        )
         self._waiting: list[
             tuple[Namespace, int, int, int]
         ] = []  # namespace, statement, when it is called, main statement
@@ -152,11 +168,13 @@ class _Walk:
             namespace, number, called, source = self._waiting.pop()
             statement = namespace.statements[number]
             for use in statement.uses:
+                self._left_out = self._replaced.get((number, use)) if namespace is self._main else None
                 self._need(namespace, use, number, source)
                 if called > number and (use in statement.hands or statement.kind == "def"):
                     self._need(namespace, use, number, source, called)
                 if called > number and statement.kind == "class":
                     self._patches(namespace, use, number, called, source)
+            self._left_out = None
             for use in statement.later:
                 self._need(namespace, use, called, source)
 
@@ -177,12 +195,17 @@ class _Walk:
             assert namespace is not None
             return namespace.part(number)
 
-        parts = tuple(map(part, sorted(self._chosen, key=place)))
+        of_whole = {
+            (None, number) for whole, numbers in self._bodies if whole in self._chosen for number in numbers
+        }
+        parts = tuple(dict.fromkeys(map(part, sorted(self._chosen.keys() - of_whole, key=place))))
         return Slice(parts, tuple(sorted(self._unresolved)))
 
     def _add(self, namespace: Namespace, number: int, called: int, source: int) -> None:
         source = min(source, number) if namespace is self._main else source
         key = (namespace.module, number)
+        if key == self._left_out:
+            return
         self._chosen[key] = min(self._chosen.get(key, source), source)
         if (*key, called if namespace.statements[number].later else -1) in self._seen:
             return

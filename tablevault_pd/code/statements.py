@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tablevault_pd.capture.entry import entry_of
 from tablevault_pd.capture.position import COLUMN, in_order, is_between, line_of
-from tablevault_pd.code.calls import goes_on
+from tablevault_pd.code.arguments import given_by
+from tablevault_pd.code.calls import dotted, goes_on
 from tablevault_pd.code.describe import describe
 from tablevault_pd.code.syntax import (
     BLOCKS,
@@ -108,7 +109,7 @@ def cut(text: str, *, script: bool = False) -> tuple[Statement, ...]:
 
     Of a `script` the body of the function that it runs comes where it is called: see :mod:`~tablevault_pd.capture.entry`.
     """
-    lines = _lines(text)
+    lines = lines_of(text)
     magic = _CELL_MAGIC.match(text)
     if magic is not None and magic[1] not in _PYTHON_MAGICS:
         return (Statement(1, 1, len(lines), digest("\n".join(lines).strip()), "magic"),)
@@ -124,6 +125,20 @@ def cut(text: str, *, script: bool = False) -> tuple[Statement, ...]:
     )
 
 
+def cut_function(text: str, node: ast.FunctionDef) -> list[Statement]:
+    """The header of a function, and the statements of its body as those of a block below it."""
+    return _Cutter(lines_of(text), {}).cut_function(node)
+
+
+def ran(statements: Sequence[Statement], at: int | None) -> Sequence[Statement]:
+    """The statements that have begun when a program was there; of a loop, those of its turns before, too."""
+    count = begun([(statement.line, statement.end) for statement in statements], at)
+    loop = statements[count - 1].loop if count else None
+    while loop is not None and count < len(statements) and statements[count].loop == loop:
+        count += 1
+    return statements[:count]
+
+
 def trees(text: str) -> tuple[str, ...]:
     """For each statement of :func:`cut` the digest of what it means."""
     return tuple(statement.tree for statement in cut(text))
@@ -137,7 +152,7 @@ def inner_functions(text: str) -> frozenset[str]:
 
 def text_of(text: str, statement: Statement) -> str:
     """The lines of a statement, with the comments above it; its part of them where others stand on the same lines."""
-    lines = _lines(text)[statement.first - 1 : line_of(statement.end)]
+    lines = lines_of(text)[statement.first - 1 : line_of(statement.end)]
     start, end = statement.line // COLUMN, statement.end // COLUMN
     if end:
         lines[-1] = lines[-1].encode()[:end].decode()
@@ -147,7 +162,8 @@ def text_of(text: str, statement: Statement) -> str:
 
 
 @lru_cache(maxsize=16)
-def _lines(text: str) -> list[str]:
+def lines_of(text: str) -> list[str]:
+    """The lines of a text, as Python counts them."""
     return _NEWLINE.split(text)  # a script is split once, not again for each of its statements
 
 
@@ -230,6 +246,12 @@ class _Cutter:
         self._block(body, 0, None, None)
         return self._statements
 
+    def cut_function(self, function: ast.FunctionDef) -> list[Statement]:
+        """A function of the top level: its header, and all statements of its body."""
+        header = self._header_of(function)
+        self._block(function.body, line_of(header.end), self._add(header, None, None, "with"), None)
+        return self._statements
+
     def _block(self, body: list[ast.stmt], above: int, header: int | None, loop: int | None) -> None:
         """Cut the statements of a block; `above` is the last line before it."""
         starts = [_first_line(node) for node in body]
@@ -252,17 +274,25 @@ class _Cutter:
             else:
                 number = self._add(self._described(node, first, begin, end), header, loop)
                 if self._entry is not None and line == self._entry.line and self._function is not None:
-                    self._called(self._function, number, loop)
+                    self._called(self._function, node, number, loop)
 
-    def _called(self, function: Any, call: int, loop: int | None) -> None:
+    def _called(self, function: Any, caller: ast.stmt, call: int, loop: int | None) -> None:
         """Cut the function that the script runs, whose parameters are names like others from here on."""
+        header, name = self._header_of(function), function.name
+        calls = [
+            node for node in ast.walk(caller) if isinstance(node, ast.Call) and dotted(node.func) == name
+        ]
+        header = header._replace(**given_by(calls[0], function.args)._asdict())
+        self._block(function.body, line_of(header.end), self._add(header, call, loop, "with"), loop)
+
+    def _header_of(self, function: Any) -> Statement:
+        """The header of a function, which binds its parameters."""
         own = copy.copy(function)
         own.body = []
         first = _with_comments(self._lines, function.lineno, 0)
         described = self._described(own, first, function.lineno, self._end_of_header(function))
         names = (function.name, *(parameter.lstrip("*") for parameter in described.parameters))
-        header = described._replace(kind="other", names=names, parameters=())
-        self._block(function.body, line_of(header.end), self._add(header, call, loop, "with"), loop)
+        return described._replace(kind="other", names=names, parameters=())
 
     def _end_of_header(self, node: Any) -> int:
         """The last line of the header of a block."""

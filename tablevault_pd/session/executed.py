@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tablevault_pd.capture import environment, script
 from tablevault_pd.capture.modules import Module, ProjectModules
-from tablevault_pd.capture.position import place_of_main
+from tablevault_pd.capture.position import LAST_WAY, WAY, place_of, place_of_main
 from tablevault_pd.code import Piece, Slicer, cut
 from tablevault_pd.store import Cell, ModuleSource, WrittenCode
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from tablevault_pd.capture.notebook import Typed
+    from tablevault_pd.capture.position import Level
     from tablevault_pd.code import Slice
     from tablevault_pd.session.read_log import Lines, ReadPlace
 
@@ -80,6 +81,8 @@ class CodeRecorder:
         # (cell, line) -> the slice of what was committed there last
         self._slices: dict[tuple[int, int], Slice] = {}
         self._stored_modules: Mapping[str, Module] | None = None  # all of these
+        # (cell, place) -> the ways from there to commits, with their numbers
+        self._ways: dict[tuple[int, int], dict[tuple[Level, ...], int]] = {}
         self._project: ProjectModules | None = None
         self.scripts: list[Cell] = []  #: the cells of this session in a script or at a prompt
         self.begun: int | None = None  #: the place in the script where the session began
@@ -112,11 +115,21 @@ class CodeRecorder:
         self._sliced[place], self._stored_modules = made_of, modules  # the same objects are told at a glance
         return True
 
-    def code(self, vault: str, session_id: int, cell: int, line: int | None) -> list[WrittenCode]:
+    def numbered(self, cell: int, place: int, levels: tuple[Level, ...]) -> tuple[int, tuple[Level, ...]]:
+        """Return a place with the number of the way from there, and the way; where a statement has too many, none."""
+        ways = self._ways.setdefault((cell, place), {}) if levels else {}
+        if levels and levels not in ways and len(ways) < LAST_WAY:
+            ways[levels] = len(ways) + 1
+        number = ways.get(levels, 0)
+        return place + WAY * number, levels if number else ()
+
+    def code(
+        self, vault: str, session_id: int, cell: int, line: int | None, levels: Sequence[Level] = ()
+    ) -> list[WrittenCode]:
         """Return the slice of a cell, or of a statement of a script; nothing if the store has it."""
         if self._capture == "none" or self._sliced.get((cell, line or 0)) == self._made_of(cell):
             return []
-        code_slice = self._slicer(vault, session_id, cell).of_place(line)
+        code_slice = self._slicer(vault, session_id, cell).of_place(place_of(line), levels)
         self._slices[cell, line or 0] = code_slice
         return [_written(session_id, cell, line or 0, code_slice)]
 

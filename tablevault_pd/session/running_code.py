@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tablevault_pd.capture.position import place_of_main
+from tablevault_pd.capture.position import way_of_main
 from tablevault_pd.code import statement_place
 from tablevault_pd.session.executed import CELLS
 from tablevault_pd.session.heartbeat import warn
 from tablevault_pd.store import Beat
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tablevault_pd.capture.position import Level
     from tablevault_pd.session.outbox import Outbox
     from tablevault_pd.store import Session, Store, WrittenCode
 
@@ -18,13 +21,17 @@ if TYPE_CHECKING:
 def store_code(store: Store, row: Session, outbox: Outbox, cell: int) -> int | None:
     """Store a running cell and the code that it needs, unless the store has them.
 
-    Return the place in a script where the running statement begins, 0 in a notebook; None if the code cannot be recorded.
+    Return the place in a script where the running statement begins, with the number of the way from there to the commit;
+    0 in a notebook; None if the code cannot be recorded.
     """
     text = text_of_script(outbox, cell)
-    line = None if text is None else statement_place(text, place_of_main())
+    place, levels = (None, ()) if text is None else way_of_main()
+    line = statement_place(text or "", place)
+    if line is not None:
+        line, levels = outbox.code.numbered(cell, line, levels)
     if outbox.cells.is_stored(cell) and outbox.code.is_stored(cell, line):
         return line or 0
-    code = _new_code(store, row, outbox, cell, line)
+    code = _new_code(store, row, outbox, cell, line, levels)
     beat = Beat(row.id, cells=outbox.cells.unstored(), **(code or {}))
     if not beat.is_empty:
         store.beat([beat])
@@ -53,13 +60,13 @@ def slices_of_all(store: Store, row: Session, outbox: Outbox) -> list[WrittenCod
 
 
 def _new_code(
-    store: Store, row: Session, outbox: Outbox, cell: int, line: int | None
+    store: Store, row: Session, outbox: Outbox, cell: int, line: int | None, levels: Sequence[Level]
 ) -> dict[str, Any] | None:
     """Return the modules and slices that the store does not have yet, as fields of a :class:`Beat`."""
     try:
         return {
             "sources": tuple(outbox.code.sources(row.id, cell)),
-            "code": tuple(outbox.code.code(store.vault_id, row.id, cell, line)),
+            "code": tuple(outbox.code.code(store.vault_id, row.id, cell, line, levels)),
         }
     except Exception as error:  # noqa: BLE001  # whatever it is, the rows are written
         _warn_of(row, error)

@@ -1,0 +1,265 @@
+"""Slices along the functions that were under way at a commit: random programs run by Python, and real scripts."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from contextlib import suppress
+from types import ModuleType
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torture.harness import times
+from warm import script
+
+import tablevault_pd as tv
+from tablevault_pd.capture import position
+from tablevault_pd.code import Piece, Slicer
+
+SCRIPT, MODULE = "/nowhere/train.py", "/nowhere/mod.py"
+
+
+class Tagged:
+    """A value that knows the statements that it was computed from."""
+
+    def __init__(self, tag: int, *others: Tagged) -> None:
+        self.tags: set[int] = {tag}.union(*(other.tags for other in others))
+
+    def update(self, tag: int, *others: Tagged) -> None:
+        self.tags |= {tag}.union(*(other.tags for other in others))
+
+
+Saved = tuple[int | None, tuple[position.Level, ...], frozenset[int]]
+
+
+def run(script: str, module: str) -> list[Saved]:
+    """Run a script and its module as ``__main__``: from where and on what way each value was saved, and its tags."""
+    saved: list[Saved] = []
+
+    def save(tag: Any, value: Tagged | None = None) -> None:
+        place, levels = position.way_of_main()
+        saved.append((place, levels, frozenset() if value is None else frozenset({tag} | value.tags)))
+
+    shared = {"Tagged": Tagged, "save": save, "deco": lambda function: lambda *given: function(*given)}
+    main, mod = ModuleType("__main__"), ModuleType("mod")
+    vars(main).update(shared), vars(mod).update(shared)
+    before, source = sys.modules["__main__"], position._source
+    try:
+        sys.modules.update({"__main__": main, "mod": mod})
+        position._source = lambda _: script
+        exec(compile(module, MODULE, "exec"), vars(mod))
+        with suppress(Exception):  # what follows on the commit that a slice is of is not in it, and may fail
+            exec(compile(script, SCRIPT, "exec"), vars(main))
+    finally:
+        sys.modules["__main__"], position._source = before, source
+        del sys.modules["mod"]
+    return saved
+
+
+def slice_of(script: str, module: str, saved: Saved) -> Any:
+    """The slice of what was saved."""
+    pieces = [Piece(script, "train.py", 1, 0, until=saved[0])]
+    return Slicer(pieces, [Piece(module, "mod.py", module="mod")]).of_place(saved[0], saved[1])
+
+
+def only(text: str, parts: Any, path: str) -> str:
+    """A text with nothing but the lines of a slice, each where it was."""
+    inside = {
+        line
+        for part in parts
+        if part.path == path
+        for line in range(position.line_of(part.line), position.line_of(part.end) + 1)
+    }
+    lines = [line if number in inside else "" for number, line in enumerate(text.splitlines(), 1)]
+    for number, line in enumerate(lines):
+        if line.endswith(":"):
+            lines[number] = f"{line} pass" if not _has_body(lines, number) else line
+    return "\n".join(lines)
+
+
+def _has_body(lines: list[str], number: int) -> bool:
+    indent = len(lines[number]) - len(lines[number].lstrip())
+    behind = next((line for line in lines[number + 1 :] if line), "")
+    return len(behind) - len(behind.lstrip()) > indent
+
+
+@st.composite
+def programs(draw) -> tuple[str, str]:
+    """A script and a module whose functions call each other; each statement that computes has a tag of its own."""
+    tags = iter(range(100, 1000))
+    pick = lambda options: draw(st.sampled_from(options))  # noqa: E731
+
+    def block(
+        depth: int, names: list[str], others: list[str], functions: list[str], inside: bool
+    ) -> list[str]:
+        body: list[str] = []
+        for _ in range(draw(st.integers(1, 3))):
+            kinds = ["assign", "alias", "put", "put", "save", "call", "call", "result", "if", "for"]
+            kind = pick([*kinds, "return"] if inside else kinds)
+            name, other = pick(names), pick([*names, *others])
+            call = (
+                f"{pick(functions)}({pick([*names, *others])}, b={other})"
+                if functions
+                else f"save({next(tags)}, {name})"
+            )
+            line = {
+                "assign": f"{name} = Tagged({next(tags)}, {other})",
+                "alias": f"{name} = {other}",
+                "put": f"{pick([*names, *others])}.update({next(tags)}, {other})",
+                "save": f"save({next(tags)}, {other})",
+                "call": call,
+                "result": f"{name} = Tagged({next(tags)}, {call})" if functions else f"{name} = {other}",
+                "return": f"if {draw(st.integers(0, 1))}: return {other}",
+            }.get(kind)
+            if line is not None or depth == 2:
+                body.append(line or call)
+                continue
+            head = (
+                f"if {draw(st.integers(0, 1))}:"
+                if kind == "if"
+                else f"for _ in range({draw(st.integers(0, 2))}):"
+            )
+            body += [head, *(f"    {inner}" for inner in block(depth + 1, names, others, functions, inside))]
+        return body
+
+    def function(name: str, variables: list[str], functions: list[str]) -> list[str]:
+        is_global = draw(st.booleans())
+        head = [f"    global {variables[0]}"] if is_global else []
+        names = ["a", "b", *(variables[:1] if is_global else [])]
+        body = block(0, names, variables, functions, inside=True)
+        return [f"def {name}(a, b):", *head, *(f"    {line}" for line in body), f"    return {pick(names)}"]
+
+    module = [f"k = Tagged({next(tags)})", *function("g", ["k"], []), *function("h", ["k"], ["g"])]
+    script = ["import mod", "from mod import h", *(f"{name} = Tagged({next(tags)})" for name in "xyz")]
+    script += function("f", ["x", "y"], ["mod.g", "h"])
+    script += function("e", ["x", "y"], ["f", "h"])
+    script += block(0, ["x", "y", "z"], ["mod.k"], ["e", "f", "mod.g", "h"], inside=False)
+    return "\n".join(
+        [*script, "e(x, y)", f"save({next(tags)}, {pick(['x', 'y', 'z', 'mod.k'])})"]
+    ), "\n".join(module)
+
+
+def saves_the_same(program: tuple[str, str], ran: list[Saved], number: int, levels: Any) -> list[str] | None:
+    """Nothing if the slice of what was saved, run alone, saves it; else the slice."""
+    (script, module), saved = program, ran[number]
+    parts = slice_of(script, module, (saved[0], levels, saved[2])).parts
+    alone = run(only(script, parts, "train.py"), only(module, parts, "mod.py"))
+    before, same = (
+        [tags for *way, tags in some if tuple(way) == saved[:2]] for some in (ran[: number + 1], alone)
+    )
+    return None if same[: len(before)][-1:] == before[-1:] else [part.text for part in parts]
+
+
+@settings(max_examples=times(400, ordinary=60), deadline=None)
+@given(programs())
+def test_a_slice_along_the_stack_has_what_that_of_whole_functions_has(program):
+    ran = run(*program)
+    for number, (_, levels, _) in enumerate(ran[:30]):
+        if levels and saves_the_same(program, ran, number, ()) is None:
+            assert saves_the_same(program, ran, number, levels) is None, ran[number]
+
+
+ALONG = [
+    # (a script, the lines of it that what is saved first needs; those of a function that stays whole are all there)
+    ("x = 1\ny = 2\ndef f(a, b):\n    c = a\n    d = b\n    save(c)\n    save(d)\nf(x, 3)", [1, 3, 4, 6, 8]),
+    ("def f(a):\n    b = a\n    if not b:\n        return g(b)\n    c = g(b)\n    save(b)\n    return c\n"
+     "def g(x): return x\nr = f(1)", [1, 2, 3, 4, 6, 9]),
+    ("K = 1\nL = 2\ndef f(a=K, *, b=L):\n    save(a)\nf()", [1, 2, 3, 4, 5]),
+    ("def g(r):\n    r.append(1)\ndef f(a):\n    rows = []\n    other = []\n    g(rows)\n    g(other)\n"
+     "    save(rows)\nf(1)", [1, 2, 3, 4, 6, 8, 9]),
+    ("def f(a):\n    rows = a\n    rows.append(1)\n    save(a)\nx = []\nf(x)", [1, 2, 3, 4, 5, 6]),
+    ("def f(*a, **b):\n    y = 1\n    b['k'].append(1)\n    save(x)\nx = []\nf(1, k=x)", [1, 3, 4, 5, 6]),
+    ("def f(a):\n    h(a)\n    z = 1\ndef h(b):\n    y = b\n    save(b)\nf(1)", [1, 2, 4, 6, 7]),
+    ("def f(n):\n    if n:\n        y = n\n        f(n - 1)\n    else:\n        save(n)\nf(1)", [1, 2, 4, 5, 6, 7]),
+    ("def f(a):\n    try:\n        save(a)\n    except ValueError:\n        b = 1\n    c = 1\nf(1)", [1, 2, 3, 4, 5, 7]),
+    ("def f(a):\n    b = [v for v in a]\n    c = a\n    add = lambda v: b.append(v)\n    add(1)\n    save(b)\nf([])", [1, 2, 4, 5, 6, 7]),
+    # in a loop, what the turns before did counts
+    ("n = []\ndef f(a):\n    save(a)\n    x = 1\n    a.append(x)\n    y = 1\nfor i in range(2):\n    f(n)", [1, 2, 3, 4, 5, 7, 8]),
+    ("n = 1\ndef f(a):\n    save(a)\n    b = a + 1\n    c = 1\n    return b\nfor i in range(2):\n    n = f(n)", [1, 2, 3, 4, 6, 7, 8]),
+    # a function stays whole: a decorator, a generator, a default that is kept, a mention of it beside, another call of it
+    ("@deco\ndef f(a):\n    y = 1\n    save(a)\nf(1)", [1, 2, 3, 4, 5]),
+    ("def f(a):\n    y = 1\n    save(a)\n    yield\nlist(f(1))", [1, 2, 3, 4, 5]),
+    ("def f(a, seen=[]):\n    y = 1\n    save(a)\ng = f\nf(1)", [1, 2, 3, 5]),
+    ("def f(a):\n    y = 1\n    save(a)\nf(1) or f(2)", [1, 2, 3, 4]),
+    ("def f(a):\n    y = 1\n    save(locals())\nf(1)", [1, 2, 3, 4]),
+    ("def f(a):\n    y = 1\n    save(a)\nf = deco(f)\nf(1)", [1, 2, 3, 4, 5]),
+    ("def f(a):\n    y = 1\n    save(a)\nx = [f(1) for _ in 'a']", [1, 2, 3, 4]),
+    ("def f(a):\n    y = 1\n    def g():\n        nonlocal y\n        y = 2\n    g()\n    save(y)\nf(1)", [1, 2, 3, 4, 5, 6, 7, 8]),
+    ("def f(a):\n    y = 1\n    save(a)\ndef g(h): h(1)\ng(f)", [1, 2, 3, 4, 5]),
+    ("def f(a):\n    y = 1\n    save(a)\nfor i in [1, 2]:\n    f(1)\n    if i: break", [1, 2, 3, 4, 5, 6]),
+    ("def f(a):\n    y = 1\n    save(a)\nlist(map(f, [1]))", [1, 2, 3, 4]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "needed"), ALONG, ids=lambda value: repr(value)[-25:])
+def test_a_slice_has_of_the_functions_under_way_what_the_statement_in_them_needs(text, needed):
+    saved = run(text, "")[-1 if "append(x)" in text or "return b" in text else 0]
+    parts = slice_of(text, "", saved).parts
+    assert (
+        sorted(
+            {
+                line
+                for part in parts
+                for line in range(position.line_of(part.line), position.line_of(part.end) + 1)
+            }
+        )
+        == needed
+    )
+
+
+def test_what_functions_of_a_project_save_is_stale_by_what_it_needs_alone(tmp_path):
+    model = """
+        import tablevault_pd as tv
+        def score(df, k):
+            return df.assign(s=df["n"] * k)
+        def fill(vault):
+            if "data" not in vault:
+                rows = [{"n": 1}, {"n": 2}]
+                vault.save("data", rows, inputs=False)
+        def evaluate(vault, k):
+            df = vault.read("data")
+            scored = score(df, k)
+            scored.vault.save("scores")
+            total = scored["s"].sum()
+            vault.save("total", {"total": [total]})
+    """
+    train = """
+        import tablevault_pd as tv
+        from model import evaluate, fill
+        def main(k):
+            if not k:
+                return
+            vault = tv.connect("v", session="train")
+            fill(vault)
+            evaluate(vault, k)
+        if __name__ == "__main__":
+            main(2)
+    """
+    edits = [
+        ("* k)", "* k + 1)", []),  # the data and what this run has made are as they were
+        ("sum()", "mean()", []),
+        ('{"n": 2}]', '{"n": 22}]', ["data"]),
+        ('{"n": 22}]', '{"n": 2}]\n                rows = rows[:2]', ["data"]),
+    ]
+    (tmp_path / "model.py").write_text(textwrap.dedent(model))
+    script(tmp_path, train)
+    for old, new, stale in edits:
+        model = model.replace(old, new)
+        (tmp_path / "model.py").write_text(textwrap.dedent(model))
+        script(tmp_path, train)
+        with tv.connect(tmp_path / "v", mode="r") as vault:
+            alarms = vault.stale()
+            assert alarms[alarms["reason"] == "code"]["list"].unique().tolist() == stale
+    assert alarms["of"].unique().tolist()[:1] == ["model.py: fill"]
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        assert set(vault.search(code="def score")["list"]) == {"scores", "total"}
+        assert set(vault.search(code="mean()")["list"]) == {"total"}
+        assert [part.strip() for part in vault.read("data").vault.code(whole=True).text if "vault" in part][-4:] == [
+            "fill(vault)", "def fill(vault):", 'if "data" not in vault:', 'vault.save("data", rows, inputs=False)',
+        ]  # fmt: skip
+        why = vault.compare("scores@1", "scores@2").why()
+        assert why["name"].unique().tolist() == ["model.py: score"]
+        assert "-    total = scored" in vault.code_diff("total@2", "total@3")
+        assert vault.code_diff("total@2", "total@3").count("\n-") == 1
