@@ -12,7 +12,7 @@ from stores import database_of, new_database
 pytest.importorskip("arango")
 
 import tablevault_pd as tv
-from tablevault_pd.store.arango import strays
+from tablevault_pd.store.arango import strays, text_index
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,21 +57,39 @@ DAMAGES: dict[str, tuple[str, set[tuple[str, int | None]]]] = {
 ERASED = ("lost", "erased", "not erased", "marked", "layout")
 
 
+#: What another program may put into a database that it shares with a vault.
+FOREIGN = {
+    "tv_batches": [{"hello": 1}, {"list": "abc", "version": 1, "token": "x", "name": "abc"}],
+    "tv_lists": [{"hello": 1}],
+    "tv_sessions": [{"hello": 1}],
+    "tv_descriptions": [{"text": "lamp"}],
+}
+
+
 @pytest.fixture
-def vault(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[tv.Vault, Callable[..., object]]]:
-    """A vault with a list for each kind of damage, and a way to run a statement."""
+def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     with new_database() as url:
         monkeypatch.setenv("TABLEVAULT_PASSWORD", urlsplit(url).password or "")
-        with tv.connect(url, create=True, capture="none", session=False, durability="fast") as vault:
-            vault.save("source", pd.DataFrame({"n": range(4)}))
-            for name in DAMAGES:
-                vault.save(name, pd.DataFrame({"id": range(3), "text": ["lamp", "oil lamp", "tide"]}))
-                if name in ERASED:
-                    vault.erase(name, filters="id == 1")
-                else:
-                    more = pd.DataFrame({"id": [3], "text": ["ebb and flow"]})
-                    vault.append(name, more, inputs={"source": [2]})
-            yield vault, lambda statement, **values: database_of(url).aql.execute(statement, bind_vars=values)
+        yield url
+
+
+def connected(url: str) -> tv.Vault:
+    return tv.connect(url, create=True, capture="none", session=False, durability="fast")
+
+
+@pytest.fixture
+def vault(url: str) -> Iterator[tuple[tv.Vault, Callable[..., object]]]:
+    """A vault with a list for each kind of damage, and a way to run a statement."""
+    with connected(url) as vault:
+        vault.save("source", pd.DataFrame({"n": range(4)}))
+        for name in DAMAGES:
+            vault.save(name, pd.DataFrame({"id": range(3), "text": ["lamp", "oil lamp", "tide"]}))
+            if name in ERASED:
+                vault.erase(name, filters="id == 1")
+            else:
+                more = pd.DataFrame({"id": [3], "text": ["ebb and flow"]})
+                vault.append(name, more, inputs={"source": [2]})
+        yield vault, lambda statement, **values: database_of(url).aql.execute(statement, bind_vars=values)
 
 
 def test_what_documents_count_is_counted_again(vault, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,3 +106,55 @@ def test_what_documents_count_is_counted_again(vault, monkeypatch: pytest.Monkey
         told = set(zip(problems["list"], problems["what"], versions, strict=True))
         assert told >= {(name, *one) for name, (_, problem) in DAMAGES.items() for one in problem}
         assert {name for name, _, _ in told} == set(DAMAGES)
+
+
+def test_documents_of_others_are_told_and_change_nothing(url: str) -> None:
+    with connected(url) as vault:
+        vault.save("rows", pd.DataFrame({"text": ["lamp", "tide"]}))
+        for collection, documents in FOREIGN.items():
+            database_of(url).collection(collection).insert_many(documents)
+        assert vault.lists()["name"].tolist() == ["rows"]
+        assert vault.search("lamp")["position"].tolist() == [0]
+        assert vault.sessions().empty
+        assert len(vault.versions()) == 1
+        assert vault.save("new", pd.DataFrame({"n": [1]})).version == 1
+        vault.vacuum(dry_run=False)
+        problems = vault.check(fix=True)
+        assert set(problems["severity"]) == {"stray"}
+        assert problems["path"].str.partition("/")[0].value_counts().to_dict() == {
+            collection: len(documents) for collection, documents in FOREIGN.items()
+        }
+
+
+def test_a_collection_that_was_dropped_is_told(url: str) -> None:
+    with connected(url) as vault:
+        vault.save("rows", pd.DataFrame({"n": [1]}))
+        database_of(url).delete_collection("tv_payloads")
+        told = [["missing collection", "tv_payloads"]]
+        assert vault.check()[["what", "path"]].values.tolist() == told
+        problems = vault.check(fix=True)
+        assert problems["what"].tolist() == ["missing collection", "missing rows"]
+        assert not problems["fixed"].any()
+
+
+def test_a_search_index_that_was_dropped_is_made_anew(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nobody takes the new one for the former, whose texts it may not hold yet."""
+    monkeypatch.setattr(text_index, "LAG_MS", 0)
+    with connected(url) as vault, connected(url.replace("127.0.0.1", "localhost")) as other:
+        vault.save("rows", pd.DataFrame({"text": ["lamp", "tide"]}))
+        list(database_of(url).aql.execute(CATCH_UP))
+        assert other.search("lamp")["position"].tolist() == [0]  # seen in the view, and not looked for again
+        database_of(url).delete_view("tv_search")
+        with pytest.raises(tv.StoreError, match=r"check\(fix=True\)"):
+            vault.search("lamp")
+        assert vault.check()[["what", "path", "fixed"]].values.tolist() == [
+            ["search index", "tv_search", False]
+        ]
+        assert vault.check(fix=True)["fixed"].tolist() == [True]
+        assert vault.check().empty
+        database_of(url).delete_view("tv_search")
+        database_of(url).create_arangosearch_view("tv_search")  # it holds nothing yet
+        assert other.search("lamp")["position"].tolist() == [0]
+
+
+CATCH_UP = "FOR d IN tv_search SEARCH d.text_of > '' OPTIONS {waitForSync: true} LIMIT 1 RETURN 1"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tablevault_pd.errors import FileMissing, VaultCorrupt
 from tablevault_pd.store import Problem
 from tablevault_pd.store.arango.batches import BATCHES_BY_KEY
+from tablevault_pd.store.arango.check_layout import foreign_documents, missing_parts
 from tablevault_pd.store.arango.check_lists import LOST, ListChecks, damage, wrong_contents
 from tablevault_pd.store.arango.claims import check_claims
 from tablevault_pd.store.arango.strays import KEPT_AFTER, batch_pages, pages, strays
@@ -67,10 +68,14 @@ Document = dict[str, Any]
 def check(vault: VaultParts, *, fix: bool, progress: Progress | None) -> list[Problem]:
     """Everything that is damaged or stray, in that order."""
     vault.rows.forget_layouts()  # what is checked is what is stored
-    problems = list(_batches(vault, progress))
+    problems = missing_parts(vault.client, fix=fix)
+    if any(problem.what == "missing collection" for problem in problems) and not fix:
+        return problems  # no statement runs without it
+    problems += _batches(vault, progress)
     problems += vault.lineage.damaged_edges()
     problems += _kept_files(vault, progress)
     problems += check_claims(vault.client, fix=fix)
+    problems += foreign_documents(vault.client)
     problems += strays(vault, fix=fix)
     return sorted(problems, key=lambda problem: problem.severity)
 

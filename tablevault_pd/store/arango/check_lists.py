@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tablevault_pd.store.arango.parts import VaultParts
 
 # All statements: 3.12; nothing in them is newer than 3.8.
-LOST = "FOR l IN tv_lists RETURN [l.id, l.lost]"
+LOST = "FOR l IN tv_lists FILTER l.id > 0 RETURN [l.id, l.lost]"
 # What a list has lost, by its document and by its versions: read in one moment.
 LOST_OF = """
 LET lost = FIRST(FOR l IN tv_lists FILTER l.id == @list RETURN l.lost)

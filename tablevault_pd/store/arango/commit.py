@@ -59,7 +59,7 @@ LET was = FIRST(
 LET renamed = was.name
 LET own = head == null ? was.id : list
 LET committed = FIRST(FOR b IN tv_batches FILTER b.list == own AND b.token == @token RETURN UNSET(b, "pieces", "reads"))
-LET target = FIRST(FOR b IN tv_batches FILTER b.list == list AND b.version == @target RETURN UNSET(b, "pieces", "reads"))
+LET target = FIRST(FOR b IN tv_batches FILTER @target > 0 AND b.list == list AND b.version == @target RETURN UNSET(b, "pieces", "reads"))
 LET shown = @target == null ? head : target
 LET layout = FIRST(FOR b IN tv_batches FILTER @content AND b.list == list AND b.version == shown.layout
   RETURN b.pieces == null ? DOCUMENT("tv_details", b._key).pieces : b.pieces)

@@ -175,7 +175,7 @@ MEASURES_OF_NAMED = f"FOR m IN tv_measures FILTER m.digest IN @digests AND m.ses
 _NAMES = "COLLECT digest = l.digest INTO named = l.metric RETURN FIRST(named)"
 METRIC_NAMES = f"FOR l IN tv_latest {_NAMES}"
 METRIC_NAMES_OF = f"FOR l IN tv_latest FILTER l.session IN @ids {_NAMES}"
-ALL_TIMELINES = "FOR s IN tv_sessions SORT s.id RETURN [s.id, s.timeline]"
+ALL_TIMELINES = "FOR s IN tv_sessions FILTER s.id > 0 SORT s.id RETURN [s.id, s.timeline]"
 TIMELINES_OF = "FOR s IN tv_sessions FILTER s.id IN @ids SORT s.id RETURN [s.id, s.timeline]"
 SOURCES_OF = """
 FOR i IN tv_session_sources

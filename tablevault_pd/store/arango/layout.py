@@ -169,6 +169,9 @@ RETURN {vault: m.vault, format: m.format, layouts: m.layouts, erasing: m.erasing
 # 3.12; works on every version
 SERVER_VERSION = "RETURN VERSION()"
 # 3.12; works on every version
+NEXT_VIEW = """
+UPSERT {_key: "views"} INSERT {_key: "views", value: 1} UPDATE {value: OLD.value + 1} IN tv_meta
+"""
 ADD_LAYOUT = """
 FOR m IN tv_meta FILTER m._key == "vault"
   UPDATE m WITH {layouts: {[@layout]: true}} IN tv_meta OPTIONS {mergeObjects: true}
@@ -206,7 +209,7 @@ def open_vault(client: Client) -> Opened:
         if client.read_only:
             raise VaultNotFound(f"There is no vault in {client.address}. mode='rw' makes one.")
         check_release(client, client.query(SERVER_VERSION)[0])
-        _lay_out(client)
+        lay_out(client)
         meta = _read_meta(client)
         if meta is None:
             raise VaultCorrupt(f"The vault in {client.address} lost its tv_meta document while it was made.")
@@ -245,7 +248,7 @@ def release_numbers(release: str) -> tuple[int, ...]:
 def _add_missing(client: Client) -> bool:
     """Add what an older release did not make. Who may not do that can still use the rest: then it is False."""
     try:
-        _lay_out(client)
+        lay_out(client)
         client.query(ADD_LAYOUT, layout=LAYOUT)
     except VaultReadOnly:
         warn(
@@ -274,7 +277,8 @@ def _read_meta(client: Client) -> dict[str, Any] | None:
     return rows[0] if rows else None
 
 
-def _lay_out(client: Client) -> None:
+def lay_out(client: Client) -> None:
+    """Make what a vault consists of and is not there."""
     for name in COLLECTIONS:
         _once(client, partial(_make_collection, name=name))
     for kind in (_UNIQUE, _INDEXES):
@@ -288,6 +292,8 @@ def _lay_out(client: Client) -> None:
     client.run(lambda db: db.create_analyzer(ANALYZER, "delimiter", {"delimiter": " "}, _FEATURES))
     client.run(lambda db: db.create_analyzer(TRIPLES, "pipeline", _TRIPLES, []))
     view = {"links": _LINKS, "storedValues": _RANKED}
+    if not client.run(_has_view):
+        client.query(NEXT_VIEW)  # before it is made: what was seen in another one counts no more
     if not _once(client, lambda db: db.create_arangosearch_view(VIEW, properties=view)):
         client.run(_complete_view)
     for counter in ("lists", "sessions", "descriptions", "requests", "confirmations"):
@@ -295,6 +301,11 @@ def _lay_out(client: Client) -> None:
     # Last: a vault is there when this document is. Of two that are made at once, the first one stays.
     made = {"_key": "vault", "vault": uuid.uuid4().hex, "format": FORMAT, "layouts": {LAYOUT: True}}
     client.insert(META, made, mode="ignore")
+
+
+def _has_view(db: StandardDatabase) -> bool:
+    views: list[dict[str, Any]] = db.views()  # type: ignore[assignment]
+    return any(view["name"] == VIEW for view in views)
 
 
 def _make_collection(db: StandardDatabase, name: str) -> None:

@@ -32,7 +32,7 @@ T = TypeVar("T")
 # All statements: 3.12; nothing in them is newer than 3.8.
 TOUCH_LISTS = "FOR l IN tv_lists FILTER l.id IN @lists UPDATE l WITH {touched: @token} IN tv_lists"
 TOUCH_ALL = "FOR l IN tv_lists UPDATE l WITH {touched: @token} IN tv_lists"
-LIST_NAMES = "FOR l IN tv_lists RETURN [l.id, l.name]"
+LIST_NAMES = "FOR l IN tv_lists FILTER l.id > 0 RETURN [l.id, l.name]"
 HEADS = """
 FOR list IN @lists
   LET head = FIRST(

@@ -89,7 +89,12 @@ MEANINGS: Mapping[int, Meaning] = {
     1481: Meaning(
         StoreError,
         "The search index of {where} is out of sync with its data (error 1481). No data is lost: drop the view tv_search and "
-        "connect as an admin, which makes it anew.",
+        "run vault.check(fix=True) as an admin, which makes it anew.",
+    ),
+    1203: Meaning(
+        StoreError,
+        "A part of the vault in {where} was dropped: {detail} (error 1203). vault.check() tells what is missing, and "
+        "check(fix=True) of an admin makes the search index anew.",
     ),
     DISK_FULL: Meaning(
         StorageFull, "The disk of the server of {where} is full; nothing of this call was kept."

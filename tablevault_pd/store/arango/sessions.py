@@ -102,13 +102,13 @@ FOR v IN @versions
     UPDATE b WITH {tags: REMOVE_VALUES(APPEND(b.tags, @add, true), @remove)} IN tv_batches OPTIONS {waitForSync: true}
 """
 _RECORD = 'SORT s.id RETURN UNSET(s, "params", "timeline")'
-ALL_SESSIONS = f"FOR s IN tv_sessions {_RECORD}"
+ALL_SESSIONS = f"FOR s IN tv_sessions FILTER s.id > 0 {_RECORD}"
 SESSIONS_NAMED = f"FOR s IN tv_sessions FILTER s.digest == @digest {_RECORD}"
 SESSIONS_BY_ID = f"FOR s IN tv_sessions FILTER s.id IN @ids {_RECORD}"
 INFOS_OF = "FOR i IN tv_infos FILTER i._key IN @keys RETURN [i._key, i.exact_info]"
-SESSION_IDS = "FOR s IN tv_sessions SORT s.id RETURN s.id"
+SESSION_IDS = "FOR s IN tv_sessions FILTER s.id > 0 SORT s.id RETURN s.id"
 _LABEL = "SORT s.id RETURN [s.id, s.name, s.run, s.started, s.openings - 1]"
-SESSION_LABELS = f"FOR s IN tv_sessions {_LABEL}"
+SESSION_LABELS = f"FOR s IN tv_sessions FILTER s.id > 0 {_LABEL}"
 SESSION_LABELS_OF = f"FOR s IN tv_sessions FILTER s.id IN @ids {_LABEL}"
 PUT_CELL = """
 INSERT MERGE(@cell, {saved: DATE_NOW() * 1000}) INTO tv_cells OPTIONS {overwriteMode: "replace", waitForSync: true}
@@ -130,6 +130,7 @@ FOR m IN tv_meta
 """
 DESCRIPTIONS = """
 FOR d IN tv_descriptions
+  FILTER d.seq > 0
   FILTER d.batch == null OR LENGTH(FOR b IN tv_batches FILTER b._key == d.batch AND b.list > 0 RETURN 1) > 0
   SORT d.seq
   RETURN UNSET(d, "stems", "words")

@@ -38,7 +38,7 @@ LET same = (
 )
 LET others = (
   FOR b IN tv_batches
-    FILTER b.list > @list
+    FILTER b.list > @list AND b.list < ""
     SORT b.list, b.version LIMIT @page
     RETURN b
 )

@@ -44,7 +44,7 @@ LET changed = (
     LET document = b.text_changed > DATE_NOW() - @lag ? {WHOLE_BATCH} : null
     RETURN [b._key, b.list, b.generation, b.start, b.text_items, b.text_words, b.text_changed, document]
 )
-RETURN {{totals, changed}}
+RETURN {{totals, changed, view: DOCUMENT("tv_meta/views").value}}
 """
 
 
@@ -84,7 +84,8 @@ class TextIndex:
     def __init__(self, client: Client, reader: Reader) -> None:
         self._client, self._reader = client, reader
         self._batches: dict[str, TextBatch] = {}
-        self._indexed: dict[str, int] = {}  # how many texts of each batch the view was seen to hold
+        self._view: int | None = None  # which view it is, of those that were made
+        self._indexed: dict[str, int] = {}  # how many texts of each batch it was seen to hold
         self._items: dict[TextBatch, list[TextItem]] = {}  # of batches that it may lack
 
     def corpus(self) -> Corpus:
@@ -101,6 +102,8 @@ class TextIndex:
     def _corpus(self, batches: dict[str, TextBatch], *, checked: bool = True) -> Corpus | None:
         since = max((batch.changed for batch in batches.values()), default=OVERLAP_MS) - OVERLAP_MS
         [answer] = self._client.query(TEXT_BATCHES, since=since, lag=LAG_MS)
+        if answer["view"] != self._view:
+            self._view, self._indexed = answer["view"], {}
         changed = [
             TextBatch(key, list_id, generation, start, items or 0, words or 0, time)
             for key, list_id, generation, start, items, words, time, _ in answer["changed"]

@@ -53,7 +53,7 @@ FOR list IN (FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
 # The copy of the name in a batch may be an old one: see names.py.
 ALL_VERSIONS = """
 FOR b IN tv_batches
-  FILTER b.list > 0
+  FILTER b.list > 0 AND b.list < ""
   SORT b.list, b.version
   LET name = FIRST(FOR l IN tv_lists FILTER l.id == b.list RETURN l.name)
   RETURN MERGE(UNSET(b, "parts", "pieces", "reads"), {name})
@@ -63,6 +63,7 @@ FOR b IN tv_batches
 HEADS = """
 LET lists = (
   FOR l IN tv_lists
+    FILTER l.id > 0
     COLLECT list = l.id, name = l.name, lost = l.lost
     LET head = FIRST(
       FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "parts", "pieces", "reads"))
@@ -78,7 +79,7 @@ FOR one IN PUSH(lists, schemas)
 """
 NAMES = """
 FOR l IN tv_lists
-  FILTER LENGTH(FOR b IN tv_batches FILTER b.list == l.id LIMIT 1 RETURN 1) > 0
+  FILTER l.id > 0 AND LENGTH(FOR b IN tv_batches FILTER b.list == l.id LIMIT 1 RETURN 1) > 0
   RETURN l.name
 """
 NEWEST = 1 << 53  # later than any time of a version
