@@ -29,6 +29,11 @@ _LETTERS = np.zeros(256, np.uint8)  #: what each byte becomes: itself in lower c
 _LETTERS[0x30:0x3A] = range(0x30, 0x3A)
 _LETTERS[0x41:0x5B] = _LETTERS[0x61:0x7B] = range(0x61, 0x7B)
 _LETTERS[0x80:] = range(0x80, 0x100)
+#: Two bytes at the end of a word that Porter's rules may change; of any other word the stem is the word itself.
+_CHANGED = np.zeros((256, 256), bool)
+_CHANGED[:, np.frombuffer(b"seiy", np.uint8)] = True
+for _first, _second in (b"ed", b"ng", b"al", b"ul", b"ll", b"er", b"or", b"on", b"sm", b"ic", b"nt", b"ou"):
+    _CHANGED[_first, _second] = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,16 @@ class _Term:
             return text
         # Porter's rules put other letters at the end of some stems: of those in -y, -at(ing), -bil(ity).
         return text[:-2] if text.endswith("ble") else text[:-1] if text.endswith(("i", "e", "bl")) else text
+
+    def may_end(self, last_two: np.ndarray) -> np.ndarray:
+        """Which longer words may be meant that begin so and have these two bytes at their end, shape (n, 2)."""
+        if len(self.text) > len(self.beginning):  # a word may go on as this one does
+            own = np.frombuffer(self.text.encode()[-2:], np.uint8)
+            is_own = (last_two == own).all(axis=1) | (len(beginning(self.text)) < len(self.text))
+        else:
+            is_own = np.zeros(len(last_two), bool)
+        changed = _CHANGED[last_two[:, 0], last_two[:, 1]]
+        return np.asarray(is_own | changed if self.is_stem else is_own)
 
     def fits(self, terms: Sequence[str]) -> np.ndarray:
         """Which of what a tokeniser made are meant."""
@@ -159,6 +174,9 @@ class _Words:
         runs = runs[~np.isin(runs, self._others, assume_unique=True)]
         if not term.is_prefix:
             goes_on = self._inside[self._starts[runs] + len(beginning)]
+            may_fit = ~goes_on
+            may_fit[goes_on] = term.may_end(self._last_two(runs[goes_on]))
+            runs, goes_on = runs[may_fit], goes_on[may_fit]
             words = self._slices(runs[goes_on])
             numbers = {word: number for number, word in enumerate(dict.fromkeys([beginning, *words]))}
             stems, plain = PROSE.tokenize(map(bytes.decode, numbers))
@@ -176,6 +194,16 @@ class _Words:
             at = self._starts[runs] + number
             runs = runs[(self._bytes[at] == byte) & self._inside[at]]
         return runs
+
+    def _last_two(self, runs: np.ndarray) -> np.ndarray:
+        """The last two bytes of these runs."""
+        at = self._lasts[runs]
+        return np.stack([self._bytes[at - 1], self._bytes[at]], axis=1)
+
+    @cached_property
+    def _lasts(self) -> np.ndarray:
+        """Where each run has its last byte."""
+        return np.flatnonzero((self._bytes != 0) & ~self._inside[1:])
 
     def _slices(self, runs: np.ndarray) -> list[bytes]:
         """The bytes of these runs."""
