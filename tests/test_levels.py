@@ -31,7 +31,7 @@ class Tagged:
         self.tags |= {tag}.union(*(other.tags for other in others))
 
 
-Saved = tuple[int | None, tuple[position.Level, ...], frozenset[int]]
+Saved = tuple[int | None, tuple[position.StackLevel, ...], frozenset[int]]
 
 
 def run(script: str, module: str) -> list[Saved]:
@@ -223,7 +223,7 @@ def test_what_functions_of_a_project_save_is_stale_by_what_it_needs_alone(tmp_pa
             scored = score(df, k)
             scored.vault.save("scores")
             total = scored["s"].sum()
-            vault.save("total", {"total": [total]})
+            vault.save("total", {"total": total})
     """
     train = """
         import tablevault_pd as tv

@@ -28,7 +28,7 @@ COLUMN = 1 << 24
 #: Some place on a line: Python was told to keep no columns (``-X no_debug_ranges``).
 ANYWHERE = COLUMN - 1
 
-#: Above a place: the number of the way to what was called there, see :class:`Level`. With it, 53 bits hold both.
+#: Above a place: the number of the way to what was called there, see :class:`StackLevel`. With it, 53 bits hold both.
 WAY = 1 << 48
 LAST_WAY = 31
 _LONGEST_WAY = 16
@@ -40,10 +40,10 @@ _columns: dict[
     int, tuple[CodeType, list[int]]
 ] = {}  # by id of the code, which is held so that no other gets it
 _KEPT_LEVELS = 1024
-_levels: dict[tuple[int, int, int, int], tuple[CodeType, CodeType, Level]] = {}
+_levels: dict[tuple[int, int, int, int], tuple[CodeType, CodeType, StackLevel]] = {}
 
 
-class Level(NamedTuple):
+class StackLevel(NamedTuple):
     """A function of the project that was under way, called by a statement of the script, or of the level above."""
 
     module: str | None  #: that has it; None: the script
@@ -88,7 +88,7 @@ def place_of_main() -> int | None:
     return _place(_frames_of_main(sys._getframe(1)))
 
 
-def way_of_main() -> tuple[int | None, tuple[Level, ...]]:
+def way_of_main() -> tuple[int | None, tuple[StackLevel, ...]]:
     """Return :func:`place_of_main`, and the functions that were called from there; none in another thread."""
     frames = _frames_of_main(sys._getframe(1))
     return _place(frames), tuple(_levels_of(frames))
@@ -118,7 +118,7 @@ def _frames_of_main(frame: FrameType | None) -> list[FrameType]:
     return inwards
 
 
-def _levels_of(frames: list[FrameType]) -> Iterator[Level]:
+def _levels_of(frames: list[FrameType]) -> Iterator[StackLevel]:
     for caller, called in islice(pairwise(frames), _LONGEST_WAY):
         outer, inner = caller.f_code, called.f_code
         key = (id(outer), caller.f_lasti, id(inner), called.f_lasti)
@@ -133,7 +133,7 @@ def _levels_of(frames: list[FrameType]) -> Iterator[Level]:
         yield entry[2]
 
 
-def _level(caller: FrameType, called: FrameType, top: FrameType) -> Level | None:
+def _level(caller: FrameType, called: FrameType, top: FrameType) -> StackLevel | None:
     """Return a frame as a level; None if it is no function of the project, or was not called there."""
     code, in_main = called.f_code, called.f_globals is top.f_globals
     if code.co_flags & _SUSPENDED or not code.co_qualname.isidentifier():
@@ -146,7 +146,7 @@ def _level(caller: FrameType, called: FrameType, top: FrameType) -> Level | None
         return None
     module = None if in_main else called.f_globals.get("__name__")
     place = place_in(code, called.f_lineno, called.f_lasti)
-    return Level(module, code.co_name, code.co_firstlineno, (line, column), place)
+    return StackLevel(module, code.co_name, code.co_firstlineno, (line, column), place)
 
 
 def _is_entry(called: FrameType, top: FrameType) -> bool:

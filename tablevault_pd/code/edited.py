@@ -42,13 +42,13 @@ def is_edited(function: str, trees: Collection[str], old: str, new: str) -> bool
     return _needs_more(needed, {statement.tree for statement in before.statements}, after)
 
 
-def _needs_more(needed: Sequence[Statement], known: set[str], after: Body) -> bool:
+def _needs_more(needed: Sequence[Statement], trees_before: set[str], after: Body) -> bool:
     """Whether a statement that is new decides about those that a slice needs, or changes what these use."""
     trees = {statement.tree for statement in needed}
     numbers = [number for number, statement in enumerate(after.statements) if statement.tree in trees]
     names = {name.partition(".")[0] for one in needed for name in (*one.names, *one.uses, *one.later)}
     for number, statement in enumerate(after.statements):
-        if statement.tree in known:
+        if statement.tree in trees_before:
             continue
         if any(number in _headers(after, other) for other in numbers):
             return True

@@ -20,7 +20,7 @@ from tablevault_pd.code.sharing import RETURNED
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from tablevault_pd.capture.position import Level
+    from tablevault_pd.capture.position import StackLevel
     from tablevault_pd.code.bodies import Body, Call
     from tablevault_pd.code.namespaces import Namespace
     from tablevault_pd.code.program import Program
@@ -102,7 +102,7 @@ class _Names:
         )
 
 
-class Levels:
+class StackLevels:
     """The way from a statement of the main namespace to the one that was under way, as far as it can be followed."""
 
     def __init__(self, program: Program, main: Namespace, number: int) -> None:
@@ -115,13 +115,13 @@ class Levels:
         self.replaced: dict[tuple[int, str], tuple[str | None, int]] = {}
         self.bodies: list[tuple[tuple[str | None, int], range]] = []
 
-    def follow(self, levels: Sequence[Level]) -> None:
+    def follow(self, levels: Sequence[StackLevel]) -> None:
         """Go along the functions until one that stays whole."""
         for level in levels:
             if not self._enter(level):
                 return
 
-    def _enter(self, level: Level) -> bool:
+    def _enter(self, level: StackLevel) -> bool:
         caller = self.namespace.statements[self._at]
         text = self.namespace.pieces[self.namespace.owners[self._at]].text
         call = call_at(text, level.call, caller)

@@ -12,7 +12,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from tablevault_pd.code.calls import RANDOM, RUNNING_TEXT
-from tablevault_pd.code.levels import Levels
+from tablevault_pd.code.levels import StackLevels
 from tablevault_pd.code.namespaces import Namespace, Piece, absolute
 from tablevault_pd.code.program import Program
 from tablevault_pd.code.statements import begun
@@ -20,7 +20,7 @@ from tablevault_pd.code.statements import begun
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from tablevault_pd.capture.position import Level
+    from tablevault_pd.capture.position import StackLevel
     from tablevault_pd.store.session_types import Part
 
 #: Names that Python and IPython define by themselves; without those of results (``_``, ``Out``), which no code in sight made.
@@ -92,7 +92,7 @@ class Slicer:
         self._program = Program(pieces, modules)
         self._main = self._program.main
 
-    def of_place(self, place: int | None, levels: Sequence[Level] = ()) -> Slice:
+    def of_place(self, place: int | None, levels: Sequence[StackLevel] = ()) -> Slice:
         """What the statement of the last piece needs that `place` is in; without one, the whole piece and what it needs.
 
         Of `levels`, the functions that it was about to call, the statement under way and what it needs.
@@ -101,7 +101,7 @@ class Slicer:
         last = len(main.pieces) - 1
         at = main.statements_at(last, place)
         if len(at) == 1 and levels:
-            way = Levels(self._program, main, at[0])
+            way = StackLevels(self._program, main, at[0])
             way.follow(levels)
             return self._slice(way.roots, way)
         return self._slice(at or [number for number, owner in enumerate(main.owners) if owner == last])
@@ -120,7 +120,7 @@ class Slicer:
             numbers = [*numbers[: len(numbers) - len(of_last)], *of_last[skipped:]]
         return self._slice(numbers)
 
-    def _slice(self, roots: Sequence[int], way: Levels | None = None) -> Slice:
+    def _slice(self, roots: Sequence[int], way: StackLevels | None = None) -> Slice:
         self._program.index(self._main if way is None else way.namespace)
         walk = _Walk(self._program, way)
         walk.add_roots(roots)
@@ -131,7 +131,7 @@ class Slicer:
 class _Walk:
     """One walk backwards."""
 
-    def __init__(self, program: Program, way: Levels | None = None) -> None:
+    def __init__(self, program: Program, way: StackLevels | None = None) -> None:
         self._program = program
         self._main = program.main
         self._replaced = {} if way is None else way.replaced

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from tablevault_pd.capture.notebook import Typed
-    from tablevault_pd.capture.position import Level
+    from tablevault_pd.capture.position import StackLevel
     from tablevault_pd.code import Slice
     from tablevault_pd.session.read_log import Lines, ReadPlace
 
@@ -82,7 +82,7 @@ class CodeRecorder:
         self._slices: dict[tuple[int, int], Slice] = {}
         self._stored_modules: Mapping[str, Module] | None = None  # all of these
         # (cell, place) -> the ways from there to commits, with their numbers
-        self._ways: dict[tuple[int, int], dict[tuple[Level, ...], int]] = {}
+        self._ways: dict[tuple[int, int], dict[tuple[StackLevel, ...], int]] = {}
         self._project: ProjectModules | None = None
         self.scripts: list[Cell] = []  #: the cells of this session in a script or at a prompt
         self.begun: int | None = None  #: the place in the script where the session began
@@ -115,7 +115,9 @@ class CodeRecorder:
         self._sliced[place], self._stored_modules = made_of, modules  # the same objects are told at a glance
         return True
 
-    def numbered(self, cell: int, place: int, levels: tuple[Level, ...]) -> tuple[int, tuple[Level, ...]]:
+    def numbered(
+        self, cell: int, place: int, levels: tuple[StackLevel, ...]
+    ) -> tuple[int, tuple[StackLevel, ...]]:
         """Return a place with the number of the way from there, and the way; where a statement has too many, none."""
         ways = self._ways.setdefault((cell, place), {}) if levels else {}
         if levels and levels not in ways and len(ways) < LAST_WAY:
@@ -124,7 +126,7 @@ class CodeRecorder:
         return place + WAY * number, levels if number else ()
 
     def code(
-        self, vault: str, session_id: int, cell: int, line: int | None, levels: Sequence[Level] = ()
+        self, vault: str, session_id: int, cell: int, line: int | None, levels: Sequence[StackLevel] = ()
     ) -> list[WrittenCode]:
         """Return the slice of a cell, or of a statement of a script; nothing if the store has it."""
         if self._capture == "none" or self._sliced.get((cell, line or 0)) == self._made_of(cell):

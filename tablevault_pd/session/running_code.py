@@ -13,7 +13,7 @@ from tablevault_pd.store import Beat
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tablevault_pd.capture.position import Level
+    from tablevault_pd.capture.position import StackLevel
     from tablevault_pd.session.outbox import Outbox
     from tablevault_pd.store import Session, Store, WrittenCode
 
@@ -60,7 +60,7 @@ def slices_of_all(store: Store, row: Session, outbox: Outbox) -> list[WrittenCod
 
 
 def _new_code(
-    store: Store, row: Session, outbox: Outbox, cell: int, line: int | None, levels: Sequence[Level]
+    store: Store, row: Session, outbox: Outbox, cell: int, line: int | None, levels: Sequence[StackLevel]
 ) -> dict[str, Any] | None:
     """Return the modules and slices that the store does not have yet, as fields of a :class:`Beat`."""
     try:
