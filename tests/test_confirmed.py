@@ -205,3 +205,70 @@ def test_the_real_cause_is_named_and_none_that_a_run_disproves(vault, data):
     for number, fact in enumerate(FACTS):
         if a[0][number] != b[0][number]:
             assert flags[SHOWN[fact]] == disproved[fact], (fact, a, b)
+
+
+def index(vault, docs, only=None):
+    """Cut the documents, or those of these names, into chunks, each with the document that it is of as its parent."""
+    vault.upsert(
+        "docs", pd.DataFrame({"doc": list(docs), "text": list(docs.values())}), key="doc", inputs=False
+    )
+    there = vault.read("docs")
+    there = there if only is None else there[there["doc"].isin(only)]
+    cut = there.assign(text=there["text"].str.split("."))["text"].explode()
+    chunks = pd.DataFrame({"doc": there["doc"].reindex(cut.index), "text": cut})
+    chunks["n"] = chunks.groupby("doc").cumcount()
+    parents = [[int(position)] for position in cut.index]
+    vault.upsert("chunks", chunks.reset_index(drop=True), key=["doc", "n"], inputs={"docs": parents})
+
+
+def test_a_chunk_that_an_upsert_keeps_is_as_new_as_the_upsert(vault):
+    index(vault, {"a": "x.y.z", "b": "u.v"})
+    index(vault, {"a": "x.Y.z"}, only=["a"])  # x and z are made again, of the new text
+    assert vault.stale("chunks").empty
+    [confirmed] = vault.store.confirmations()
+    assert (confirmed.version, confirmed.rows) == (2, ((0, 1), (2, 3)))
+    assert vault.versions("chunks")["confirmed"].isna().all(), "no run made all of a version again"
+    vault.upsert("docs", pd.DataFrame({"doc": ["a"], "text": ["x.Y.Z"]}), inputs=False)
+    assert vault.stale("chunks")[["position", "reason", "of"]].to_numpy().tolist() == [
+        [position, "parent", "docs@2[0]"] for position in range(3)
+    ]
+    index(vault, {"c": "w"})  # all of them
+    assert vault.stale("chunks").empty
+
+
+@given(st.data())
+@settings(max_examples=times(150, ordinary=3), deadline=None, suppress_health_check=list(HealthCheck))
+def test_rows_count_as_made_by_those_who_made_them_again(vault, data):
+    """Runs upsert some rows of four; each row follows from one of two parameters, and a model keeps who made it."""
+    name = f"list{next(NUMBERS)}"
+    real = data.draw(st.lists(st.integers(0, 1), min_size=4, max_size=4))
+    outcome = data.draw(st.lists(st.integers(0, 1), min_size=3, max_size=3))
+    states = st.tuples(st.integers(0, 2), st.integers(0, 2))
+    runs = data.draw(
+        st.lists(st.tuples(states, st.sets(st.integers(0, 3), min_size=1)), min_size=2, max_size=7)
+    )
+    rows: dict[int, tuple[int, list[tuple[int, int]]]] = {}  # what each row is, and who made it so
+    versions: list[dict[int, tuple[int, list[tuple[int, int]]]]] = []
+    for state, some in [((0, 0), {0, 1, 2, 3}), *runs]:
+        right = {row: outcome[state[real[row]]] for row in sorted(some)}
+        changed = False
+        for row, value in right.items():
+            if row not in rows or rows[row][0] != value:
+                rows, changed = rows | {row: (value, [])}, True
+            rows[row][1].append(state)
+        versions += [dict(rows)] if changed else []
+        with vault.session("run", params={"p": state[0], "q": state[1]}):
+            vault.upsert(
+                name, pd.DataFrame({"id": list(right), "right": list(right.values())}), key="id", inputs=False
+            )
+    if len(versions) < 2:
+        return
+    compared = vault.compare(f"{name}@1", f"{name}@{len(versions)}", measure="right")
+    why = compared.why().query("what == 'parameter'")
+    for row in range(4):
+        (value_a, a), (value_b, b) = versions[0][row], versions[-1][row]
+        named = set(why.loc[why.index == row, "name"])
+        ruled_out = [bool({state[fact] for state in a} & {state[fact] for state in b}) for fact in (0, 1)]
+        expected = {fact for number, fact in enumerate("pq") if not ruled_out[number]}
+        assert named == (expected if value_a != value_b else set()), (row, a, b)
+        assert value_a == value_b or "pq"[real[row]] in named

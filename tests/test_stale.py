@@ -112,16 +112,18 @@ vault.upsert("sizes", make([int(text) for text in sys.argv[1:]]), key="id", inpu
 """
 
 
-def test_an_upsert_of_some_rows_that_changes_nothing_says_nothing_of_the_others(tmp_path):
+def test_an_upsert_of_some_rows_that_changes_nothing_confirms_these_and_says_nothing_of_the_others(tmp_path):
     newer = BY_KEY.replace("abs(number)", "max(number, -number)")
     script(tmp_path, BY_KEY, "1", "2", "-3")
     script(tmp_path, newer, "1")
-    every = [
-        [name, position, "code", "train.py: make", 0] for name in ("kept", "sizes") for position in range(3)
+    others = [
+        [name, position, "code", "train.py: make", 0] for name in ("kept", "sizes") for position in (1, 2)
     ]
-    assert stale(tmp_path) == every
-    script(tmp_path, newer, "-3", "2", "1")  # all of them, and none is another
+    assert stale(tmp_path) == others
+    script(tmp_path, newer, "-3", "2")  # those that were left, and none is another
     assert stale(tmp_path) == []
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        assert vault.versions("sizes")["confirmed"].isna().all()  # no run made all rows again
 
 
 def test_a_function_of_a_module_that_a_later_run_imports_otherwise_makes_stale(made):

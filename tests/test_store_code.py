@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -126,6 +127,31 @@ def test_confirmations_are_kept_in_order(store):
     assert all(each.time is not None for each in kept)
     assert store.confirmations() == kept
     assert store.confirmations([999]) == []
+
+
+def test_rows_that_a_place_confirmed_are_kept_together(place):
+    store = place.open()
+    key = session(store)
+    with store.stage() as rows:
+        rows.write(pa.table({"a": list(range(9))}))
+        version = store.commit(Batch("t", "x", "save", pa.schema([("a", pa.int64())])), rows)
+    here = Confirmation(version.list_id, 1, key, 3, None)
+    store.confirm(replace(here, rows=((4, 6),)))
+    store.confirm(replace(here, cell=4))
+    store.confirm(replace(here, rows=((0, 2), (5, 7))))
+    store.confirm(replace(here, rows=((8, 9),), made_from=((version.list_id, 1),)))
+    expected = [
+        (4, None, ()),
+        (3, ((0, 2), (4, 7)), ()),
+        (3, ((8, 9),), ((version.list_id, 1),)),
+    ]
+    for reader in (store, place.open(read_only=True)):
+        confirmed = reader.confirmations([version.list_id])
+        assert [(one.cell, one.rows, one.made_from) for one in confirmed] == expected
+        assert reader.confirmations([999]) == []
+    store.confirm(replace(here, rows=None, made_from=((version.list_id, 1),)))
+    assert [one.rows for one in store.confirmations()] == [None, ((0, 2), (4, 7)), None]
+    assert store.check() == []
 
 
 def test_a_store_that_is_read_keeps_nothing(place):

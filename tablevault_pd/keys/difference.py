@@ -33,6 +33,10 @@ class Difference:
     at: np.ndarray = field(default_factory=_none)  #: the positions of those
     added: np.ndarray = field(default_factory=_none)  #: rows whose keys are new
     removed: np.ndarray = field(default_factory=_none)  #: positions of rows that go
+    equal: np.ndarray = field(
+        default_factory=_none
+    )  #: rows that are there as they are given, in order of `equal_at`
+    equal_at: np.ndarray = field(default_factory=_none)  #: the positions of those
 
     @property
     def rows(self) -> np.ndarray:
@@ -87,7 +91,12 @@ def difference(
     new = np.ones(table.num_rows, bool)
     new[number] = False
     return Difference(
-        number[differ], position[differ], np.flatnonzero(new), _removed(present, table, position, scope)
+        number[differ],
+        position[differ],
+        np.flatnonzero(new),
+        _removed(present, table, position, scope),
+        number[~differ],
+        position[~differ],
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tablevault_pd.store import VersionLookup
+from tablevault_pd.store.pieces import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +27,18 @@ class RowsMade:
 
     start: int
     stop: int
-    places: tuple[Place, ...]  #: the commit that wrote them, then those that made them again, the latest last
+    writer: Place
+    confirmations: tuple[Confirmation, ...] = ()  #: by those that made them again, the latest last
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """The commit that wrote them, then those that made them again."""
+        return (self.writer, *map(_place, self.confirmations))
+
+    @property
+    def made_from(self) -> dict[int, int]:
+        """The newest version of each list that they were made from again, by list."""
+        return dict(sorted(pair for confirmation in self.confirmations for pair in confirmation.made_from))
 
     @property
     def last(self) -> Place:
@@ -99,8 +111,8 @@ def _confirmed(
     shown: Pieces,
     there: Mapping[tuple[int, int], Pieces],
     confirmations: Sequence[Confirmation],
-) -> list[tuple[np.ndarray, np.ndarray, Place]]:
-    """(start, stop, place) of the positions of a version whose rows were made again, the latest last."""
+) -> list[tuple[np.ndarray, np.ndarray, Confirmation]]:
+    """(start, stop, confirmation) of the positions of a version whose rows were made again, the latest last."""
     overlaps: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
     confirmed = []
     for confirmation in confirmations:
@@ -108,9 +120,25 @@ def _confirmed(
         if confirmation.list_id == version.list_id and pieces is not None:
             if confirmation.version not in overlaps:
                 overlaps[confirmation.version] = shown.overlaps(pieces)
-            start, _, rows = overlaps[confirmation.version]
-            confirmed.append((start, start + rows, _place(confirmation)))
+            confirmed.append((*_clipped(*overlaps[confirmation.version], confirmation.rows), confirmation))
     return confirmed
+
+
+def _clipped(
+    here: np.ndarray, there: np.ndarray, rows: np.ndarray, runs: Sequence[tuple[int, int]] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(start, stop) here of those of the shared rows that lie in these runs there, or of all."""
+    if runs is None:
+        return here, here + rows
+    first, stop = np.array(runs, np.int64).reshape(-1, 2).T
+    order = np.argsort(there, kind="stable")
+    here, there, rows = here[order], there[order], rows[order]
+    low = np.searchsorted(stop, there, side="right")
+    piece, run = expanded(low, np.maximum(np.searchsorted(first, there + rows, side="left") - low, 0))
+    start = np.maximum(first[run], there[piece])
+    end = np.minimum(stop[run], (there + rows)[piece])
+    offset = (here - there)[piece]
+    return start + offset, end + offset
 
 
 def _written(spans: Spans, scope: int) -> tuple[np.ndarray, np.ndarray, list[Place]]:
@@ -124,17 +152,17 @@ def _runs(
     starts: np.ndarray,
     stops: np.ndarray,
     writers: Sequence[Place],
-    confirmed: Sequence[tuple[np.ndarray, np.ndarray, Place]],
+    confirmed: Sequence[tuple[np.ndarray, np.ndarray, Confirmation]],
 ) -> list[RowsMade]:
     bounds = np.unique(np.concatenate([starts, stops, *(ends for *both, _ in confirmed for ends in both)]))
     wrote = (np.searchsorted(starts, bounds[:-1], side="right") - 1).tolist()
-    again: list[list[Place]] = [[] for _ in wrote]
-    for first, end, place in confirmed:
+    again: list[list[Confirmation]] = [[] for _ in wrote]
+    for first, end, confirmation in confirmed:
         for low, high in zip(*np.searchsorted(bounds, [first, end]).tolist(), strict=True):
             for of_run in again[low:high]:
-                of_run.append(place)
+                of_run.append(confirmation)
     return [
-        RowsMade(start, stop, (writers[number], *of_run))
+        RowsMade(start, stop, writers[number], tuple(of_run))
         for (start, stop), number, of_run in zip(
             pairwise(bounds.astype(np.int64).tolist()), wrote, again, strict=True
         )

@@ -139,14 +139,7 @@ class LineageRecorder:
         With `rows` the batch has only these of them, in this order. Raises InvalidInput if what ``inputs=`` says does not fit
         their number.
         """
-        if frame is not None and len(frame) != total:
-            frame = None
-        if not claims and not self._declared.of_batch:
-            return ()
-        declared = [claim for parents in self._declared.of_batch for claim in parents(total, frame)]
-        merged = list(_merged([*declared, *claims]))
-        if rows is not None:
-            merged = [part for claim in merged for part in claim.taken(rows, total)]
+        merged = self._merged(total, claims, frame, rows)
         if not merged:
             return ()
         keys = {(claim.parent_list, claim.parent_version) for claim in merged}
@@ -162,6 +155,37 @@ class LineageRecorder:
         """Warn that these versions stand in for parents that are not known."""
         if self._stand_ins is not None and stand_ins:
             self._stand_ins.warn(stand_ins)
+
+    def sources(
+        self,
+        total: int,
+        claims: Sequence[ParentClaim],
+        frame: pd.DataFrame | None,
+        *,
+        rows: np.ndarray,
+    ) -> tuple[tuple[int, int], ...]:
+        """The (list, version) that these rows of a batch came from, as far as their parents are known and not only read."""
+        merged = self._merged(total, claims, frame, rows)
+        known = {(claim.parent_list, claim.parent_version) for claim in merged if claim.basis != READ}
+        return tuple(sorted(known))
+
+    def _merged(
+        self,
+        total: int,
+        claims: Sequence[ParentClaim],
+        frame: pd.DataFrame | None,
+        rows: np.ndarray | None,
+    ) -> list[ParentClaim]:
+        """The claims of a batch, or of some of its rows, with those that ``inputs=`` makes."""
+        if frame is not None and len(frame) != total:
+            frame = None
+        if not claims and not self._declared.of_batch:
+            return []
+        declared = [claim for parents in self._declared.of_batch for claim in parents(total, frame)]
+        merged = list(_merged([*declared, *claims]))
+        if rows is None:
+            return merged
+        return [part for claim in merged for part in claim.taken(rows, total)]
 
     def says_nothing_new(self, version: Version, edges: Sequence[Edge]) -> bool:
         """Whether saving the rows of `version` again, with these edges, would tell nothing new about their parents.

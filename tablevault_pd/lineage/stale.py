@@ -16,12 +16,13 @@ from tablevault_pd.lineage.makers import runs_of
 from tablevault_pd.lineage.of_rows import rows_to_trace
 from tablevault_pd.lineage.passages import rows_of_passages
 from tablevault_pd.lineage.report import lines
-from tablevault_pd.lineage.same import unchanged_rows
+from tablevault_pd.lineage.same import same_rows, unchanged_rows
 from tablevault_pd.reading import reports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from tablevault_pd.lineage.makers import RowsMade
     from tablevault_pd.store import Store, Version, WrittenCode
 
 COLUMNS = {
@@ -138,12 +139,29 @@ class CodeInForce:
             yield MadeRows(piece.start + start, piece.start + stop, piece.place, *changed)
 
     @cached_property
-    def _pieces(self) -> dict[int, list[MadeRows]]:
+    def _runs(self) -> dict[int, list[RowsMade]]:
         heads = list(self._heads.values())
+        return {head.list_id: runs for head, runs in zip(heads, runs_of(self._store, heads), strict=True)}
+
+    @cached_property
+    def _pieces(self) -> dict[int, list[MadeRows]]:
         return {
-            head.list_id: [MadeRows(run.start, run.stop, run.last) for run in runs]
-            for head, runs in zip(heads, runs_of(self._store, heads), strict=True)
+            list_id: [MadeRows(run.start, run.stop, run.last) for run in runs]
+            for list_id, runs in self._runs.items()
         }
+
+    def made_from(self, version: Version) -> dict[str, np.ndarray]:
+        """For each list that rows were made from again, and came out equal: the newest version of it, by row; -1 for none."""
+        if self._heads.get(version.list_id) != version:
+            return {}
+        newest: dict[str, np.ndarray] = {}
+        for run in self._runs[version.list_id]:
+            for list_id, number in run.made_from.items():
+                if list_id in self._heads:
+                    name = self._heads[list_id].list
+                    by_row = newest.setdefault(name, np.full(version.total, -1))
+                    by_row[run.start : run.stop] = number
+        return newest
 
     @cached_property
     def _slices(self) -> dict[Place, WrittenCode]:
@@ -284,6 +302,7 @@ class _AncestorWalk:
             steps = lines(self.store, rows_to_trace(version, at), depth=1)[_STEP]
             places = {column: steps[column].fillna(-1).astype(np.int64) for column in _PLACES}
             steps = steps.assign(**places, own=(steps["parent_list"] == name).astype(bool))
+            steps = self._as_made_again(version, steps)
             state = self.maps.get(version)
             of_map = (steps["parent_list"] == ("" if state is None else state.source.list)).to_numpy(bool)
             steps = steps.assign(of_map=of_map, input=UNKNOWN)
@@ -292,6 +311,39 @@ class _AncestorWalk:
             self.made_from.setdefault(name, set()).update(steps["parent_list"].unique())
             parts.append(group[["root", "position"]].merge(steps, on="position"))
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=_PARENT)
+
+    def _as_made_again(self, version: Version, steps: pd.DataFrame) -> pd.DataFrame:
+        """The steps, those of rows that were made again to the version that they were made from then.
+
+        A parent is the same row there by its key; one that is not there any more is left as it is.
+        """
+        for name, newest in self.code.made_from(version).items():
+            again = newest[steps["position"].to_numpy()]
+            later = (steps["parent_list"] == name).to_numpy(bool) & (
+                again > steps["parent_version"].to_numpy()
+            )
+            pairs = pd.DataFrame({"old": steps["parent_version"].to_numpy()[later], "new": again[later]})
+            key: Any  # (version of before, that of then)
+            for key, numbers in pairs.groupby(["old", "new"]).indices.items():
+                before, then = map(int, key)
+                rows = np.flatnonzero(later)[numbers]
+                at = steps["parent_position"].to_numpy()[rows]
+                now = self._rows_then(name, before, then, at)
+                there = rows[(now >= 0) | (at < 0)]
+                columns = ["parent_version", "parent_position", "parent_start", "parent_stop"]
+                values = [np.full(len(rows), then), now, np.full(len(rows), -1), np.full(len(rows), -1)]
+                moved = np.stack(values, axis=1)[(now >= 0) | (at < 0)]
+                steps.loc[steps.index[there], columns] = moved
+        return steps
+
+    def _rows_then(self, name: str, before: int, then: int, at: np.ndarray) -> np.ndarray:
+        """The positions of these rows of one version in another, -1 where they are not there."""
+        old, new = self._version(name, before), self._version(name, then)
+        rows = np.flatnonzero(at >= 0)
+        now = np.full(len(at), -1)
+        if old is not None and new is not None and not (old.gone or new.gone):
+            now[rows] = same_rows(self.store, old, new, at[rows])
+        return now
 
     def _judged(self, key: Any, group: pd.DataFrame) -> pd.DataFrame:
         """What became of parents in one version: why they make stale and `of` what, and where they are `now`."""

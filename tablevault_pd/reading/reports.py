@@ -255,7 +255,7 @@ def _versions(
     store: Store, shown: Mapping[str, Sequence[Any]], confirmations: Iterable[Confirmation]
 ) -> pd.DataFrame:
     sessions = labels_of(store, shown["session_id"])
-    confirmed = {(row.list_id, row.version): row.time for row in confirmations}
+    confirmed = {(row.list_id, row.version): row.time for row in confirmations if row.rows is None}
     tags, taken = names_of_versions(store)
     ids, numbers = shown["list_id"], shown["version"]
     columns = {

@@ -74,8 +74,8 @@ def keep_files(keeping: FileKeeper | None, chunk: IngestedChunk) -> None:
             keeping(file.local, file.sha256)
 
 
-def confirm(store: Store, what: Write, head: Version, *, all_rows: bool = True) -> Version:
-    """Finish claims, store new descriptions and, where `all_rows` were made again, record that they came out as in `head`."""
+def confirm(store: Store, what: Write, head: Version, made_again: Confirmation | None = None) -> Version:
+    """Finish claims, store new descriptions, and record that rows of `head` were made again: those of `made_again`, or all."""
     if what.finishes:
         store.finish(what.finishes)
     present = (
@@ -84,9 +84,18 @@ def confirm(store: Store, what: Write, head: Version, *, all_rows: bool = True) 
     for description in what.descriptions:
         if (head.list_id, description.label, description.text) not in present:
             store.describe(replace(description, list_id=head.list_id))
-    if all_rows:
-        store.confirm(Confirmation(head.list_id, head.version, what.session_id, what.cell, what.line))
+    if made_again is None:
+        made_again = confirmation_of(what)
+    if made_again.rows != ():
+        store.confirm(replace(made_again, list_id=head.list_id, version=head.version))
     return head
+
+
+def confirmation_of(
+    what: Write, rows: tuple[tuple[int, int], ...] | None = None, made_from: tuple[tuple[int, int], ...] = ()
+) -> Confirmation:
+    """What is kept of rows that a write found as it would have written them; all rows if `rows` is None."""
+    return Confirmation(0, 0, what.session_id, what.cell, what.line, None, rows, made_from)
 
 
 def batch_of(what: Write, **more: Any) -> Batch:

@@ -17,21 +17,24 @@ from tablevault_pd.errors import DuplicateKey, InvalidInput, SchemaMismatch
 from tablevault_pd.keys.difference import Difference, Present, difference, taken
 from tablevault_pd.keys.key import checked_digests, find_key, key_labels, shown_key
 from tablevault_pd.keys.key_index import note_rows
-from tablevault_pd.saving.commit import Write, confirm, fitted, keep_files, retrying
+from tablevault_pd.saving.commit import Write, confirm, confirmation_of, fitted, keep_files, retrying
 from tablevault_pd.saving.conflicts import renamed
 from tablevault_pd.store.pieces import EMPTY, OWN, Pieces
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence
 
+    import pandas as pd
+
     from tablevault_pd.lineage.claims import ParentClaim
     from tablevault_pd.lineage.record import LineageRecorder
     from tablevault_pd.saving.fit import Fitter
     from tablevault_pd.saving.ingest import IngestedChunk
-    from tablevault_pd.store import Batch, FileKeeper, Store, Version
+    from tablevault_pd.store import Batch, Confirmation, FileKeeper, Store, Version
     from tablevault_pd.store.edges import Edge
 
 SHOWN_ROWS = 3
+MOST_RUNS = 4096  #: of rows that were made again; where they are more scattered nothing is kept of them
 
 
 def key_of(what: Write, present: pa.Schema | None) -> Sequence[Hashable] | None:
@@ -142,7 +145,7 @@ class _KeyedWriter:
         for chunk in self.chunks:
             keep_files(self.keeping, chunk)
         if head is not None and old is not None and change.is_empty and frames.key_fields(old) == fields:
-            return confirm(self.store, self.what, head, all_rows=table.num_rows == head.shown)
+            return confirm(self.store, self.what, head, self._made_again(table, change, head))
         batch = replace(batch, schema=schema, expect=0 if head is None else head.version)
         version = self._commit(batch, pieces, change, table)
         note_rows(self.store, version, schema, fields, digests[:, change.rows])
@@ -172,15 +175,31 @@ class _KeyedWriter:
                     changed=len(change.changed),
                     removed=len(change.removed),
                 )
+            again = self._made_again(table, change)
+            if again.rows != ():
+                batch = replace(batch, confirms=again)
             return self.store.commit(batch, staging)
 
-    def _edges(self, total: int, rows: np.ndarray) -> tuple[Edge, ...]:
+    def _made_again(self, table: pa.Table, change: Difference, head: Version | None = None) -> Confirmation:
+        """What is kept of the given rows that are there already; all rows of `head` if they are all that it shows."""
+        if not len(change.equal) or (self.what.session_id is None and head is None):
+            return confirmation_of(self.what, ())
+        sources = self.lineage.sources(table.num_rows, *self._claims(), rows=change.equal)
+        if head is not None and table.num_rows == head.shown:
+            return confirmation_of(self.what, None, sources)
+        return confirmation_of(self.what, _runs(change.equal_at, change.removed), sources)
+
+    def _claims(self) -> tuple[list[ParentClaim], pd.DataFrame | None]:
+        """What is known of the parents of the given rows, and the frame that they came in, if in one."""
         claims: list[ParentClaim] = []
         first = 0
         for chunk in self.chunks:
             claims += chunk.parents.moved(first)
             first += chunk.table.num_rows
-        frame = self.chunks[0].parents.frame if len(self.chunks) == 1 else None
+        return claims, self.chunks[0].parents.frame if len(self.chunks) == 1 else None
+
+    def _edges(self, total: int, rows: np.ndarray) -> tuple[Edge, ...]:
+        claims, frame = self._claims()
         self.lineage.warn(
             next((chunk.parents.stand_ins for chunk in self.chunks if chunk.parents.stand_ins), ())
         )
@@ -192,6 +211,16 @@ def _content(pieces: Pieces, change: Difference) -> Pieces:
     changed, written = len(change.changed), len(change.rows)
     content = pieces.replace(change.at, OWN) + Pieces.of([(OWN, changed, written)])
     return content.remove(change.removed)
+
+
+def _runs(positions: np.ndarray, removed: np.ndarray) -> tuple[tuple[int, int], ...]:
+    """Positions, which ascend, as runs once others are removed; none if there are too many runs to be worth their space."""
+    now = positions - np.searchsorted(removed, positions)
+    breaks = np.flatnonzero(np.diff(now) != 1) + 1
+    if len(breaks) >= MOST_RUNS:
+        return ()
+    first, last = np.concatenate([[0], breaks]), np.concatenate([breaks, [len(now)]]) - 1
+    return tuple(zip(now[first].tolist(), (now[last] + 1).tolist(), strict=True))
 
 
 def _told(name: str, present: Present, table: pa.Table, change: Difference) -> str:

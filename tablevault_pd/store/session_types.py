@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     import numpy as np
@@ -134,6 +134,21 @@ class Confirmation:
     cell: int | None
     line: int | None
     time: datetime | None = None  #: given by the store, except for a copy of one from another vault
+    rows: tuple[tuple[int, int], ...] | None = None  #: positions, as (start, stop); None: all of the version
+    made_from: tuple[
+        tuple[int, int], ...
+    ] = ()  #: (list, version) that they were made from, where that was said
+
+
+def runs_together(*runs: Sequence[Sequence[int]]) -> tuple[tuple[int, int], ...]:
+    """Runs of positions, as (start, stop), as one: in order, and apart."""
+    together: list[tuple[int, int]] = []
+    for start, stop in sorted((start, stop) for some in runs for start, stop in some):
+        if together and start <= together[-1][1]:
+            together[-1] = (together[-1][0], max(stop, together[-1][1]))
+        else:
+            together.append((start, stop))
+    return tuple(together)
 
 
 @dataclass(frozen=True, slots=True)

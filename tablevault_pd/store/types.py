@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from tablevault_pd.filters.predicate import Where
     from tablevault_pd.store.edges import Edge, ListHistory
+    from tablevault_pd.store.session_types import Confirmation
     from tablevault_pd.store.work import Finish
 
 Operation = Literal["save", "append", "delete", "restore", "upsert", "delete_rows", "erase"]
@@ -195,6 +196,9 @@ class Batch:
         tuple[int, int], ...
     ] = ()  #: (list id, version) that the session read before; committed with them
     finishes: tuple[Finish, ...] = ()  #: claims that it finishes; ClaimLost if one is lost
+    confirms: Confirmation | None = (
+        None  #: rows of the new version that were made again; its list and version are filled in
+    )
     #: a copy: the version as it is in the vault that it comes from. All but its list, schema, session, cell and tags is kept;
     #: `pieces` is the layout that it makes, and its rows are staged with fillers for those that a vacuum removed
     original: Version | None = None

@@ -221,6 +221,11 @@ def _copy_confirmations(source: Store, target: Store, ids: _Ids) -> None:
             confirmation,
             list_id=ids.lists[confirmation.list_id],
             session_id=ids.session(confirmation.session_id),
+            made_from=tuple(
+                (ids.lists[list_id], number)
+                for list_id, number in confirmation.made_from
+                if list_id in ids.lists
+            ),
         )
         if moved not in present:
             target.confirm(moved)

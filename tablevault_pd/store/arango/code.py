@@ -6,6 +6,7 @@ A statement and a slice have their content as key, so that each is there once.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from tablevault_pd.store.arango.code_search import keys_of
 from tablevault_pd.store.arango.records import attributes_of, record_of
 from tablevault_pd.store.arango.terms import code_words
 from tablevault_pd.store.engine.slices import code_of, stored_part
-from tablevault_pd.store.session_types import Confirmation, Part, WrittenCode
+from tablevault_pd.store.session_types import Confirmation, Part, WrittenCode, runs_together
 from tablevault_pd.store.text_query import matching_ids, needs_everything
 
 if TYPE_CHECKING:
@@ -77,11 +78,15 @@ LET imports = (FOR i IN tv_session_sources FILTER i.sha256 IN @keys RETURN [i.sh
 LET sessions = (FOR s IN tv_sessions FILTER @everything RETURN s.id)
 RETURN {imports, sessions}
 """
+# Rows that one place confirmed before are still confirmed by it.
 CONFIRM = """
+LET before = FIRST(FOR c IN tv_confirmations FILTER c._key == @confirmation._key RETURN c)
+LET rows = before == null ? @confirmation.rows
+  : before.rows == null || @confirmation.rows == null ? null : UNION_DISTINCT(before.rows, @confirmation.rows)
 FOR m IN tv_meta
   FILTER m._key == "confirmations"
   UPDATE m WITH {value: m.value + 1} IN tv_meta
-  INSERT MERGE(@confirmation, {seq: NEW.value, time: NOT_NULL(@confirmation.time, DATE_NOW() * 1000)}) INTO tv_confirmations
+  INSERT MERGE(@confirmation, {seq: NEW.value, rows, time: NOT_NULL(@confirmation.time, DATE_NOW() * 1000)}) INTO tv_confirmations
     OPTIONS {overwriteMode: "replace", waitForSync: true}
 """
 CONFIRMATIONS_OF = """
@@ -155,16 +160,30 @@ class SliceStore:
 
     def confirm(self, confirmation: Confirmation) -> None:
         """Keep that rows were made again and came out equal."""
-        document = attributes_of(confirmation)
-        place = [document[name] for name in ("list", "version", "session", "cell", "line")]
-        self._client.write(CONFIRM, confirmation=document | {"_key": "-".join(map(str, place))})
+        confirm(self._client, confirmation)
 
     def confirmations(self, lists: Sequence[int] | None = None) -> list[Confirmation]:
         """Confirmations of versions of these lists, or of all, oldest first."""
         rows = self._client.query(
             CONFIRMATIONS_OF, lists=None if lists is None else [int(key) for key in lists]
         )
-        return [record_of(Confirmation, row) for row in rows]
+        return [_confirmation(row) for row in rows]
+
+
+def confirm(client: Client, confirmation: Confirmation) -> None:
+    """Keep that rows were made again."""
+    document = attributes_of(confirmation)
+    place = [document[name] for name in ("list", "version", "session", "cell", "line")]
+    if confirmation.rows is not None or confirmation.made_from:
+        place.append(sha256(json.dumps(confirmation.made_from).encode()).hexdigest()[:16])
+    client.write(CONFIRM, confirmation=document | {"_key": "-".join(map(str, place))})
+
+
+def _confirmation(document: Document) -> Confirmation:
+    confirmation = record_of(Confirmation, {"rows": None, "made_from": ()} | document)
+    rows = None if confirmation.rows is None else runs_together(confirmation.rows)
+    sources = tuple((list_id, number) for list_id, number in confirmation.made_from)
+    return replace(confirmation, rows=rows, made_from=sources)
 
 
 def code_documents(code: Iterable[WrittenCode]) -> dict[str, list[Document]]:

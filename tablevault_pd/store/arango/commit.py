@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tablevault_pd.errors import ClaimLost, Conflict
 from tablevault_pd.store.arango.batches import document_of, layout_of, so_far, version_of
 from tablevault_pd.store.arango.claims import FINISHED, HELD, finishing, raise_if_lost
+from tablevault_pd.store.arango.code import confirm
 from tablevault_pd.store.arango.edges import carried
 from tablevault_pd.store.arango.layout import BATCHES, DETAILS, EDGES, LISTS, META, RENAMES
 from tablevault_pd.store.arango.names import RENAME_BATCHES
@@ -129,7 +130,10 @@ class Committer:
         committed = self._until_committed(batch, lambda: self._try(key, batch, rows, schema, lineage))
         if rows is not None:
             rows.settled = rows.settled or committed["_key"] == rows.batch
-        return version_of(committed)
+        version = version_of(committed)
+        if batch.confirms is not None:
+            confirm(self._client, replace(batch.confirms, list_id=version.list_id, version=version.version))
+        return version
 
     def commit_also(self, batch: Batch, also: Callable[[Transaction], None]) -> Version:
         """Make a batch without rows visible, and do `also` in the same transaction."""

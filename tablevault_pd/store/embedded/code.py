@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tablevault_pd.store.embedded.code_tables import ROWS_CONFIRMED
 from tablevault_pd.store.engine.fts_index import add_source, integers, matching_sources, source_ids
 from tablevault_pd.store.engine.slices import Statement, code_of, stored_part
-from tablevault_pd.store.session_types import Confirmation, Part, WrittenCode
+from tablevault_pd.store.session_types import Confirmation, Part, WrittenCode, runs_together
 from tablevault_pd.store.text_query import matching_ids
 from tablevault_pd.store.times import from_time, to_time
 
@@ -81,6 +82,23 @@ WHERE list IN (SELECT value FROM json_each(?)) ORDER BY id
 """
 
 
+HAS_ROWS_CONFIRMED = "SELECT 1 FROM sqlite_master WHERE name = 'rows_confirmed'"
+SAME_ROWS_CONFIRMED = """
+SELECT id, rows FROM rows_confirmed
+WHERE list = ? AND version = ? AND session IS ? AND cell IS ? AND line IS ? AND made_from = ?
+"""
+FORGET_ROWS_CONFIRMED = "DELETE FROM rows_confirmed WHERE id = ?"
+INSERT_ROWS_CONFIRMED = """
+INSERT INTO rows_confirmed (after, list, version, session, cell, line, made_from, rows, time)
+VALUES ((SELECT coalesce(max(id), 0) FROM confirmations), ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+EVERY_CONFIRMATION = """
+SELECT list, version, session, cell, line, time, NULL, '[]', id AS place, 0 AS number FROM confirmations
+UNION ALL SELECT list, version, session, cell, line, time, rows, made_from, after, id FROM rows_confirmed
+ORDER BY place, number
+"""
+
+
 class SliceStore:
     """Which code made what, in one vault folder."""
 
@@ -105,11 +123,14 @@ class SliceStore:
 
     def confirm(self, confirmation: Confirmation) -> None:
         """Keep that rows were made again and came out equal."""
-        self._catalog.write(_confirm, confirmation)
+        self._catalog.write(confirm, confirmation)
 
     def confirmations(self, lists: Sequence[int] | None = None) -> list[Confirmation]:
         """Confirmations of versions of these lists, or of all, oldest first."""
         with self._catalog.reading() as db:
+            if db.execute(HAS_ROWS_CONFIRMED).fetchone() is not None:
+                every = [_confirmation(*row[:8]) for row in db.execute(EVERY_CONFIRMATION).fetchall()]
+                return [row for row in every if lists is None or row.list_id in lists]
             rows = (
                 db.execute(CONFIRMATIONS)
                 if lists is None
@@ -212,7 +233,8 @@ def _of(db: Connection, statement: str, keys: np.ndarray) -> np.ndarray:
     return integers(db, statement, json.dumps(keys.tolist()))
 
 
-def _confirm(db: Connection, confirmation: Confirmation) -> None:
+def confirm(db: Connection, confirmation: Confirmation) -> None:
+    """Keep that rows were made again, in an open transaction."""
     place = (
         confirmation.list_id,
         confirmation.version,
@@ -220,11 +242,36 @@ def _confirm(db: Connection, confirmation: Confirmation) -> None:
         confirmation.cell,
         confirmation.line,
     )
+    time = from_time(confirmation.time or datetime.now(UTC))
+    if confirmation.rows is not None or confirmation.made_from:
+        _confirm_rows(db, confirmation, place, time)
+        return
     db.execute(FORGET_CONFIRMATION, place)  # of a place only the newest one counts
-    db.execute(INSERT_CONFIRMATION, (*place, from_time(confirmation.time or datetime.now(UTC))))
+    db.execute(INSERT_CONFIRMATION, (*place, time))
+
+
+def _confirm_rows(db: Connection, confirmation: Confirmation, place: tuple[Any, ...], time: int) -> None:
+    """Of a place and what rows were made from, all rows count as made again when the last ones were."""
+    if db.execute(HAS_ROWS_CONFIRMED).fetchone() is None:
+        db.execute(ROWS_CONFIRMED)
+    made_from, rows = json.dumps(confirmation.made_from), confirmation.rows
+    for key, before in db.execute(SAME_ROWS_CONFIRMED, (*place, made_from)).fetchall():
+        rows = None if before is None or rows is None else runs_together(json.loads(before), rows)
+        db.execute(FORGET_ROWS_CONFIRMED, (key,))
+    stored = None if rows is None else json.dumps(rows)
+    db.execute(INSERT_ROWS_CONFIRMED, (*place, made_from, stored, time))
 
 
 def _confirmation(
-    list_id: int, version: int, session: int | None, cell: int | None, line: int | None, time: int
+    list_id: int,
+    version: int,
+    session: int | None,
+    cell: int | None,
+    line: int | None,
+    time: int,
+    rows: str | None = None,
+    made_from: str = "[]",
 ) -> Confirmation:
-    return Confirmation(list_id, version, session, cell, line, to_time(time))
+    runs = None if rows is None else runs_together(json.loads(rows))
+    sources = tuple((list_id, number) for list_id, number in json.loads(made_from))
+    return Confirmation(list_id, version, session, cell, line, to_time(time), runs, sources)

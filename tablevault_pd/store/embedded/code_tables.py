@@ -44,3 +44,19 @@ CREATE TABLE confirmations (
 );
 CREATE INDEX confirmations_of ON confirmations (list, version);
 """
+# Rows of a version that were made again, as JSON: `rows` holds [start, stop], `made_from` [list, version]. `after` is the last of
+# the confirmations before. The table is made when there is the first of them, as vaults of before have none.
+ROWS_CONFIRMED = """
+CREATE TABLE rows_confirmed (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    after INTEGER NOT NULL,
+    list INTEGER NOT NULL REFERENCES lists(id),
+    version INTEGER NOT NULL,
+    session INTEGER REFERENCES sessions(id),
+    cell INTEGER,
+    line INTEGER,
+    rows TEXT,
+    made_from TEXT NOT NULL,
+    time INTEGER NOT NULL
+);
+"""

@@ -16,6 +16,7 @@ from tablevault_pd.errors import StorageFull, VaultReadOnly
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.blobs import insert_files
 from tablevault_pd.store.embedded.claims import finish_claims
+from tablevault_pd.store.embedded.code import confirm
 from tablevault_pd.store.embedded.edges import insert_edges, insert_reads
 from tablevault_pd.store.embedded.names import renamed_to
 from tablevault_pd.store.embedded.segments import Payload, Stage
@@ -144,6 +145,8 @@ class Committer:
             insert_reads(db, batch.session_id, batch.reads)
         for description in batch.descriptions:
             insert_description(db, replace(description, list_id=version.list_id))
+        if batch.confirms is not None:
+            confirm(db, replace(batch.confirms, list_id=version.list_id, version=version.version))
         if work.also is not None:
             work.also(db, version)
         io.failpoint("rows-in")

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from tablevault_pd.store.embedded.claim_tables import CLAIM_TABLES
-from tablevault_pd.store.embedded.code_tables import SLICE_TABLES
+from tablevault_pd.store.embedded.code_tables import ROWS_CONFIRMED, SLICE_TABLES
 from tablevault_pd.store.embedded.name_tables import NAME_TABLES
 from tablevault_pd.store.engine.fts_index import CODE_TABLES, WORD_TABLES
 
@@ -274,7 +274,11 @@ def lay_out(db: sqlite3.Connection) -> None:
 
 def is_known(db: sqlite3.Connection) -> bool:
     """Whether the catalogue has the tables of this format, and no others."""
-    return has_layout(db, LAYOUT) or has_layout(db, LAYOUT + FORMER_TABLES)
+    return any(
+        has_layout(db, LAYOUT + former + more)
+        for former in ("", FORMER_TABLES)
+        for more in ("", ROWS_CONFIRMED)
+    )
 
 
 def has_layout(db: sqlite3.Connection, layout: str) -> bool:
