@@ -714,10 +714,10 @@ def texts_of(array: pa.Array) -> str:
 @settings(max_examples=times(100, ordinary=50))
 def test_any_array_survives_the_wire(array: pa.Array) -> None:
     table = pa.table({"x": array})
-    shape = payloads.Shape.of(table)
+    groups = payloads.groups_of(table)
     schema, seed = payloads.coded_schema(table.schema), seed_of(table.schema.serialize())
-    [place] = shape.groups
-    sent = [document for _, document in payloads.documents(table, shape, "b", 0)]
+    [place] = groups
+    sent = [document for _, document in payloads.documents(table, groups, "b", 0)]
     parts = [
         payloads.decoded(json.loads(to_json(one)) | {"key": one["_key"]}, schema, seed, place) for one in sent
     ]

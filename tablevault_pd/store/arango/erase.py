@@ -55,7 +55,7 @@ FOR m IN tv_meta FILTER m._key == "vault"
   UPDATE m WITH {erasing: MINUS(NOT_NULL(m.erasing, []), [@key])} IN tv_meta
 """
 FILES_NAMED = (
-    "FOR p IN tv_payloads FILTER p.batch == @batch AND p.named == true FOR f IN p.files RETURN DISTINCT f"
+    "FOR p IN tv_payloads FILTER p.batch IN @batches AND p.named == true FOR f IN p.files RETURN DISTINCT f"
 )
 PUT_PAYLOADS = 'FOR d IN @documents INSERT d INTO tv_payloads OPTIONS {overwriteMode: "replace"}'
 # What one statement removed: [collection's count, those with words, their words].
@@ -104,7 +104,7 @@ class Eraser:
         every = (before + batch.erases.without(before)).by_address()
         marks = self._marks(documents, every)
         holding = [key for key, _, numbers in marks if numbers is not None]
-        files = {sha256 for key in holding for sha256 in self._client.query(FILES_NAMED, batch=key)}
+        files = set(self._client.query(FILES_NAMED, batches=holding))
 
         def also(handle: Transaction) -> None:
             handle.query(
@@ -201,9 +201,9 @@ class Eraser:
                 )
                 schema = self._vault.rows.schema(int(part["schema"], 16))
                 table = pa.Table.from_arrays(table.select(schema.names).columns, schema=schema)
-                shape = payloads.Shape({place: rows for place, rows, _ in part["payloads"]})
+                groups = {place: rows for place, rows, _ in part["payloads"]}
                 blank = erasing.blanked(table, here)
-                for _, payload in payloads.documents(blank, shape, document["_key"], first):
+                for _, payload in payloads.documents(blank, groups, document["_key"], first):
                     row = payload["row"] - first
                     if ((here >= row) & (here < row + payload["rows"])).any():
                         made.append(payload)

@@ -10,7 +10,7 @@ Categories are kept once under the hash of their content, in ``tv_dictionaries``
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from tablevault_pd.store.engine.payloads import checksum_of, decode, encode, is_
 from tablevault_pd.store.engine.zones import LARGE_CELL, zone_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 SCALARS = -1  # in the place of a column's number: all scalar columns together
 GROUP_ROWS = 1 << 16
@@ -36,26 +36,22 @@ SCALAR_BYTES, CELL_BYTES = (
 LARGE_COLUMN = 1024  # bytes from which on a column of large cells is stored by itself
 _CODEC = pa.Codec("zstd")
 
+Groups = Mapping[int, int]  #: rows in each payload, by column
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+
+def groups_of(table: pa.Table) -> Groups:
     """How the rows of one part of a batch are cut into payloads."""
+    sizes: dict[int, int] = {}
+    for column in columns_of(table.schema):
+        size = _nbytes(table.column(column.field))
+        place = column.field if _is_alone(column, size, table.num_rows) else SCALARS
+        sizes[place] = sizes.get(place, 0) + size
+    return {place: _group_rows(place, size, table.num_rows) for place, size in sizes.items()}
 
-    groups: Mapping[int, int]  #: rows in each payload, by column
 
-    @classmethod
-    def of(cls, table: pa.Table) -> Shape:
-        """The shape for these rows."""
-        sizes: dict[int, int] = {}
-        for column in columns_of(table.schema):
-            size = _nbytes(table.column(column.field))
-            place = column.field if _is_alone(column, size, table.num_rows) else SCALARS
-            sizes[place] = sizes.get(place, 0) + size
-        return cls({place: _group_rows(place, size, table.num_rows) for place, size in sizes.items()})
-
-    def place(self, column: StoredColumn) -> int:
-        """Which payloads hold a column."""
-        return column.field if column.field in self.groups else SCALARS
+def place_of(column: StoredColumn, groups: Groups) -> int:
+    """Which payloads hold a column."""
+    return column.field if column.field in groups else SCALARS
 
 
 def _nbytes(column: pa.ChunkedArray) -> int:
@@ -81,13 +77,13 @@ def _group_rows(place: int, size: int, rows: int) -> int:
 
 
 def documents(
-    table: pa.Table, shape: Shape, batch: str, first_row: int
+    table: pa.Table, groups: Groups, batch: str, first_row: int
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """The payloads of the rows of a part that begins with the row `first_row` of a batch, each with its column."""
     seed = seed_of(table.schema.serialize())
     columns = columns_of(table.schema)
-    for place, group_rows in shape.groups.items():
-        names = [column for column in columns if shape.place(column) == place]
+    for place, group_rows in groups.items():
+        names = [column for column in columns if place_of(column, groups) == place]
         some = coded(table.select([column.field for column in names]))
         rows = range(first_row, first_row + table.num_rows, group_rows)
         keys = keys_of(batch, rows, place)

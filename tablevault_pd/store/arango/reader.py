@@ -22,7 +22,7 @@ from tablevault_pd.store import Chunk, Version
 from tablevault_pd.store.arango import payloads
 from tablevault_pd.store.arango.batches import BATCHES_OF_RANGES, version_of
 from tablevault_pd.store.arango.columns import StoredColumn, columns_of
-from tablevault_pd.store.arango.payloads import SCALARS
+from tablevault_pd.store.arango.payloads import SCALARS, place_of
 from tablevault_pd.store.arango.windows import ANSWER_BYTES, Span, erased_in, spans_of, together, windows
 from tablevault_pd.store.engine.payloads import seed_of
 from tablevault_pd.store.engine.zones import may_match
@@ -269,7 +269,7 @@ class Reader:
         """Which payloads hold the wanted columns of a span."""
         places: dict[int, list[StoredColumn]] = {}
         for one in self._stored_columns(span.schema, columns):
-            places.setdefault(span.place(one), []).append(one)
+            places.setdefault(place_of(one, span.groups), []).append(one)
         return places
 
     def _window(
@@ -376,7 +376,7 @@ class Reader:
         arrays: dict[int, pa.ChunkedArray] = {}
         for place, selected in self._places(span, columns).items():
             rows = span.payloads(place)
-            held = [one for one in every if span.place(one) == place]
+            held = [one for one in every if place_of(one, span.groups) == place]
             part = payloads.coded_schema(
                 pa.schema([schema.field(one.field) for one in held], schema.metadata)
             )

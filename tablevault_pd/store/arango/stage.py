@@ -189,10 +189,10 @@ class Stage:
         """Send the rows as a part of their own."""
         table = table.unify_dictionaries().combine_chunks()
         first = sum(part.rows for part in self.parts)
-        shape = payloads.Shape.of(table)
+        groups = payloads.groups_of(table)
         schema = self._shared.put_schema(table.schema)
-        part = BatchPart(schema, table.num_rows, self._references(table), shape.groups, {})
-        for place, document in payloads.documents(table, shape, self.batch, first):
+        part = BatchPart(schema, table.num_rows, self._references(table), groups, {})
+        for place, document in payloads.documents(table, groups, self.batch, first):
             self._add(PAYLOADS, [document])
             part.sizes[place] = part.sizes.get(place, 0) + len(document["data"])
         for piece in _slices(table):

@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tablevault_pd.store.arango.payloads import SCALARS
 from tablevault_pd.store.arango.records import to_bytes
 from tablevault_pd.store.engine.int_codec import unpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-
-    from tablevault_pd.store.arango.columns import StoredColumn
 
 WINDOW_BYTES = 64 << 20  # fetched before rows are handed on
 WINDOW_ROWS = 1 << 20
@@ -41,10 +38,6 @@ class Span:
     def rows(self) -> int:
         """How many."""
         return self.high - self.low
-
-    def place(self, column: StoredColumn) -> int:
-        """Which payloads hold a column."""
-        return column.field if column.field in self.groups else SCALARS
 
     def payloads(self, place: int) -> range:
         """The first rows of the payloads of a column that hold rows of the span."""
