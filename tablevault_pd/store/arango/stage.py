@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections import Counter
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Self
@@ -75,22 +76,6 @@ def staged_ms(batch: str) -> int:
 
 
 @dataclass(slots=True)
-class BatchPart:
-    """Some rows of a batch that share a schema, the values of their categorical columns and the shape of their payloads."""
-
-    schema: str
-    rows: int
-    dictionaries: dict[str, dict[str, Any]]
-    groups: Mapping[int, int]
-    sizes: dict[int, int]
-
-    def document(self) -> dict[str, Any]:
-        """As the batch document lists it: of each column of payloads its number, the rows in one, and the bytes of all."""
-        held = [[place, rows, self.sizes.get(place, 0)] for place, rows in self.groups.items()]
-        return {"schema": self.schema, "rows": self.rows, "dictionaries": self.dictionaries, "payloads": held}
-
-
-@dataclass(slots=True)
 class SharedDocuments:
     """What batches refer to, kept once under the hash of its content, and never removed."""
 
@@ -129,9 +114,11 @@ class Stage:
     def __init__(self, client: Client, shared: SharedDocuments, batch: str, mirrored: str) -> None:
         self.batch = batch
         self.rows = 0
-        self.parts: list[BatchPart] = []
-        self.sizes: dict[str, int] = {}  #: bytes of JSON in each collection
-        self.counts: dict[str, int] = {}
+        #: Rows that share a schema, categories and how they are cut: of each column of payloads its number, the rows in one, and
+        #: the bytes of all.
+        self.parts: list[dict[str, Any]] = []
+        self.sizes: Counter[str] = Counter()  #: bytes of JSON in each collection
+        self.counts: Counter[str] = Counter()
         self.text_items = 0
         self.text_words = 0
         self.settled = False  #: committed, or perhaps committed: the items are not ours to remove
@@ -140,7 +127,7 @@ class Stage:
         self._pending: list[pa.Table] = []
         self._pending_bytes = 0
         self._lines: dict[str, list[bytes]] = {}
-        self._waiting: dict[str, int] = {}
+        self._waiting: Counter[str] = Counter()
         self._sent: set[str] = set()
         self._referred: dict[str, tuple[pa.Array, dict[str, Any]]] = {}
 
@@ -164,12 +151,12 @@ class Stage:
         for collection in list(self._lines):
             self._send(collection)
         if self.rows:
-            self.parts = [part for part in self.parts if part.rows]
+            self.parts = [part for part in self.parts if part["rows"]]
 
     def document(self) -> dict[str, Any]:
         """What the batch document says of its items."""
         return {
-            "parts": [part.document() for part in self.parts],
+            "parts": self.parts,
             "items": self.counts,
             "item_bytes": self.sizes,
             "bytes": sum(self.sizes.values()),
@@ -188,13 +175,13 @@ class Stage:
     def _put(self, table: pa.Table) -> None:
         """Send the rows as a part of their own."""
         table = table.unify_dictionaries().combine_chunks()
-        first = sum(part.rows for part in self.parts)
+        first = sum(part["rows"] for part in self.parts)
         groups = payloads.groups_of(table)
         schema = self._shared.put_schema(table.schema)
-        part = BatchPart(schema, table.num_rows, self._references(table), groups, {})
+        references, sizes = self._references(table), Counter[int]()
         for place, document in payloads.documents(table, groups, self.batch, first):
             self._add(PAYLOADS, [document])
-            part.sizes[place] = part.sizes.get(place, 0) + len(document["data"])
+            sizes[place] += len(document["data"])
         for piece in _slices(table):
             made, items, words = mirror.documents(piece, self.batch, first, mirror=self._mirrored)
             self.text_items += items
@@ -202,7 +189,10 @@ class Stage:
             for collection, documents in made.items():
                 self._add(collection, documents)
             first += piece.num_rows
-        self.parts.append(part)
+        held = [[place, rows, sizes[place]] for place, rows in groups.items()]
+        self.parts.append(
+            {"schema": schema, "rows": table.num_rows, "dictionaries": references, "payloads": held}
+        )
 
     def _references(self, table: pa.Table) -> dict[str, dict[str, Any]]:
         """How a part refers to its categories; those of the part before are not hashed again."""
@@ -224,12 +214,12 @@ class Stage:
         per_dump = max(1, len(documents) // 16)
         for at in range(0, len(documents), per_dump):
             line = to_json(documents[at : at + per_dump])[1:-1]
-            if self._waiting.get(collection, 0) + len(line) > REQUEST_BYTES:
+            if self._waiting[collection] + len(line) > REQUEST_BYTES:
                 self._send(collection)
             self._lines.setdefault(collection, []).append(line)
-            self._waiting[collection] = self._waiting.get(collection, 0) + len(line)
-            self.sizes[collection] = self.sizes.get(collection, 0) + len(line)
-        self.counts[collection] = self.counts.get(collection, 0) + len(documents)
+            self._waiting[collection] += len(line)
+            self.sizes[collection] += len(line)
+        self.counts[collection] += len(documents)
 
     def _send(self, collection: str) -> None:
         lines = self._lines.pop(collection, [])
@@ -241,7 +231,7 @@ class Stage:
     def _send_together(self) -> None:
         """Send what little there is in one request."""
         if len(self._lines) > 1:
-            lines, self._lines, self._waiting = self._lines, {}, {}
+            lines, self._lines, self._waiting = self._lines, {}, Counter()
             self._sent |= lines.keys()
             documents = {
                 name: orjson.Fragment(b"[" + b",".join(lines.get(name, [])) + b"]") for name in ITEMS
