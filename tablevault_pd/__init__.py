@@ -14,6 +14,7 @@ position
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import tablevault_pd.accessor  # registers DataFrame.vault and Series.vault
@@ -186,7 +187,8 @@ def _meant(name: str) -> str:
     """Say where something is that is no part of this module."""
     if name in _ELSEWHERE:
         return f": write {_ELSEWHERE[name]}"
-    if name.startswith("_") or not hasattr(__getattr__("Vault"), name):
+    # A module of the package is asked for as an attribute before it is imported: the vault may need it.
+    if name.startswith("_") or find_spec(f"{__name__}.{name}") or not hasattr(__getattr__("Vault"), name):
         return ""
     return f": it is a call of a vault, tv.connect(…).{name}(…)"
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import inspect
+import subprocess
+import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -55,6 +57,11 @@ def circle(graph: grimp.ImportGraph, modules: set[str]) -> list[str]:
 def test_imports_run_in_no_circle_inside_a_room(imports: grimp.ImportGraph, room: str) -> None:
     name = f"tablevault_pd.{room}"
     assert circle(imports, {name} | imports.find_descendants(name)) == []
+
+
+def test_a_room_is_imported_without_the_vault() -> None:
+    code = "import sys, tablevault_pd.frames; sys.exit('tablevault_pd.vault.vault' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)  # our own Python
 
 
 def test_a_circle_is_found() -> None:
