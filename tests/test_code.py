@@ -549,6 +549,12 @@ def test_a_module_that_is_handed_around_counts_whole():
         ["def eval(x): return x + K", "K = 1", "out(eval(1 + 1))"],
         ["def make():\n  n = []\n  def up():\n    n.append(1)\n    return [*n]\n  return up", "u = make()", "a = u()", "out(u())"],
         ["def gen(k=3):\n  k += 1\n  yield from range(k)", "it = gen()", "next(it)", "out(next(it))"],
+        ["class A: pass", "a = A()", "a.rows = []", "rows = a.rows", "a.rows.append(1)", "out(rows)"],
+        ["class A: pass", "a = A()", "b = []", "a.rows = b", "a.rows.append(1)", "out(b)"],
+        ["class A: pass", "a = A()", "b = []", "a.rows = b", "r = a.rows", "r[0:] = [1]", "out(b)"],
+        ["class A: pass", "a = A()", "a.b = A()", "a.b.d = {}", "d = a.b.d", "a.b.d['x'] = 1", "out(d)"],
+        ["class A: pass", "def f(p):\n  r = p.rows\n  r.append(1)", "a = A()", "a.rows = []", "f(a)", "out(a.rows)"],
+        ["class A: pass", "def f(p): return p.rows", "a = A()", "a.rows = []", "r = f(a)", "r.append(1)", "out(a.rows)"],
         # items, loops, displays and captures share objects
         ["d = {'x': []}", "rows = d['x']", "rows.append(1)", "out(d)"],
         ["d = {'x': {'y': []}}", "rows = d['x']['y']", "rows.append(1)", "out(d)"],
@@ -669,6 +675,9 @@ ASIDE = [
     ),
     ("lr = cfg['lr']\nlr += 1\nsave(cfg)", "lr += 1"),
     ("a = 1\nb = a if a else 2\nb += 1\nsave(a)", "b += 1"),
+    ("box = Box()\nrows = box.rows\nbox.other.append(1)\nsave(rows)", "box.other.append(1)"),
+    ("box = Box()\nrows = box.rows\nbox.rows = []\nsave(rows)", "box.rows = []"),
+    ("df = load()\nx = df['x']\ndf.loc[0] = 1\nsave(x)", "df.loc[0] = 1"),
 ]
 
 

@@ -118,7 +118,10 @@ class StackLevels:
     def follow(self, levels: Sequence[StackLevel]) -> None:
         """Go along the functions until one that stays whole."""
         for level in levels:
-            if not self._enter(level):
+            try:
+                if not self._enter(level):
+                    return
+            except (RecursionError, MemoryError):  # nested too deeply to look into
                 return
 
     def _enter(self, level: StackLevel) -> bool:

@@ -1,8 +1,9 @@
 """Which names an expression may share an object with, by its looks: the same one, one inside of it, or one that holds it.
 
 A share is (name, source, how): `how` is ``""`` where both are one object, ``"="`` where a statement binds both to a new one,
-``"[key"`` where the name stands for an item of the source, ``"[:"`` where for a slice of it, ``"{key"`` where the source is in what
-the name stands for, ``"}key"`` where it is if that is no frame, and ``"!"`` where the name stands for a new list, dict, set or tuple.
+``"[key"`` where the name stands for an item of the source (``"[.name"`` for an attribute), ``"[:"`` where for a slice of it,
+``"{key"`` where the source is in what the name stands for, ``"}key"`` where it is if that is no frame, and ``"!"`` where the name
+stands for a new list, dict, set or tuple.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ _CONTAINERS: frozenset[Any] = frozenset(
     [ast.List, ast.Tuple, ast.Set, ast.Dict, ast.ListComp, ast.SetComp, ast.DictComp]
 )
 _LINKS: frozenset[Any] = frozenset([ast.Attribute, ast.Subscript, ast.Starred])
+_OF_FRAMES = frozenset(["loc", "iloc", "at", "iat", "vault"])  #: what stands between a frame and its cells
 #: Subscripts that frames and arrays answer with a copy.
 _SELECTING: frozenset[Any] = frozenset([ast.Compare, ast.BinOp, ast.UnaryOp, ast.List, ast.ListComp])
 
@@ -94,6 +96,9 @@ def _shares(target: Any, value: Any) -> list[Share]:
     if kind is ast.Subscript and value.__class__ is ast.Name:
         owner = root(target)
         return [] if owner is None else [(owner, value.id, PUT + key_of(target))]
+    if kind is ast.Attribute and value.__class__ is ast.Name:
+        owner = root(target)
+        return [] if owner is None else [(owner, value.id, HOLDS + key_of(target))]
     return []
 
 
@@ -140,6 +145,8 @@ def sources_of(value: Any) -> list[Source]:
     if kind is ast.Subscript and value.slice.__class__ not in _SELECTING:
         owner, how = root(value), SLICE if value.slice.__class__ is ast.Slice else ITEM + key_of(value)
         return [] if owner is None else [(owner, how)]
+    if kind is ast.Attribute and (owner := root(value)) is not None:
+        return [(owner, path_of(value))]
     if (
         kind is ast.Call
         and value.args
@@ -185,23 +192,30 @@ def _elements(iterable: Any) -> list[Source]:
 
 
 def path_of(node: Any) -> str:
-    """Where in the object of its first name a changed node is: ``""`` for itself or an attribute, ``"[key"`` for an item."""
-    first = _first_subscript(node)
-    return SAME if first is None else ITEM + _constant(first.slice)
+    """Where in the object of its first name a changed node is: ``""`` for itself, ``"[key"`` for an item, ``"[.name"`` for an attribute."""
+    link = _first_link(node)
+    return SAME if link is None else ITEM + _key(link)
 
 
 def key_of(node: Any) -> str:
-    """The constant that the first subscript of a chain has, as text; else nothing."""
-    first = _first_subscript(node)
-    return "" if first is None else _constant(first.slice)
+    """The constant that the first subscript of a chain has, as text, or its first attribute; else nothing."""
+    link = _first_link(node)
+    return "" if link is None else _key(link)
 
 
-def _first_subscript(node: Any) -> Any:
+def _first_link(node: Any) -> Any:
     first = None
     while node.__class__ in _LINKS:
-        first = node if node.__class__ is ast.Subscript else first
+        if node.__class__ is ast.Subscript or (
+            node.__class__ is ast.Attribute and node.attr not in _OF_FRAMES
+        ):
+            first = node
         node = node.value
     return first
+
+
+def _key(link: Any) -> str:
+    return f".{link.attr}" if link.__class__ is ast.Attribute else _constant(link.slice)
 
 
 def _constant(node: Any) -> str:

@@ -97,7 +97,7 @@ class Finder:
     def _attribute(self, node: ast.Attribute, scope: NameScope) -> None:
         chain = dotted(node)
         if node.ctx.__class__ is not ast.Load:
-            self._change(node, scope)
+            self._change(node, scope, binds=True)
             if scope is self.module and isinstance(node.value, ast.Name):
                 self._look_up(f"{node.value.id}.{node.attr}", scope)
             else:
@@ -190,11 +190,14 @@ class Finder:
         else:
             scope.bound[name] = None
 
-    def _change(self, node: Any, scope: NameScope, *, grows: bool = False, adds: bool = False) -> None:
-        """Note that what a name stands for is changed in place."""
+    def _change(
+        self, node: Any, scope: NameScope, *, grows: bool = False, adds: bool = False, binds: bool = False
+    ) -> None:
+        """Note that what a name stands for is changed in place; where an attribute is bound, not what it was before."""
         base = root(node)
         if base is not None:
-            scope.changes[Change(scope.current(base), path_of(node), grows, adds=adds)] = None
+            path = path_of(node.value if binds else node)
+            scope.changes[Change(scope.current(base), path, grows, adds=adds)] = None
             self._note_path(node, base, scope)
 
     def _note_path(self, node: Any, base: str, scope: NameScope) -> None:
