@@ -324,6 +324,7 @@ def test_a_page_that_says_only_what_is_wrong_is_not_saved(filled, tmp_path):
         "?view=trend&name=preds": "There is no page 'trend'. There are: lists, list, file, sessions, ",
         "?view=list&name=perds": "No list named 'perds' in this vault. Did you mean 'preds'?",
         "?view=compare&a=preds@1&b=preds@99": "The list 'preds' has no version 99",
+        "?view=list&name=preds&tab=trend&measure=gold+%3D%3D+prde": "Did you mean 'pred'?",
     }.items():
         with pytest.raises(tv.InvalidInput, match=r"Nothing was written to .*none\.html") as raised:
             filled.explore(address).save(tmp_path / "none.html")

@@ -603,3 +603,39 @@ def test_a_slow_store_keeps_nobody_from_reading(vault, monkeypatch):
             warnings.simplefilter("ignore")
             monkeypatch.setattr("tablevault_pd.session.heartbeat.FLUSH_S", 30.0)
             assert vault.run("train").metrics == {"loss": 1.0}
+
+
+def test_a_session_that_only_stands_around_runs_of_its_name_is_none_of_them(vault):
+    for lr in (0.1, 0.2):
+        with vault.session("fit"), vault.session("fit", params={"lr": lr}) as run:
+            run.log(loss=lr)
+    assert vault.sessions("fit")["session"].tolist() == ["fit#2", "fit#4"]
+    assert vault.sessions("fi*", only_changed=True)["params.lr"].tolist() == [0.1, 0.2]
+    assert vault.sessions("fit#1")["session"].tolist() == ["fit#1"]
+    assert len(vault.sessions(["fit"])) == len(vault.sessions(filters="name == 'fit'")) == 4
+
+
+def test_a_session_around_runs_of_its_name_that_has_something_of_its_own_is_shown(vault):
+    def around(inside=lambda: None, **options):
+        with vault.session("fit", **options) as outer:
+            with vault.session("fit"):
+                pass
+            inside()
+        return outer
+
+    shown = [
+        around(params={"lr": 1}),
+        around(tags="mine"),
+        around(lambda: tv.log(loss=1.0)),
+        around(lambda: vault.save("rows", {"x": 1})),
+        around(lambda: vault.save("rows", {"x": 1})),  # confirms
+    ]
+    with pytest.raises(ZeroDivisionError):
+        around(lambda: 1 / 0)
+    left = vault.sessions("fit")["session"].tolist()
+    assert {f"{run.name}#{run.run}" for run in shown} <= set(left)
+    assert left[-2:] == ["fit#11", "fit#12"], "the one that failed, and the run in it"
+    with vault.session("fit"):
+        with vault.session("fit"):
+            assert len(vault.sessions("fit", state="running")) == 1
+        assert vault.sessions("fit", state="running")["session"].tolist() == ["fit#13"]

@@ -20,6 +20,7 @@ from tablevault_pd.search.description_vectors import described_near
 from tablevault_pd.search.query import parse_text
 from tablevault_pd.search.report_filters import mask_of_report
 from tablevault_pd.search.request import as_queries, code_place
+from tablevault_pd.session.enclosing import without_enclosing
 from tablevault_pd.session.lookup import SessionFilter, resolve_sessions
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def sessions(
             sessions_with_code(store, parse_text(parent_code, "parent_code", code=True), within)
         )
         session_filter = session_filter.with_parents(parents)
+    if isinstance(which, str):
+        which = without_enclosing(store, resolve_sessions(store, which))
     ids, filters = _narrowed(store, which, filters=filters, code=code, code_in=within)
     if description is not None:
         ids = _both(ids, _described(store, description))

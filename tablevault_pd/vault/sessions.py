@@ -130,7 +130,9 @@ class Sessions(VaultPart):
         ----------
         name : str, int, session, DataFrame or a list of these, optional
             Only these: every run of a name (``"train"``), one run (``"train#2"``), those that fit a pattern
-            (``"sweep-*"``), an id, or those of a frame with a column ``session``.
+            (``"sweep-*"``), an id, or those of a frame with a column ``session``. By name or pattern a session that only stands
+            around runs of its own name, as that of ``train.py`` around ``vault.session("train")``, is left out: one without
+            parameters, tags, metrics, rows, or an end of its own.
         state : str or list of str, optional
             running, paused, finished, failed, stopped or lost: those whose heartbeat stopped.
         params : mapping, dataclass or argparse.Namespace, optional

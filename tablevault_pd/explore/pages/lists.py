@@ -16,7 +16,7 @@ from tablevault_pd.explore.page import Explored, Page, call
 from tablevault_pd.reading.read import read, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from markupsafe import Markup
 
@@ -64,8 +64,7 @@ def list_page(vault: Explored, address: PageAddress) -> Page:
     if tab == "versions":
         return Page(title, call("vault.versions", version.list), [*top, _versions(vault, version, address)])
     if tab == "trend":
-        blocks, python = _trend(vault, version, address)
-        return Page(title, python, [*top, *blocks])
+        return _trend(vault, version, address, title, top)
     start = pager.first_row(address, version.total)
     stop = min(start + pager.ROWS, version.total)
     python = call("vault.read", name, start=start or None, stop=stop if stop < version.total else None)
@@ -119,7 +118,9 @@ def _versions(vault: Explored, version: Version, address: PageAddress) -> Markup
     return html.join([html.form(to("compare"), *sides, submit="Compare"), table])
 
 
-def _trend(vault: Explored, version: Version, address: PageAddress) -> tuple[list[Any], str]:
+def _trend(
+    vault: Explored, version: Version, address: PageAddress, title: str, top: Sequence[Markup]
+) -> Page:
     """How a measure moved over the versions, each with what it differs in from the one before."""
     name, measure = version.list, address.get("measure")
     field = html.field("measure", measure, label="Measure", hint="gold == pred", size=30)
@@ -128,12 +129,12 @@ def _trend(vault: Explored, version: Version, address: PageAddress) -> tuple[lis
         said = html.note(
             "What to measure in every version: an expression of columns, such as gold == pred or loss."
         )
-        return [form, said], call("vault.trend", name, "gold == pred")
+        return Page(title, call("vault.trend", name, "gold == pred"), [*top, form, said])
     python = call("vault.trend", name, measure, baseline="previous")
     try:
         frame = vault.trend(name, measure, baseline="previous")
     except VaultError as problem:
-        return [form, html.error(problem)], python
+        return Page(title, python, [*top, form, html.error(problem)], problem=str(problem))
     picture = charts.picture(frame.vault.plot.trend)
     numbers = frame["version"].tolist()
 
@@ -144,7 +145,7 @@ def _trend(vault: Explored, version: Version, address: PageAddress) -> tuple[lis
         return html.link(to("compare", a=before, b=here, measure=measure), f"{number}: what changed")
 
     table = html.table(pd.DataFrame(frame), {"version": compared, "session": _session})
-    return [form, picture, table], python
+    return Page(title, python, [*top, form, picture, table])
 
 
 def _session(label: Any, _: int) -> Any:
