@@ -165,3 +165,65 @@ def test_what_is_odd_is_kept_as_it_was(vault: tv.Vault) -> None:
     assert set(NAMES) <= set(vault.lists()["name"])
     for name, frame in zip(NAMES, KEPT.values(), strict=True):
         pd.testing.assert_frame_equal(vault.read(name), frame, check_names=False)
+
+
+#: Kinds of bad input, and where each is tried: here, as a key of `REFUSED` or `KEPT` or a test, or in another file.
+EACH = {
+    "a name that is empty, blank, long, or has control characters": "name, control",
+    "a name with half a surrogate pair": "name, surrogate",
+    "a name with marks of direction or of no width": "name, right to left",
+    "names that differ by case alone": "::test_what_is_odd_is_kept_as_it_was",
+    "a name that is a command elsewhere": "test_names.py::test_hostile_names_are_only_values",
+    "a name that is no text": "name, bytes",
+    "columns of one name": "columns of one name",
+    "labels of columns that are no texts": "test_doors.py::test_a_frame_is_read_as_it_was_saved",
+    "labels that databases reserve": "labels of databases",
+    "cells of any objects": "cell, object",
+    "complex numbers, sparse columns, integers of more than 64 bits": "sparse",
+    "frames without rows, and columns of missing values": "test_doors.py::test_a_frame_is_read_as_it_was_saved",
+    "columns that do not fit those of the list": "append, strict, missing",
+    "scalars of NumPy": "test_session_lookup.py::test_params_of_numpy_are_plain_and_what_never_ends_is_refused",
+    "NaN where numbers are logged": "test_session.py::test_values_that_are_no_numbers_are_refused_where_they_are_logged",
+    "NUL inside of a text": "texts with NUL",
+    "vectors of another length, or of no numbers": "near, None",
+    "large cells, many columns, deep nesting": "cell, 100,000 lists",
+    "times with and without a zone": "append, no zone",
+    "filters that are wrong, deep or long": "filter, deep",
+    "texts to search for": "test_search.py::test_no_text_breaks_the_syntax",
+    "patterns": "filter, pattern",
+    "a place that is a file, or without rights": "test_damage.py::test_a_folder_that_may_not_be_looked_into",
+    "a place on a shared disk": "test_connect.py::test_a_disk_that_machines_share_is_refused_for_one_vault_of_all",
+    "links, pipes, sockets, devices": "test_bad_places.py::test_what_is_no_plain_file_is_never_opened",
+    "a file that grew, shrank or was replaced": "torture/test_mutations.py::test_no_change_of_bytes_becomes_rows",
+    "a catalogue of other tables": "test_damage.py::test_a_catalogue_with_other_tables_is_refused",
+    "a catalogue that names files outside": "test_damage.py::test_paths_in_the_catalogue_cannot_leave_the_vault",
+    "an Arrow bomb": "test_hostile_vaults.py::test_a_crafted_vault_does_nothing_and_ends",
+    "unknown types and odd metadata": "test_hostile_vaults.py::test_a_crafted_vault_does_nothing_and_ends",
+    "any error of Arrow": "test_hostile_vaults.py::test_any_bytes_with_a_right_checksum_are_rows_or_an_error",
+    "a second SQLite library": "test_bad_places.py::test_reading_the_catalogue_of_an_open_vault_loses_nothing_in_silence",
+    "files that others read": "test_bad_places.py::test_reading_the_catalogue_of_an_open_vault_loses_nothing_in_silence",
+    "attrs of any kind": "test_bad_places.py::test_attrs_hold_up_no_save_and_name_no_wrong_parents",
+    "code with passwords": "test_session_exits.py::test_secrets_never_reach_the_vault",
+    "addresses with passwords": "test_canary.py::test_no_password_comes_out",
+    "errors of the driver": "test_arango.py::test_the_password_is_shown_nowhere",
+    "a password over an open line": "test_arango.py::test_a_password_over_an_open_line_is_warned_of",
+    "names that are no keys of a database": "test_names.py::test_hostile_names_are_only_values",
+    "labels with dots, quotes and at signs": "labels of databases",
+    "integers beyond 53 bits, decimals, bytes": "test_store.py::test_every_type_comes_back_exactly",
+    "another time of day": "test_clocks.py::test_order_and_cleaning_follow_the_versions",
+    "a process number given away": "test_session_context.py::test_a_process_number_that_was_given_to_another_process_is_gone",
+    "Ctrl-C in any call": "torture/test_interrupts.py::test_interrupts",
+    "a vault that is closed": "test_bad_input.py::test_a_closed_vault_says_so",
+    "rows that are their own parents": "test_hostile_vaults.py::test_a_crafted_vault_does_nothing_and_ends",
+    "a vault removed while open": "test_bad_places.py::test_what_is_removed_under_an_open_vault_is_made_anew_or_told",
+    "two copies of a vault that were mixed": "test_bad_places.py::test_two_copies_of_a_vault_that_a_service_has_mixed_are_told",
+}
+
+
+def test_each_kind_of_bad_input_is_tried() -> None:
+    tests = {
+        what: where.split("::") for what, where in EACH.items() if where not in REFUSED.keys() | KEPT.keys()
+    }
+    for what, (file, test) in tests.items():
+        text = (Path(__file__).parent / (file or Path(__file__).name)).read_text(encoding="utf-8")
+        assert f"def {test}(" in text, what

@@ -17,7 +17,15 @@ from tablevault_pd.frames import cells_of, decode, index_fields
 from tablevault_pd.frames import columns as columns_of
 from tablevault_pd.lineage.row_hash import row_codes
 from tablevault_pd.reading import read as reading
-from tablevault_pd.reading.origin import POSITION, Origin, OriginLabel, marked, origin_of, read_of
+from tablevault_pd.reading.origin import (
+    POSITION,
+    Origin,
+    OriginLabel,
+    marked,
+    origin_of,
+    read_of,
+    without_other_attrs,
+)
 from tablevault_pd.refs import Ref, RefArray, is_refs
 from tablevault_pd.validate import is_missing
 
@@ -173,6 +181,7 @@ def _labels(index: pd.Index, parent: pd.Index) -> np.ndarray | None:
 
 def reference_columns(frame: pd.DataFrame, arrays: Sequence[Any] | None = None) -> list[int]:
     """Numbers of the columns that hold references, one or several a cell; `arrays` are those of the columns, if they are known."""
+    frame = without_other_attrs(frame)
     dtypes = frame.dtypes if arrays is None else [array.dtype for array in arrays]
     return [
         number
@@ -248,6 +257,7 @@ def selections_of_refs(
 
 def resolve_rows(store: Store, obj: pd.DataFrame | pd.Series) -> list[RowSelection]:
     """What the rows of a frame are; empty if it was not read from this vault. Raises InvalidInput for one row as a Series."""
+    obj = without_other_attrs(obj)
     origin_and_version = origin_version(store, obj)
     if isinstance(obj, pd.Series):
         if origin_and_version is not None:

@@ -9,10 +9,13 @@ same everywhere) but remembers its origin: an index made by other means has a pl
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import ref
+
+import pandas as pd
 
 from tablevault_pd.store.times import from_time
 
@@ -20,12 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
     import numpy as np
-    import pandas as pd
 
     from tablevault_pd.store import Version
 
 ATTR = "tablevault"
 POSITION = "position"
+_NUMBER = re.compile("[0-9]{1,18}")  # every store holds it
 
 __all__ = [
     "ATTR",
@@ -39,6 +42,7 @@ __all__ = [
     "plain_label",
     "read_of",
     "tag",
+    "without_other_attrs",
 ]
 
 
@@ -67,7 +71,7 @@ class Origin:
         if not isinstance(text, str):
             return None
         parts = text.split(":")
-        if len(parts) != 4 or not all(part.isascii() and part.isdecimal() for part in parts[1:]):
+        if len(parts) != 4 or not all(_NUMBER.fullmatch(part) for part in parts[1:]):
             return None
         return cls(parts[0], int(parts[1]), int(parts[2]), int(parts[3]))
 
@@ -202,6 +206,16 @@ def read_of(index: pd.Index, origin: Origin) -> Read | None:
 def origin_of(obj: pd.DataFrame | pd.Series) -> Origin | None:
     """Return the origin in the ``attrs`` of a frame."""
     return Origin.parse(obj.attrs.get(ATTR))
+
+
+def without_other_attrs(obj: pd.DataFrame | pd.Series) -> Any:
+    """Return `obj` with the ``attrs`` of a read alone: pandas copies them with each step, and cannot copy a connection, say."""
+    ours: dict[Hashable | None, Any] = {ATTR: obj.attrs[ATTR]} if isinstance(obj.attrs.get(ATTR), str) else {}
+    if len(obj.attrs) == len(ours):
+        return obj
+    bare = pd.DataFrame(obj) if isinstance(obj, pd.DataFrame) else pd.Series(obj)
+    bare.attrs = ours
+    return bare
 
 
 def marked(index: pd.Index, origin: Origin) -> bool:

@@ -13,6 +13,7 @@ import pandas as pd
 from tablevault_pd import frames, validate
 from tablevault_pd.errors import InvalidInput, short_repr
 from tablevault_pd.lineage.record import NO_PARENTS, LineageRecorder, Parents
+from tablevault_pd.reading.origin import without_other_attrs
 from tablevault_pd.saving import ingest_arrow
 from tablevault_pd.saving.file_columns import FileState, file_column
 from tablevault_pd.saving.ingest_rows import (
@@ -136,6 +137,7 @@ class _Ingestion:
     def _frame(
         self, frame: pd.DataFrame, options: ColumnOptions, *, made_here: bool = False
     ) -> IngestedChunk:
+        frame = without_other_attrs(frame)
         arrays = frames.arrays_of(frame)
         frame, parents = self.lineage.of_frame(frame, made_here=made_here, arrays=arrays)
         starts = [start for start in options.documents.values() if start is not None]
@@ -156,6 +158,7 @@ class _Ingestion:
         return IngestedChunk(table, parents, files)
 
     def _series(self, series: pd.Series) -> IngestedChunk:
+        series = without_other_attrs(series)
         kind = self.kind or _kind_of(series)
         if kind not in COLUMN_OF_KIND:
             raise InvalidInput(f"kind= is one of {', '.join(COLUMN_OF_KIND)}, not {short_repr(kind)}.")

@@ -13,7 +13,7 @@ from tablevault_pd.lineage.of_rows import rows_to_trace
 from tablevault_pd.lineage.report import lines
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading import reports
-from tablevault_pd.reading.origin import plain
+from tablevault_pd.reading.origin import plain, without_other_attrs
 from tablevault_pd.reading.reference import ListReference
 from tablevault_pd.refs import RefArray, Source, is_refs
 
@@ -166,7 +166,7 @@ def _arrow(name: str, value: Any) -> pa.Table:
         value = value.to_frame()
     if not isinstance(value, pd.DataFrame):
         return pa.table(value)
-    value = plain(value)
+    value = plain(without_other_attrs(value))
     references = {label: value[label] for label in value.columns if is_refs(value.dtypes[label])}
     table = frames.to_arrow(frames.encode(value.drop(columns=list(references))))
     for label, series in references.items():

@@ -71,6 +71,16 @@ def prepare(folder: Path, *, read_only: bool, timeout_s: float) -> None:
         raise VaultFormatError(
             f"{folder} holds other files, and no vault. Choose an empty or a new folder; nothing was changed in this one."
         )
+    around = next(
+        (
+            parent
+            for parent in folder.parents
+            if (parent / "catalog.db").is_file() and (parent / "segments").is_dir()
+        ),
+        None,
+    )
+    if around is not None:
+        raise VaultFormatError(f"{folder} lies inside of the vault {around}. Choose a place outside of it.")
     try:
         for part in (folder, folder / "segments", folder / "files"):
             io.make_folder(part, parents=True)
