@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tablevault_pd.errors import VaultCorrupt
-from tablevault_pd.store import Hits, Metric, Scope, VectorQuery
 from tablevault_pd.store.arango.layout import EMBEDDINGS
 from tablevault_pd.store.arango.vectorindex import VectorIndexes
-from tablevault_pd.store.engine.ranking import ranked
+from tablevault_pd.store.engine.ranking import ranked, take_hits
 from tablevault_pd.store.engine.vector_scores import exact_scores, in_float32_range, lengths
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tablevault_pd.store import Hits, Metric, Scope, VectorQuery
     from tablevault_pd.store.arango.client import Client
     from tablevault_pd.store.arango.columns import StoredColumn
     from tablevault_pd.store.arango.reader import Reader, RowRun
@@ -216,7 +216,7 @@ class Nearest:
             if best is None:
                 return None
             if all(settled for _, settled in best):
-                return [_first(hits, plan.k) for hits, _ in best]
+                return [take_hits(hits, np.s_[: plan.k]) for hits, _ in best]
             if count == plan.most:
                 return None
             enough = [len(hits) >= plan.k for hits, _ in best]
@@ -307,7 +307,7 @@ class Nearest:
                 for query, rows in enumerate(answer)
             ]  # fmt: skip
             if all(len(hits) >= plan.k for hits in by_query):
-                return [_first(hits, plan.k) for hits in by_query]
+                return [take_hits(hits, np.s_[: plan.k]) for hits in by_query]
             if min(map(len, by_query)) * HARDER < plan.k:
                 break
         return None
@@ -382,7 +382,8 @@ def _coarser(pieces: list[VectorPiece]) -> list[VectorPiece]:
 
 def _hits(plan: VectorSearchPlan, query: int, rows: Sequence[tuple[int, int, Any]]) -> Hits:
     """(number of the piece, row of the batch, vector) measured and ranked, without what the filters refuse."""
-    scope, position, item, score = [], [], [], []
+    numbers = np.empty(0, np.int64)
+    parts = [(numbers, numbers, numbers, np.empty(0))]  # scope, position, item, score
     for number, group in groupby(sorted(rows, key=lambda row: row[0]), key=lambda row: row[0]):
         piece, some = plan.pieces[number], list(group)
         at = np.array([row for _, row, _ in some], np.int64) + piece.first
@@ -397,17 +398,7 @@ def _hits(plan: VectorSearchPlan, query: int, rows: Sequence[tuple[int, int, Any
             raise VaultCorrupt(
                 f"A vector of {plan.scopes[piece.scope].version.list} is damaged. vault.check() lists all damage."
             ) from error
-        score.append(
-            exact_scores(vectors, np.asarray(plan.near[piece.near].queries[query], np.float64), plan.metric)
-        )
-        position.append(at[passing])
-        scope.append(np.full(len(passing), piece.scope, np.int64))
-        item.append(np.full(len(passing), piece.near, np.int64))
-    if not score:
-        empty = np.empty(0, np.int64)
-        return Hits(empty, empty, empty, np.empty(0))
-    return ranked(*(np.concatenate(parts) for parts in (scope, position, item, score)))
-
-
-def _first(hits: Hits, k: int) -> Hits:
-    return Hits(hits.scope[:k], hits.position[:k], hits.item[:k], hits.score[:k])
+        near = np.asarray(plan.near[piece.near].queries[query], np.float64)
+        scope, item = (np.full(len(passing), number, np.int64) for number in (piece.scope, piece.near))
+        parts.append((scope, at[passing], item, exact_scores(vectors, near, plan.metric)))
+    return ranked(*map(np.concatenate, zip(*parts, strict=True)))
