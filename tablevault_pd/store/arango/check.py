@@ -93,7 +93,7 @@ def _batches(vault: VaultParts, progress: Progress | None) -> Iterator[Problem]:
                 history = ListChecks(batch["list"], lost.get(batch["list"]))
             yield from shared.lacking(batch)
             yield from history.follow(batch)
-            details = {what: told[batch["_key"]] for what, told in wrong.items() if batch["_key"] in told}
+            details = {what: of[batch["_key"]] for what, of in wrong.items() if batch["_key"] in of}
             if "missing rows" in details:
                 history.damaged.add(batch["generation"])
                 details.pop("missing words", None)
