@@ -555,6 +555,10 @@ def test_a_module_that_is_handed_around_counts_whole():
         ["class A: pass", "a = A()", "a.b = A()", "a.b.d = {}", "d = a.b.d", "a.b.d['x'] = 1", "out(d)"],
         ["class A: pass", "def f(p):\n  r = p.rows\n  r.append(1)", "a = A()", "a.rows = []", "f(a)", "out(a.rows)"],
         ["class A: pass", "def f(p): return p.rows", "a = A()", "a.rows = []", "r = f(a)", "r.append(1)", "out(a.rows)"],
+        ["def add(r): r.append(1)", "rows = [[]]", "list(map(add, rows))", "out(rows)"],
+        ["d = {'x': []}", "r = next(iter(d.values()))", "r.append(1)", "out(d)"],
+        ["d = [[1], [2]]", "r = max(d)", "r.append(1)", "out(d)"],
+        ["import contextlib", "@contextlib.contextmanager\ndef ctx(x): yield x", "a = []", "with ctx(a) as c:\n  c.append(1)", "out(a)"],
         # items, loops, displays and captures share objects
         ["d = {'x': []}", "rows = d['x']", "rows.append(1)", "out(d)"],
         ["d = {'x': {'y': []}}", "rows = d['x']['y']", "rows.append(1)", "out(d)"],
@@ -672,6 +676,14 @@ ASIDE = [
     (
         "import tablevault_pd as tv\nvault = tv.connect('x')\nruns = vault['runs']\nruns.append({'a': 1})\nvault.save('b', 1)",
         "runs.append({'a': 1})",
+    ),
+    (
+        "import tablevault_pd as tv\nvault = tv.connect('x')\ndef note(n): vault.append('a', n)\nnote(1)\nvault.save('b', 1)",
+        "note(1)",
+    ),
+    (
+        "import tablevault_pd as tv\nvault = tv.connect('x')\ndef note(v): v.append('a', 1)\nnote(vault)\nvault.save('b', 1)",
+        "note(vault)",
     ),
     ("lr = cfg['lr']\nlr += 1\nsave(cfg)", "lr += 1"),
     ("a = 1\nb = a if a else 2\nb += 1\nsave(a)", "b += 1"),

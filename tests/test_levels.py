@@ -17,6 +17,7 @@ from warm import script
 import tablevault_pd as tv
 from tablevault_pd.capture import position
 from tablevault_pd.code import Piece, Slicer
+from tablevault_pd.session.executed import CodeRecorder
 
 SCRIPT, MODULE = "/nowhere/train.py", "/nowhere/mod.py"
 
@@ -34,7 +35,7 @@ class Tagged:
 Saved = tuple[int | None, tuple[position.StackLevel, ...], frozenset[int]]
 
 
-def run(script: str, module: str) -> list[Saved]:
+def run(script: str, module: str, whole: str | None = None) -> list[Saved]:
     """Run a script and its module as ``__main__``: from where and on what way each value was saved, and its tags."""
     saved: list[Saved] = []
 
@@ -48,7 +49,7 @@ def run(script: str, module: str) -> list[Saved]:
     before, source = sys.modules["__main__"], position._source
     try:
         sys.modules.update({"__main__": main, "mod": mod})
-        position._source = lambda _: script
+        position._source = lambda _: whole or script
         exec(compile(module, MODULE, "exec"), vars(mod))
         with suppress(Exception):  # what follows on the commit that a slice is of is not in it, and may fail
             exec(compile(script, SCRIPT, "exec"), vars(main))
@@ -145,7 +146,7 @@ def saves_the_same(program: tuple[str, str], ran: list[Saved], number: int, leve
     """Nothing if the slice of what was saved, run alone, saves it; else the slice."""
     (script, module), saved = program, ran[number]
     parts = slice_of(script, module, (saved[0], levels, saved[2])).parts
-    alone = run(only(script, parts, "train.py"), only(module, parts, "mod.py"))
+    alone = run(only(script, parts, "train.py"), only(module, parts, "mod.py"), script)
     before, same = (
         [tags for *way, tags in some if tuple(way) == saved[:2]] for some in (ran[: number + 1], alone)
     )
@@ -207,6 +208,18 @@ def test_a_slice_has_of_the_functions_under_way_what_the_statement_in_them_needs
         )
         == needed
     )
+
+
+def test_a_statement_with_too_many_ways_to_commits_has_one_slice_for_the_others():
+    recorder = CodeRecorder(capture="imported", mask=str)
+    level = position.StackLevel(None, "f", 1, (9, 4), 2)
+    ways = [(level,) * depth for depth in range(1, 40)]
+    lines = [recorder.numbered(0, 9, way) for way in (*ways, *ways)]
+    assert lines[:39] == lines[39:]
+    assert [position.place_of(line) for line, _ in lines] == [9] * 78
+    assert len({line for line, way in lines if way}) == position.LAST_WAY
+    assert {line for line, way in lines if not way} == {9} == {recorder.numbered(0, 9, ())[0]}
+    assert max(line for line, _ in lines) < 2**53  # a server counts no further exactly
 
 
 def test_what_functions_of_a_project_save_is_stale_by_what_it_needs_alone(tmp_path):

@@ -127,6 +127,9 @@ OWN_STATE = frozenset(["random_state", "rng", "seed", "generator"])  #: argument
 #: Functions that run a text, and the names that stand for what an unknown one uses.
 RUNNING_TEXT = {"eval": "eval(…)", "exec": "exec(…)"}
 
+#: Functions that call their first argument with elements of the others.
+APPLYING = frozenset(["map", "filter"])
+
 #: Functions that return the module they name.
 IMPORTING = frozenset(["importlib.import_module", "import_module"])
 #: Arguments that hold a filter, which reads the caller's names after an @.

@@ -114,7 +114,7 @@ class Program:
             others = [*passed, *(name for name in names if name not in statement.names)]
             names |= dict.fromkeys(objects.reached([*changes, *map(Change, others)]))
             names |= dict.fromkeys(self._of_modules(namespace, statement.paths, current))
-            yield tuple(names)
+            yield tuple([name for name in names if name in statement.names or name not in handles])
             imported = imported.difference(statement.names).union(bound for bound, _, _ in statement.imports)
             handles = handles.difference(statement.names) | _handles(statement, handles)
             if number not in namespace.under_way:

@@ -25,6 +25,7 @@ HOLDS, PUT = "{", "}"
 RETURNED = "return"  #: stands for what a function returns
 #: What gives an item of its object, and what lets its items be gone through.
 _GETTING = frozenset(["get", "setdefault"])
+_TAKING = frozenset(["next", "max", "min"])
 _OF_ITEMS = frozenset(["items", "values"])
 _OF_ELEMENTS = frozenset(["enumerate", "zip", "reversed", "sorted", "list", "tuple", "iter"])
 #: What returns, or gives to ``as``, what it is called with.
@@ -153,6 +154,8 @@ def sources_of(value: Any) -> list[Source]:
         and getattr(value.func, "attr", getattr(value.func, "id", "")) in _HANDING
     ):
         return sources_of(value.args[0])
+    if kind is ast.Call and value.args and getattr(value.func, "id", None) in _TAKING:
+        return _elements(value.args[0])
     if kind is ast.Call and value.args and getattr(value.func, "attr", None) in _GETTING:
         owner = root(value.func.value)
         return [] if owner is None else [(owner, ITEM + _constant(value.args[0]))]

@@ -6,6 +6,7 @@ import ast
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.code.calls import (
+    APPLYING,
     CHANGING,
     DRAWING,
     FILTERING,
@@ -265,6 +266,11 @@ class Finder:
             self._change(options["out"], scope)
         if chain in RUNNING_TEXT and node.args:
             self._run_text(chain, node.args[0], scope)
+        if chain in APPLYING and len(node.args) > 1:
+            chain, node = (
+                dotted(node.args[0]),
+                ast.Call(node.func, node.args[1:], []),
+            )  # it gets their elements
         if chain is not None and (arguments := named_arguments(node)):
             given = arguments
             if scope.rebound:
@@ -345,6 +351,11 @@ class Finder:
         for statement in node.body:
             self.walk(statement, inner)
             self._rebind(statement, inner)
+        if any((dotted(decorator) or "").endswith("contextmanager") for decorator in node.decorator_list):
+            given = [inner_node.value for inner_node in ast.walk(node) if isinstance(inner_node, ast.Yield)]
+            inner.shares += [
+                (RETURNED, *source) for value in given for source in inner.current_sources(value)
+            ]
         defaults = list(kept_defaults(node.args)) if scope is self.module else []
         if defaults and not inner.changed().keys().isdisjoint(defaults):
             self.writes[node.name] = None  # each call finds what the one before has left
