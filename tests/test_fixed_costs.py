@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,11 +31,14 @@ from tablevault_pd.session.heartbeat import EXIT_S
 from tablevault_pd.store import Batch, Session
 from tablevault_pd.store.embedded import fsio, journal
 from tablevault_pd.store.embedded.lockfile import LockFile
+from tablevault_pd.store.embedded.store import EmbeddedStore
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
+
+    from tablevault_pd.store import Version
 
 
 @pytest.fixture
@@ -104,6 +107,55 @@ def test_an_append_is_six_statements_in_one_transaction(vault: tv.Vault, opened:
     assert seen == APPEND
     # One transaction is one sync, of SQLite's log; the write lock and the journal are opened.
     assert opened == ["opened", "append"]
+
+
+def newest(folder: Path, name: str) -> Version | None:
+    """The newest version of a list, as a store reads it that remembers nothing."""
+    with closing(EmbeddedStore(folder)) as store:
+        return store.head(name)
+
+
+def test_the_newest_version_is_that_of_the_catalogue_whoever_changed_it(tmp_path: Path) -> None:
+    folder = tmp_path / "vault"
+    with tv.connect(folder, session=False) as vault, closing(EmbeddedStore(folder)) as beside:
+        changes: list[Callable[[], object]] = [
+            lambda: vault.append("a", [{"n": 1}, {"n": 2}]),
+            lambda: vault.append("a", {"n": 3}, tags="first"),
+            lambda: vault.store.change_tags(versions=[(1, 2)], add=["second"]),
+            lambda: vault.erase("a", [0]),
+            lambda: vault.rename("a", "b"),
+            lambda: vault.save("a", {"n": 4}, expect=0),
+            lambda: vault.rename("a", "c"),
+            lambda: vault.rename("b", "a"),
+            lambda: vault.delete("a"),
+        ]
+        for change in changes:
+            change()
+            for name in "abc":
+                assert beside.head(name) == vault.store.head(name) == newest(folder, name)
+
+
+def test_a_version_that_was_not_committed_is_not_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "vault"
+    with tv.connect(folder, session=False) as vault:
+        vault.append("a", {"n": 1})
+        monkeypatch.setattr(fsio, "_fault_name", "before-commit")
+        monkeypatch.setattr(fsio, "_fault_action", "EIO")
+        with pytest.raises(tv.StorageError):
+            vault.append("a", {"n": 2})
+        monkeypatch.setattr(fsio, "_fault_name", "")
+        assert vault.store.head("a") == newest(folder, "a")
+        with closing(EmbeddedStore(folder)) as beside:  # whose commit takes the same number
+            row = frames.encode_row({"n": 3})
+            with beside.stage() as staging:
+                staging.write(row)
+                head = beside.head("a")
+                beside.commit(Batch(new_token(), "a", "append", row.schema, base=head.schema_id), staging)
+        assert vault.store.head("a") == newest(folder, "a")
+        assert vault.append("a", {"n": 4}).version == 3
+        assert vault.read("a")["n"].tolist() == [1, 3, 4]
 
 
 READ = ["SELECT b.list,", "SELECT start,"]

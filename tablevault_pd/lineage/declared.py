@@ -113,10 +113,13 @@ class DeclaredParents:
     columns: tuple[PositionsColumn, ...] = ()
 
 
+NOTHING_DECLARED = DeclaredParents()
+
+
 def declared_parents(store: Store, inputs: Any) -> DeclaredParents:
     """Read `inputs`. Raises InvalidInput, ListNotFound, VersionNotFound, ListDeleted."""
     if inputs is False or inputs is None:
-        return DeclaredParents()
+        return NOTHING_DECLARED
     if isinstance(inputs, Mapping):
         return _of_mapping(store, inputs)
     if not isinstance(inputs, (list, tuple)):

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from tablevault_pd.store.edges import Edge
 
 RETRY_FOR_S = 30.0
+NO_FILES: nullcontext[None] = nullcontext()
 
 
 def write(store: Store, what: Write, lineage: LineageRecorder, chunks: Iterable[IngestedChunk]) -> Version:
@@ -106,7 +107,7 @@ def _write(
     edges = _edges_of_one(lineage, first) if second is None else None
     if second is None:
         keys.check(fitter)
-    with store.keeping() if what.copy else nullcontext() as keeping:
+    with store.keeping() if what.copy else NO_FILES as keeping:
         if head is not None and edges is not None and _is_unchanged(store, what, lineage, head, first, edges):
             keep_files(keeping, first)
             return confirm(store, what, head)

@@ -60,9 +60,8 @@ class Entry:
     settled: bool = False  #: check(fix=True) has told of its loss
 
     def line(self) -> bytes:
-        """As it stands in the journal. It begins with the end of the line before, which may have been cut."""
-        body = json.dumps([self.list, self.version, self.token, self.rows, self.files]).encode()
-        return b"\n%s %s" % (_mark(body), body)
+        """As it stands in the journal."""
+        return _line(self.list, self.version, self.token, self.rows, self.files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +101,7 @@ class Journal:
 
     def note(self, catalog: SqliteCatalog, version: Version, token: str, files: Sequence[str]) -> None:
         """Mark a commit that was made, under the write lock. What stands must not seem to fail: no error is raised."""
-        line = Entry(version.list, version.version, token, version.rows, tuple(files)).line()
+        line = _line(version.list, version.version, token, version.rows, files)
         try:
             size = io.append(self._file, line)
             if (size - len(line)) // REWRITE_BYTES != size // REWRITE_BYTES and catalog.checkpoint():
@@ -185,6 +184,12 @@ class Journal:
             "numbered after the lost ones.",
             RuntimeWarning,
         )
+
+
+def _line(name: str, version: int, token: str, rows: int, files: Sequence[str]) -> bytes:
+    """The line of a commit. It begins with the end of the line before, which may have been cut."""
+    body = json.dumps([name, version, token, rows, files]).encode()
+    return b"\n%s %s" % (_mark(body), body)
 
 
 def _remember(db: Connection, entries: Iterable[Entry], settled: bool = False) -> None:

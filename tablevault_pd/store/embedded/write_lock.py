@@ -131,8 +131,11 @@ def _open_locks(lock: WriteLockFile) -> list[WriteLockFile]:
     ]
 
 
+_host = cache(socket.gethostname)
+
+
 def _tell_holder(lock: WriteLockFile) -> None:
-    holder = f"{os.getpid()} {socket.gethostname()} {time.time():.3f}\n".ljust(_WIDE)
+    holder = f"{os.getpid()} {_host()} {time.time():.3f}\n".ljust(_WIDE)
     try:
         os.pwrite(lock.fileno(), holder.encode(), 0)
     except OSError:
