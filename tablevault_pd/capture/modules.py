@@ -76,6 +76,8 @@ class ProjectModules:
         return _module(f"%run {file}", Path(file), _relative(Path(file).resolve(), self.folder))
 
     def _reloaded(self, specs: Mapping[str, tuple[Any, float]]) -> bool:
+        if not specs:
+            return False
         reloader, modules = _autoreloader(), sys.modules
         return any(_is_new(name, modules.get(name), specs, reloader) for name in specs)
 

@@ -154,10 +154,10 @@ _text_specs: dict[tuple[str, bool], Spec] = {}
 
 
 def _text_spec(dtype: pd.StringDtype) -> Spec:
-    known = dtype.storage, dtype.na_value is pd.NA  # pandas takes long to hash a dtype
-    if known not in _text_specs:
-        _text_specs[known] = full_spec(pd.array([], dtype=dtype))
-    return _text_specs[known]
+    variant = dtype.storage, dtype.na_value is pd.NA  # pandas takes long to hash a dtype
+    if variant not in _text_specs:
+        _text_specs[variant] = full_spec(pd.array([], dtype=dtype))
+    return _text_specs[variant]
 
 
 def columns_index(labels: list[Hashable], spec: Spec) -> pd.Index:

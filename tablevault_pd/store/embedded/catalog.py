@@ -34,6 +34,7 @@ from tablevault_pd.store.embedded.connection import (
     YOUNG_S,
     Proof,
     SqliteConnection,
+    TakenConnection,
     file_of,
     is_empty,
     refuse,
@@ -46,7 +47,6 @@ from tablevault_pd.store.engine import fork_guard as forks
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-    from types import TracebackType
 
 BUSY_TIMEOUT_S = 30.0
 
@@ -267,9 +267,9 @@ class SqliteCatalog:
 
     # -- transactions
 
-    def reading(self) -> Reading:
+    def reading(self) -> TakenConnection:
         """A connection whose errors become ours. Each SELECT is a snapshot; fetch and decode all rows before leaving."""
-        return Reading(self)
+        return TakenConnection(self)
 
     def write(
         self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -519,40 +519,6 @@ class SqliteCatalog:
             if left <= {threading.get_ident()} or time.monotonic() > deadline:
                 return
             time.sleep(POLL_S)
-
-
-class Reading:
-    """A connection for one call, whose errors become ours. Written out, as a generator costs as much as a small SELECT."""
-
-    def __init__(self, catalog: SqliteCatalog) -> None:
-        self._catalog = catalog
-
-    def __enter__(self) -> SqliteConnection:
-        forks.no_fork.__enter__()
-        try:
-            self._connection = self._catalog.take()
-            return self._connection
-        except BaseException as error:
-            self._leave(error)
-            raise
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if error is None:
-                self._catalog.give_back(self._connection)
-            else:
-                self._catalog.after_error(self._connection, error)
-        except BaseException as other:
-            self._leave(other)
-            raise
-        self._leave(error)
-
-    def _leave(self, error: BaseException | None) -> None:
-        forks.no_fork.__exit__(None, None, None)
-        if error is not None:
-            self._catalog.raise_ours(error)
 
 
 def _nothing(_: object) -> None:

@@ -6,7 +6,6 @@ That row is the commit. A crash in between leaves a stray file.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -26,6 +25,7 @@ from tablevault_pd.store.embedded.versions import (
     TOKEN,
     content_of,
     erased_rows,
+    tags_text,
     version_of,
 )
 from tablevault_pd.store.engine.commit_rules import check_commit, placed_version
@@ -135,10 +135,12 @@ class Committer:
         if head is None:
             check_not_renamed(batch, renamed_to(db, batch.list))
         check_commit(batch, head)
-        finish_claims(db, batch.finishes)
+        if batch.finishes:
+            finish_claims(db, batch.finishes)
         version = self._insert_batch(db, work, head, lost)
         self._insert_segments(db, work, version)
-        insert_files(db, version, batch.files)
+        if batch.files:
+            insert_files(db, version, batch.files)
         if batch.edges:
             insert_edges(db, version, batch.edges)
         if batch.reads and batch.session_id is not None:
@@ -158,7 +160,7 @@ class Committer:
         batch = work.batch
         list_id = head.list_id if head is not None else db.execute(INSERT_LIST, (batch.list,)).lastrowid
         assert list_id is not None
-        rows = sum(part.rows for part in work.parts)
+        rows = 0 if work.stage is None else work.stage.rows
         schema_id = None if batch.schema is None else self._schemas.insert(db, batch.schema, work.schema_ids)
         target = db.execute(ONE_VERSION, (batch.list, batch.target)).fetchone() if batch.target else None
         version, layout = placed_version(
@@ -173,17 +175,16 @@ class Committer:
             erased=partial(erased_rows, db, list_id),
             after=lost,
         )
-        tags = json.dumps(version.tags) if version.tags else "[]"
         db.execute(
             INSERT_BATCH,
             (list_id, version.version, batch.token, batch.operation, version.generation, version.layout, version.first,
              version.start, version.rows, version.total, version.changed, version.removed, version.schema_id,
-             version.session_id, version.cell, version.step, from_time(version.time), tags,
-             version.message, version.line, version.gone),
+             version.session_id, version.cell, version.step, from_time(version.time),
+             tags_text(version.tags), version.message, version.line, version.gone),
         )  # fmt: skip
         if layout is not None:
             db.execute(INSERT_LAYOUT, (list_id, version.version, pack_pieces(layout)))
-        self._versions.heads.note(version, batch.token, tags)
+        self._versions.heads.note(version, batch.token)
         return version
 
     def _insert_segments(self, db: Connection, work: _Work, version: Version) -> None:

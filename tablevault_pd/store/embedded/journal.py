@@ -13,6 +13,7 @@ import json
 import os
 import re
 from dataclasses import dataclass
+from json.encoder import encode_basestring_ascii as quoted
 from typing import TYPE_CHECKING
 
 import xxhash
@@ -188,7 +189,7 @@ class Journal:
 
 def _line(name: str, version: int, token: str, rows: int, files: Sequence[str]) -> bytes:
     """The line of a commit. It begins with the end of the line before, which may have been cut."""
-    body = json.dumps([name, version, token, rows, files]).encode()
+    body = f"[{quoted(name)}, {version}, {quoted(token)}, {rows}, {json.dumps(files) if files else '[]'}]".encode()
     return b"\n%s %s" % (_mark(body), body)
 
 

@@ -88,6 +88,11 @@ def _tags(text: str) -> tuple[str, ...]:
     return () if text == "[]" else tuple(json.loads(text))
 
 
+def tags_text(tags: Sequence[str]) -> str:
+    """Tags as they are stored."""
+    return json.dumps(tags) if tags else "[]"
+
+
 def read_layout(db: Connection, list_id: int, number: int) -> Pieces:
     """The pieces that a layout of a list consists of."""
     row = db.execute(LAYOUT, (list_id, number)).fetchone()
@@ -143,20 +148,20 @@ class Heads:
         if row is None:
             return None, db.execute(LAST_LOST, (name,)).fetchone()[0] or 0
         mark, lost = row[:-1], row[-1] or 0
-        known = self._read.get(name)
-        if known is not None and known[0] == mark:
-            return known[1], lost
-        head = version_of(db.execute(BY_NUMBER, mark[:2]).fetchone())
-        self._keep(mark, head)
+        earlier = self._read.get(name)
+        if earlier is not None and earlier[0] == mark:
+            return earlier[1], lost
+        list_id, number, token = mark[:3]
+        head = version_of(db.execute(BY_NUMBER, (list_id, number)).fetchone())
+        self.note(head, token)
         return head, lost
 
-    def note(self, version: Version, token: str, tags: str) -> None:
-        """Note a version that is about to be committed. If it is not, nothing has its token."""
-        self._keep((version.list_id, version.version, token, version.gone, version.erased, tags), version)
-
-    def _keep(self, mark: tuple[Any, ...], version: Version) -> None:
+    def note(self, version: Version, token: str) -> None:
+        """Note a version, which may be about to be committed: if it is not, nothing has its token."""
         if len(self._read) >= KEPT_HEADS:
             self._read.clear()
+        tags = tags_text(version.tags)
+        mark = (version.list_id, version.version, token, version.gone, version.erased, tags)
         self._read[version.list] = mark, version
 
 
