@@ -21,6 +21,7 @@ from torture.harness import PROCESSES
 import tablevault_pd as tv
 from tablevault_pd import frames
 from tablevault_pd.store import Batch, Store
+from tablevault_pd.store.embedded import fsio as io
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -117,6 +118,30 @@ def test_threads_share_a_vault(vault):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda worker: [vault.append("t", rows(worker, n)) for n in range(25)], range(8)))
     check_appends(vault.read("t"), 8, 25)
+
+
+def test_a_thread_sees_nothing_of_what_another_one_has_not_committed(tmp_path, monkeypatch):
+    """Each has a connection of its own while it is inside."""
+    seen, real = [], io.failpoint
+
+    def at(name):
+        if name == "before-commit" and threading.current_thread() is not threading.main_thread():
+            monkeypatch.setattr(io, "failpoint", real)
+            before_commit.set()
+            assert looked.wait(60)
+
+    before_commit, looked = threading.Event(), threading.Event()
+    with tv.connect(tmp_path / "v", session=False) as vault:
+        vault.append("a", {"n": 0})
+        monkeypatch.setattr(io, "failpoint", at)
+        writer = threading.Thread(target=lambda: vault.append("a", {"n": 1}))
+        writer.start()
+        assert before_commit.wait(60)
+        seen.append(vault.read("a")["n"].tolist())
+        looked.set()
+        writer.join()
+        seen.append(vault.read("a")["n"].tolist())
+    assert seen == [[0], [0, 1]]
 
 
 def test_processes_may_make_the_vault_together(tmp_path):
