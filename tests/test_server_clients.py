@@ -15,6 +15,7 @@ pytest.importorskip("arango")
 import tablevault_pd as tv
 from tablevault_pd.store.arango import vacuum
 from tablevault_pd.store.arango.erase import Eraser
+from tablevault_pd.store.arango.reader import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +35,22 @@ def clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[tv.Vault, tv.Vaul
         ):
             assert one.store is not other.store
             yield one, other
+
+
+def test_rows_erased_in_the_middle_of_a_read_are_left_out(clients, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once their cells are overwritten: an integer would be 0."""
+    one, other = clients
+    one.save("rows", pd.DataFrame({"id": range(4), "text": list("abcd")}))
+    fetch = Reader._fetch
+
+    def between(this: Any, *arguments: Any) -> Any:
+        monkeypatch.setattr(Reader, "_fetch", fetch)
+        other.erase("rows", filters="id == 1")
+        other.erase("rows", filters="id == 3")
+        return fetch(this, *arguments)
+
+    monkeypatch.setattr(Reader, "_fetch", between)
+    assert one.read("rows")["id"].tolist() == [0, 2]
 
 
 @pytest.mark.parametrize(("moment", "dies"), [("before", False), ("after", False), ("after", True)])

@@ -206,7 +206,7 @@ class Eraser:
                 for _, payload in payloads.documents(blank, groups, document["_key"], first):
                     row = payload["row"] - first
                     if ((here >= row) & (here < row + payload["rows"])).any():
-                        made.append(payload)
+                        made.append({**payload, "erased": document["erased_rows"]})
             first += part["rows"]
         return made
 

@@ -23,7 +23,15 @@ from tablevault_pd.store.arango import payloads
 from tablevault_pd.store.arango.batches import BATCHES_OF_RANGES, version_of
 from tablevault_pd.store.arango.columns import StoredColumn, columns_of
 from tablevault_pd.store.arango.payloads import SCALARS, place_of
-from tablevault_pd.store.arango.windows import ANSWER_BYTES, Span, erased_in, spans_of, together, windows
+from tablevault_pd.store.arango.windows import (
+    ANSWER_BYTES,
+    Span,
+    erased_in,
+    spans_of,
+    together,
+    unpack_numbers,
+    windows,
+)
 from tablevault_pd.store.engine.payloads import seed_of
 from tablevault_pd.store.engine.zones import may_match
 
@@ -59,7 +67,8 @@ FOR b IN tv_batches
 PAYLOADS_BY_KEY = """
 FOR key IN @keys
   FOR p IN tv_payloads FILTER p._key == key
-    RETURN {key: p._key, rows: p.rows, codec: p.codec, bytes: p.bytes, checksum: p.checksum, data: p.data}
+    RETURN {key: p._key, rows: p.rows, codec: p.codec, bytes: p.bytes, checksum: p.checksum, data: p.data,
+      erased: p.erased}
 """
 ZONES = """
 FOR batch IN @batches
@@ -355,6 +364,7 @@ class Reader:
         version: Version,
     ) -> Chunk:
         schema = self.schema(spans[0].schema)
+        spans = [self._marked(span, documents, columns) for span in spans]
         try:
             tables = [self._decoded(span, documents, columns) for span in spans]
             table = pa.concat_tables(tables)
@@ -369,6 +379,15 @@ class Reader:
         last = spans[-1]
         positions = range(spans[0].position, last.position + last.rows)
         return Chunk(positions, _selected(table, columns), private=False, erased=erased_in(spans))
+
+    def _marked(self, span: Span, documents: Payloads, columns: Sequence[str] | None) -> Span:
+        """The span with all erased rows that its payloads tell of: they may be overwritten after the batch was looked up."""
+        marks = {span.erased}
+        for place in self._places(span, columns):
+            for key in payloads.keys_of(span.batch, span.payloads(place), place):
+                marks.add(documents[key].get("erased"))
+        packed = [mark for mark in marks if mark is not None]
+        return replace(span, erased=max(packed, key=lambda mark: len(unpack_numbers(mark)), default=None))
 
     def _decoded(self, span: Span, documents: Payloads, columns: Sequence[str] | None) -> pa.Table:
         """The wanted columns of a span, with codes in the place of categories."""
