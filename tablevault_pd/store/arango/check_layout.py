@@ -22,7 +22,7 @@ FOR id IN SLICE(UNION(
   (FOR b IN tv_batches FILTER b.list >= "" LIMIT 100 RETURN b._id),
   (FOR l IN tv_lists FILTER l.id < 1 LIMIT 100 RETURN l._id),
   (FOR s IN tv_sessions FILTER s.id < 1 LIMIT 100 RETURN s._id),
-  (FOR d IN tv_descriptions FILTER d.seq < 1 LIMIT 100 RETURN d._id)
+  (FOR d IN tv_descriptions FILTER d.seq < 0 LIMIT 100 RETURN d._id)
 ), 0, 100)
   RETURN id
 """

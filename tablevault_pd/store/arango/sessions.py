@@ -130,7 +130,7 @@ FOR m IN tv_meta
 """
 DESCRIPTIONS = """
 FOR d IN tv_descriptions
-  FILTER d.seq > 0
+  FILTER d.seq >= 0
   FILTER d.batch == null OR LENGTH(FOR b IN tv_batches FILTER b._key == d.batch AND b.list > 0 RETURN 1) > 0
   SORT d.seq
   RETURN UNSET(d, "stems", "words")

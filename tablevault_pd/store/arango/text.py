@@ -57,7 +57,7 @@ _COUNTS = """
       (FOR pattern IN @words_patterns RETURN LENGTH(SPLIT(words, pattern)) - 1)
     )"""
 _DESCRIBED = """FOR d IN tv_descriptions
-    FILTER d.seq > 0
+    FILTER d.seq >= 0
     FILTER d.batch == null OR LENGTH(FOR b IN tv_batches FILTER b._key == d.batch AND b.list > 0 RETURN 1) > 0"""
 # How many texts of rows hold each thing sought, but for batches of which the view has other than all
 # texts. Of those that are @unverified it is counted: [key, texts] each.
