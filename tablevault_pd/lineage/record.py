@@ -166,8 +166,8 @@ class LineageRecorder:
     ) -> tuple[tuple[int, int], ...]:
         """The (list, version) that these rows of a batch came from, as far as their parents are known and not only read."""
         merged = self._merged(total, claims, frame, rows)
-        known = {(claim.parent_list, claim.parent_version) for claim in merged if claim.basis != READ}
-        return tuple(sorted(known))
+        places = {(claim.parent_list, claim.parent_version) for claim in merged if claim.basis != READ}
+        return tuple(sorted(places))
 
     def _merged(
         self,
