@@ -238,10 +238,10 @@ class LineageEdges:
         ]
         lists = [int(query.list) for query in queries if query.generation is None]
         some, every = _BY_SIDE[side]
-        known = {} if side == "child" else {"known": self._known}
+        count = {} if side == "child" else {"known": self._known}
         sizes = {} if side == "child" else {"sizes": _SIZES}
-        batches = self._whole(some, ranges=ranges, **sizes, **known) if ranges else []
-        batches += self._whole(every, lists=lists, **known) if lists else []
+        batches = self._whole(some, ranges=ranges, **sizes, **count) if ranges else []
+        batches += self._whole(every, lists=lists, **count) if lists else []
         return _table(sorted(batches, key=lambda batch: (batch[0], batch[2], batch[3], batch[1])))
 
     def _whole(self, statement: str, **values: Any) -> list[list[Any]]:
