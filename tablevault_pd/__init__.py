@@ -14,7 +14,6 @@ position
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import tablevault_pd.accessor  # registers DataFrame.vault and Series.vault
@@ -183,14 +182,29 @@ _ELSEWHERE = (
 )
 
 
+#: Calls of a vault that are looked for here. Names only: this is asked for each module that is imported from the package.
+_OF_A_VAULT = frozenset(
+    (
+        "save",
+        "append",
+        "upsert",
+        "delete",
+        "lists",
+        "versions",
+        "metrics",
+        "trend",
+        "compare",
+        "tag",
+        "snapshot",
+    )
+)
+
+
 def _meant(name: str) -> str:
     """Say where something is that is no part of this module."""
     if name in _ELSEWHERE:
         return f": write {_ELSEWHERE[name]}"
-    # A module of the package is asked for as an attribute before it is imported: the vault may need it.
-    if name.startswith("_") or find_spec(f"{__name__}.{name}") or not hasattr(__getattr__("Vault"), name):
-        return ""
-    return f": it is a call of a vault, tv.connect(…).{name}(…)"
+    return f": it is a call of a vault, tv.connect(…).{name}(…)" if name in _OF_A_VAULT else ""
 
 
 def __dir__() -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.internal.conjecture import providers
-from torture.harness import LONG
+from torture.harness import CI, LONG
 
 if TYPE_CHECKING:
     import pytest
@@ -34,7 +34,10 @@ def load() -> None:
     settings.register_profile("long", UNTIMED)
     settings.register_profile("shrink", UNTIMED, derandomize=True, database=None)
     settings.register_profile(
-        "ordinary", settings.get_profile("shrink"), phases=(Phase.explicit, Phase.generate, Phase.target)
+        "ordinary",
+        settings.get_profile("shrink"),
+        phases=(Phase.explicit, Phase.generate, Phase.target),
+        max_examples=UNTIMED.max_examples if CI else UNTIMED.max_examples // 3,
     )
     settings.load_profile("long" if LONG else "ordinary")
     if not LONG and hasattr(providers, "_get_local_constants"):

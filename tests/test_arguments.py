@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from docstrings import Documented
+from torture.harness import CI
 
 import tablevault_pd as tv
 
@@ -110,7 +111,7 @@ def test_wrong_arguments_raise_documented_errors_of_ours_only(vault):
         for label, call in _calls(vault):
             parameters = _parameters(call)
             documented = set(Documented.of(label, inspect.unwrap(call)).raises)
-            for parameter in parameters:
+            for number, parameter in enumerate(parameters):
                 if {label, f"{label}.{parameter.name}"} & LEFT_OUT:
                     continue
                 needed = {
@@ -119,7 +120,8 @@ def test_wrong_arguments_raise_documented_errors_of_ours_only(vault):
                     if each.default is each.empty
                 }
                 # A number may be the id of a session that runs here: a pause would have the next checkpoint wait.
-                for wrong in (each for each in WRONG if parameter.name != "which" or type(each) is not int):
+                some = WRONG if CI else WRONG[number % 3 :: 3]
+                for wrong in (each for each in some if parameter.name != "which" or type(each) is not int):
                     problem = _outcome(call, documented, needed | {parameter.name: wrong})
                     if problem is not None:
                         raw.append(f"{label}({parameter.name}={wrong!r:.40}): {problem}")

@@ -108,6 +108,7 @@ def keep_many(place: str, folder: str, worker: int) -> int:
     return worker
 
 
+@pytest.mark.ci
 def test_processes_that_keep_files_beside_one_that_cleans(tmp_path):
     place = str(tmp_path / "v")
     with tv.connect(place, capture="none", durability="fast") as vault, SPAWN.Pool(2) as pool:

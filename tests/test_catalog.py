@@ -141,6 +141,7 @@ def test_sessions_near_a_vector_come_nearest_first_with_their_score(filled):
         filled.sessions(near=[0.0, 0.0])
 
 
+@pytest.mark.ci
 def test_sessions_are_found_by_the_code_and_the_name_of_their_parent(tmp_path):
     script = tmp_path / "boss.py"
     script.write_text(
@@ -198,6 +199,7 @@ def test_the_user_of_a_session_is_whom_connect_names_else_the_environment_else_t
             tv.connect(place.address, user=wrong)
 
 
+@pytest.mark.ci
 def test_processes_of_a_session_have_its_user(tmp_path):
     child = "import json, tablevault_pd as tv; print(json.dumps(tv.connect('v').sessions()['user'].tolist()))"
     script = tmp_path / "boss.py"

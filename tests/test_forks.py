@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import sqlite3
 
 pytestmark = [
+    pytest.mark.ci,
     pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
     pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
 ]

@@ -279,6 +279,7 @@ def test_threads_and_tasks_do_each_row_once_and_many_at_a_time(folder_vault):
     assert {text.count("  File ") for text in failed.errors()["traceback"]} == {1}
 
 
+@pytest.mark.ci
 def test_processes_run_functions_that_they_import(five):
     options: Any = {"version": "1", "processes": 1, "kwargs": {"plus": 3}, "on_error": "keep"}
     made = five.map("lines", in_process, "numbers", **options)
@@ -587,6 +588,7 @@ def mapping(place: str, log: str, options: dict[str, Any], slow_s: float) -> Non
         vault.map("lines", work, "numbers", version="1", commit_every=3)
 
 
+@pytest.mark.ci
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="signals of a POSIX system")
 def test_processes_share_a_map_and_what_a_killed_one_held_is_done_by_the_others(vault, tmp_path):
     vault.save("numbers", pd.DataFrame({"n": range(40)}))

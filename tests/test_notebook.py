@@ -146,6 +146,7 @@ def test_closing_removes_the_hooks_and_cells_print_nothing_of_ours(ran):
     assert quiet == ["", "", ""]
 
 
+@pytest.mark.ci
 def test_a_restarted_kernel_is_a_new_run_and_a_broken_tracker_disturbs_nobody(tmp_path):
     execute(tmp_path, "import tablevault_pd as tv\nvault = tv.connect('v', session='nb')", "1 / 0")
     notebook = execute(

@@ -9,6 +9,8 @@ import pytest
 
 import tablevault_pd as tv
 
+pytestmark = pytest.mark.ci  # processes in numbers
+
 WAYS = {"return": ("", 0), "error": ("raise ValueError('meant')", 1)}
 
 PIECES = """

@@ -80,6 +80,7 @@ def test_eight_processes_append_to_one_list(vault):
     assert versions["session"].nunique() == 8
 
 
+@pytest.mark.ci
 def test_eight_processes_append_to_lists_of_their_own(vault):
     with ProcessPoolExecutor(8, mp_context=PROCESSES) as pool:
         list(pool.map(append_many, [vault.place] * 8, [f"list {i}" for i in range(8)], range(8), [30] * 8))
@@ -144,6 +145,7 @@ def test_a_thread_sees_nothing_of_what_another_one_has_not_committed(tmp_path, m
     assert seen == [[0], [0, 1]]
 
 
+@pytest.mark.ci
 def test_processes_may_make_the_vault_together(tmp_path):
     place = str(tmp_path / "fresh")
     with ProcessPoolExecutor(6, mp_context=PROCESSES) as pool:
@@ -174,6 +176,7 @@ def test_a_forked_child_writes_too(vault):
     check_appends(vault.read("f"), 4, 20)
 
 
+@pytest.mark.ci
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_outlives_the_parents_vault(tmp_path):
@@ -198,6 +201,7 @@ def test_a_forked_child_outlives_the_parents_vault(tmp_path):
         assert again.check().empty
 
 
+@pytest.mark.ci
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_fork_in_the_middle_of_another_threads_commit(vault):
@@ -268,6 +272,7 @@ vault.store.catalog.write(hold)
 """
 
 
+@pytest.mark.ci
 def test_a_writer_waits_then_says_who_holds_the_lock(vault):
     vault.append("a", rows(0, 0))
     holder = subprocess.Popen([sys.executable, "-c", HOLD, vault.place], stdout=subprocess.PIPE, text=True)
@@ -289,6 +294,7 @@ def test_a_writer_waits_then_says_who_holds_the_lock(vault):
     assert len(vault.read("a")) == 2
 
 
+@pytest.mark.ci
 def test_cleaning_never_takes_what_a_slow_writer_commits(vault):
     stop = threading.Event()
 
@@ -344,6 +350,7 @@ def test_cleaning_between_the_making_and_the_locking_of_a_file_takes_nothing(fol
     assert strays.strays(store, remove=True) == []  # it is committed
 
 
+@pytest.mark.ci
 def test_an_interpreter_that_starts_no_more_threads_still_saves(tmp_path, monkeypatch):
     """As one that is ending does from Python 3.12 on, while functions of atexit may still save."""
     code = """

@@ -452,6 +452,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.ci
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_pools_never_hang_lose_nothing_and_stop(tmp_path):
     script = tmp_path / "script.py"
@@ -536,6 +537,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.ci
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_worker_of_a_fork_server_is_the_child_of_the_session_that_made_its_pool(tmp_path):
     """The server keeps the environment of the first pool."""
@@ -588,6 +590,7 @@ def in_a_process_of_its_own(function: str, folder: Path) -> None:
     assert run.returncode == 0, run.stderr
 
 
+@pytest.mark.ci
 def test_closing_the_last_vault_puts_everything_back(tmp_path):
     """In a process of its own: here other tests may have left a vault open."""
     in_a_process_of_its_own("close_the_last_vault", tmp_path)
@@ -632,6 +635,7 @@ def test_what_somebody_else_put_around_ours_stays_and_works(tmp_path, monkeypatc
     assert raised.value.code == "text"
 
 
+@pytest.mark.ci
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_keeps_the_default_handlers_until_it_has_a_session(tmp_path):
     """In a process of its own: here others (nbclient is one) set a handler and then the default one."""

@@ -278,6 +278,7 @@ def test_a_query_ends_at_its_timeout(folder_vault):
     assert folder_vault.sql("SELECT 1 AS one").one.tolist() == [1]
 
 
+@pytest.mark.ci
 def test_a_query_ends_by_ctrl_c(tmp_path: Path):
     """In a process of its own: what another test left of signal handlers does not count, and none is waited for."""
     code = f"""
@@ -353,6 +354,7 @@ def test_without_duckdb(folder_vault, monkeypatch):
         folder_vault.sql("SELECT 1")
 
 
+@pytest.mark.ci
 def test_duckdb_is_imported_when_first_asked(tmp_path: Path):
     code = f"""
         import sys, tablevault_pd as tv
@@ -452,6 +454,7 @@ with tv.connect("v", session=False) as vault:
 """
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("bound", [(), ("4MB",)])
 def test_a_query_larger_than_memory_spills_to_a_folder_that_ends_with_the_process(tmp_path, bound):
     (tmp_path / "temp").mkdir()

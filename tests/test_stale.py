@@ -490,6 +490,7 @@ def test_a_cell_without_an_id_that_binds_no_name_may_have_another_form(tmp_path)
         assert check(running) == "[]"
 
 
+@pytest.mark.ci
 def test_a_restarted_kernel_makes_nothing_stale_until_it_comes_to_other_code(tmp_path):
     cells = ["import tablevault_pd as tv\nvault = tv.connect('v', session='nb')", "%run rates.py"]
     cells += ["def f(x):\n    return x + rate", "n = 3", "vault.save('out', {'a': f(n)});"]

@@ -174,6 +174,7 @@ store.close()
 """
 
 
+@pytest.mark.ci
 def test_what_another_process_has_just_committed_is_found(opened: Any) -> None:
     place, store = opened
     put(store, "a", texts("apple"))

@@ -19,7 +19,10 @@ import tablevault_pd as tv
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="signals and forks of a POSIX system")
+pytestmark = [
+    pytest.mark.ci,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="signals and forks of a POSIX system"),
+]
 
 
 def options() -> dict[str, Any]:

@@ -83,10 +83,11 @@ def warm_up() -> None:
 
 
 def times(count: int, *, ordinary: int | None = None) -> int:
-    """How often to do what is done `count` times by default; `ordinary` times where nothing asks for more, half of that outside of CI."""
-    if ordinary and not LONG:
-        return ordinary if CI else min(ordinary, max(2, ordinary // 2))
-    return max(1, round(count * FACTOR))
+    """How often to do what is done `count` times by default; `ordinary` times where nothing asks for more; a third outside of CI."""
+    if LONG:
+        return max(1, round(count * FACTOR))
+    often = ordinary or count
+    return often if CI else min(often, max(2, often // 3))
 
 
 def parts(count: int, of: int, *, ordinary: int) -> list[int]:
