@@ -127,9 +127,9 @@ class List(ListReference):
         raise AttributeError(f"A List has no attribute {name!r}{hint}.", name=name, obj=self)
 
     def __getitem__(self, key: Any) -> NoReturn:
-        asked = short_repr(key, 40)
-        alone = f", .read(columns=[{asked}]) that column alone" if isinstance(key, str) else ""
-        raise InvalidType(f"A List holds no rows: .read()[{asked}] asks a frame of them{alone}.")
+        shown = short_repr(key, 40)
+        alone = f", .read(columns=[{shown}]) that column alone" if isinstance(key, str) else ""
+        raise InvalidType(f"A List holds no rows: .read()[{shown}] asks a frame of them{alone}.")
 
     def __iter__(self) -> NoReturn:
         raise InvalidType(
