@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from sklearn.datasets import load_digits
 
 import tablevault_pd as tv
@@ -31,6 +32,7 @@ def quickstart(folder: Path, *arguments: str) -> str:
     return run.stdout
 
 
+@pytest.mark.ci
 def test_two_runs_make_two_versions(tmp_path):
     first = quickstart(tmp_path)
     assert "Read back, exactly as saved: True" in first
