@@ -17,7 +17,7 @@ from stores import index_texts
 import tablevault_pd as tv
 from tablevault_pd.cli.commands import main
 from tablevault_pd.keys import key_index
-from tablevault_pd.store import Cell
+from tablevault_pd.store import Cell, Part, WrittenCode
 from tablevault_pd.store.embedded import text
 
 if TYPE_CHECKING:
@@ -272,6 +272,32 @@ def test_an_index_without_its_first_records_is_made_anew(
         assert vault.lists(text="striped")["name"].tolist() == ["words"]
         assert len(vault.sessions(code="stripes")) == 1
         vault.describe("words", "another text")
+
+
+@pytest.mark.parametrize(
+    ("damage", "detail"),
+    [
+        ("UPDATE statements SET names = 'x' WHERE tree = 'digest'", "statement of a session, "),
+        ("UPDATE slices SET parts = '{}' WHERE id = 1", "slice 1"),
+        ("UPDATE slices SET unresolved = '[' WHERE id = 1", "slice 1"),
+        ("UPDATE rows_confirmed SET rows = '0'", "confirmation keyed@1"),
+        ("UPDATE rows_confirmed SET made_from = ''", "confirmation keyed@1"),
+    ],
+)
+def test_code_and_confirmations_that_cannot_be_decoded_are_told(
+    tmp_path: Path, damage: str, detail: str
+) -> None:
+    with tv.connect(tmp_path / "v", session="making") as vault:
+        vault.save("keyed", pd.DataFrame({"key": [1, 2], "x": [3, 4]}), key="key")
+        vault.upsert("keyed", pd.DataFrame({"key": [1], "x": [3]}))
+        vault.store.put_code(
+            [WrittenCode(1, 1, 0, (Part(None, 1, 1, 1, 1, "assign", ("x",), "x = y", "digest"),), ("y",))]
+        )
+    execute(tmp_path / "v", damage)
+    with tv.connect(tmp_path / "v", session=False) as vault:
+        ((what, where),) = vault.check()[["what", "detail"]].to_numpy().tolist()
+        assert what == "unreadable record"
+        assert where.startswith(detail)
 
 
 def test_an_index_that_cannot_be_made_anew_is_told_with_the_rest(

@@ -12,6 +12,7 @@ from tablevault_pd.errors import VaultFormatError
 from tablevault_pd.store import Problem
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded import journal
+from tablevault_pd.store.embedded.code import HAS_ROWS_CONFIRMED
 from tablevault_pd.store.embedded.column_types import wrong_types
 from tablevault_pd.store.embedded.control import POINT
 from tablevault_pd.store.embedded.copies import INDEXES, KEYS
@@ -51,6 +52,13 @@ UNION ALL SELECT 'session', name || '#' || run, 0, timeline FROM sessions WHERE 
 UNION ALL SELECT 'session', name || '#' || run, 0, info FROM sessions WHERE info IS NOT '{}'
 UNION ALL SELECT 'version', l.name || '@' || b.version, 1, b.tags FROM batches b JOIN lists l ON l.id = b.list WHERE b.tags IS NOT '[]'
 UNION ALL SELECT 'lost commit', list || '@' || version, 1, files FROM lost
+UNION ALL SELECT 'statement', coalesce(path, 'of a session') || ', ' || id, 1, names FROM statements WHERE names IS NOT '[]'
+UNION ALL SELECT 'slice', id, 1, parts FROM slices
+UNION ALL SELECT 'slice', id, 1, unresolved FROM slices WHERE unresolved IS NOT '[]'
+"""
+JSON_OF_CONFIRMATIONS = """
+SELECT 'confirmation', l.name || '@' || c.version, 1, c.rows FROM rows_confirmed c JOIN lists l ON l.id = c.list WHERE c.rows IS NOT NULL
+UNION ALL SELECT 'confirmation', l.name || '@' || c.version, 1, c.made_from FROM rows_confirmed c JOIN lists l ON l.id = c.list
 """
 # Versions of more rows than are stored: reported by what they lack, unless a call fails on the number.
 LARGER = """
@@ -114,12 +122,17 @@ def records_unread(catalog: SqliteCatalog) -> list[str]:
 
 
 def _unread(db: Connection) -> list[tuple[str, str]]:
-    with closing(db.execute(JSON_FIELDS)) as fields:
-        broken = dict.fromkeys(
-            (what, name)
-            for what, name, is_list, text in fields
-            if not _is_json(text, list if is_list else dict)
-        )
+    statements = [JSON_FIELDS]
+    if db.execute(HAS_ROWS_CONFIRMED).fetchone() is not None:
+        statements.append(JSON_OF_CONFIRMATIONS)
+    broken: dict[tuple[str, str], None] = {}
+    for statement in statements:
+        with closing(db.execute(statement)) as fields:
+            broken |= dict.fromkeys(
+                (what, name)
+                for what, name, is_list, text in fields
+                if not _is_json(text, list if is_list else dict)
+            )
     rows = [*broken, *db.execute(UNREADABLE, (POINT.itemsize,)).fetchall()]
     return [(WRONG_TYPE, column) for column in wrong_types(db)] + [
         ("unreadable record", f"{what} {name}") for what, name in rows
