@@ -47,7 +47,7 @@ MISTAKES = {
     "a dict of columns": (
         lambda vault: vault.save("new", {"a": [1, 2], "b": [3, 4]}),
         tv.InvalidInput,
-        "Each value of this dict is a sequence of 2, and a dict is one row. Save pd.DataFrame(columns)",
+        "A dict is one row, and the values of this one are sequences of one length. Write pd.DataFrame({…}) for",
     ),
     "a step behind the metrics": (
         lambda vault: tv.log({"acc": 0.9}, 3),
@@ -193,3 +193,13 @@ def test_a_metric_is_logged_by_its_name_and_value(folder_vault):
         tv.log("acc", 0.9, step=3)
         s.log("val/acc", 0.8)
     assert folder_vault.run("train").metrics == {"acc": 0.9, "val/acc": 0.8}
+
+
+def test_a_row_of_sequences_of_one_length_is_added_to_a_list_that_is_there(tmp_path):
+    """What fits once must fit always: rows of tokens and labels happen to be equally long."""
+    with tv.connect(tmp_path / "v", session=False) as vault:
+        with pytest.raises(tv.InvalidInput, match="A dict is one row"):
+            vault.append("tagged", {"tokens": ["a", "b"], "labels": [0, 1]})
+        vault.append("tagged", [{"tokens": ["a", "b"], "labels": [0, 1]}])
+        vault.append("tagged", {"tokens": ["c", "d"], "labels": [1, 0]})
+        assert vault.read("tagged")["labels"].map(list).tolist() == [[0, 1], [1, 0]]

@@ -13,7 +13,7 @@ from tablevault_pd.filters import Names, parse_filter
 from tablevault_pd.progress import warn
 from tablevault_pd.reading.chunks import aligned, as_array, living
 from tablevault_pd.reading.filtering import filter_schema, masks_of
-from tablevault_pd.reading.read import bounds
+from tablevault_pd.reading.read import bounds, column_of_refs
 from tablevault_pd.refs import RefArray, Source
 
 if TYPE_CHECKING:
@@ -152,10 +152,8 @@ def _with_identity(
 ) -> pd.DataFrame:
     """The frame with the columns ``version`` and ``row`` before the others, and references after them if asked for."""
     counts = [len(part.positions) for part in parts]
-    name = "ref" if refs is True else refs
-    if not isinstance(name, (str, bool)):
-        raise InvalidInput(f"refs= is True, False or the name of the column to add, not {name!r}.")
-    taken = [column for column in ("version", "row", name) if column is not False and column in frame.columns]
+    name = column_of_refs(refs)
+    taken = [column for column in ("version", "row", name) if column is not None and column in frame.columns]
     if taken:
         raise InvalidInput(
             f"The list {short_repr(parts[-1].version.list)} has a column {short_repr(taken[0])}, which versions='all' adds: "
@@ -163,7 +161,7 @@ def _with_identity(
         )
     frame.insert(0, "version", np.repeat([part.version.version for part in parts], counts))
     frame.insert(1, "row", np.concatenate([part.numbers for part in parts]))
-    if name is not False:
+    if name is not None:
         frame[name] = RefArray._concat_same_type([_references(store, part) for part in parts])
     return frame
 

@@ -228,15 +228,22 @@ def _categories_alone(store: Store, version: Version, schema: pa.Schema) -> list
     return [aligned(chunk, schema).slice(0, 0) for chunk in _scan(store, version, schema, 0, 1)]
 
 
+def column_of_refs(refs: bool | str) -> str | None:
+    """The name of the column of references; None: there is to be none. Raises InvalidInput."""
+    if isinstance(refs, bool):
+        return "ref" if refs else None
+    if not isinstance(refs, str):
+        raise InvalidInput(f"refs= is True, False or the name of the column to add, not {refs!r}.")
+    return validate.text(refs, "refs=")
+
+
 def with_refs(
     frame: pd.DataFrame, store: Store, version: Version, positions: range | np.ndarray, refs: bool | str
 ) -> pd.DataFrame:
     """The frame just read, with a column of references to its rows if `refs` asks for one. Raises InvalidInput."""
-    if refs is False:
+    name = column_of_refs(refs)
+    if name is None:
         return frame
-    name = "ref" if refs is True else refs
-    if not isinstance(name, str):
-        raise InvalidInput(f"refs= is True, False or the name of the column to add, not {name!r}.")
     if name in frame.columns:
         raise InvalidInput(
             f"{version.list!r} has a column {name!r}. Call the references otherwise: refs='{name}_of_{version.list}'."

@@ -113,7 +113,6 @@ class _Ingestion:
             yield from self._arrow(obj)
         elif (row := as_mapping(obj)) is not None:
             self._check_kind(None, obj)
-            _check_is_row(obj)
             yield self._row(row)
         elif isinstance(obj, (str, bytes, bytearray)) or not isinstance(obj, Iterable):
             raise InvalidInput(
@@ -284,18 +283,13 @@ class _Ingestion:
 _SEQUENCES = (list, tuple, np.ndarray, pd.Series, pd.Index)
 
 
-def _check_is_row(row: Any) -> None:
-    """Refuse a dict that pandas would take for columns, and that is one row here. Raises InvalidInput."""
-    if not isinstance(row, Mapping) or not all(
-        isinstance(cell, _SEQUENCES) and getattr(cell, "ndim", 1) == 1 for cell in row.values()
-    ):
-        return
-    lengths = {len(cell) for cell in row.values()}
-    if len(lengths) == 1:
-        raise InvalidInput(
-            f"Each value of this dict is a sequence of {lengths.pop()}, and a dict is one row. Save pd.DataFrame(columns) for a row "
-            "of each place, or [row] for one row that holds sequences."
-        )
+def is_columns(obj: Any) -> bool:
+    """Whether pandas would take a dict for columns: its values are sequences of one length."""
+    return (
+        isinstance(obj, Mapping)
+        and all(isinstance(cell, _SEQUENCES) and getattr(cell, "ndim", 1) == 1 for cell in obj.values())
+        and len({len(cell) for cell in obj.values()}) == 1
+    )
 
 
 def _kind_of(series: pd.Series) -> str:

@@ -83,7 +83,9 @@ class KeyedRows(VaultPart):
             If no key is known, its columns are not there or missing in a row, or an option cannot be used as it is.
         ListDeleted
             If the list is hidden by a delete.
-        InvalidName, UnsupportedColumn, SchemaMismatch, DimensionMismatch, FileMissing, Conflict, ClaimLost, VaultReadOnly, StorageFull
+        InvalidName, ListNotFound, UnsupportedColumn, SchemaMismatch, DimensionMismatch, FileMissing
+            As for :meth:`append`.
+        Conflict, ClaimLost, VaultReadOnly, StorageFull
             As for :meth:`append`. Conflict comes, too, if other writers were faster again and again for ``timeout_s``.
 
         Examples

@@ -26,6 +26,7 @@ from tablevault_pd.saving.ingest import (
     column_names,
     document_columns,
     ingest,
+    is_columns,
 )
 from tablevault_pd.saving.write import write
 from tablevault_pd.store.engine.languages import ENGLISH, check_language
@@ -208,7 +209,9 @@ class Vault(
         InvalidName, InvalidType
             If no list can have that name, or it is no text.
         InvalidInput
-            If an option cannot be used as it is.
+            If an option cannot be used as it is, or a dict of columns is taken for a row.
+        ListNotFound
+            If `inputs` names a list that is not there.
         UnsupportedColumn
             If a column holds something that cannot be kept exactly; the message names column, row and reason.
         SchemaMismatch, DimensionMismatch
@@ -287,7 +290,9 @@ class Vault(
             not that of the list.
         DuplicateKey
             If the list has another row under the key of one of these, or two of these have the same key.
-        InvalidName, InvalidInput, UnsupportedColumn, DimensionMismatch, FileMissing, Conflict, ClaimLost, VaultReadOnly, StorageFull
+        InvalidName, InvalidInput, ListNotFound, UnsupportedColumn, DimensionMismatch, FileMissing
+            As for :meth:`save`.
+        Conflict, ClaimLost, VaultReadOnly, StorageFull
             As for :meth:`save`.
 
         Examples
@@ -314,6 +319,12 @@ class Vault(
         name = check_name(name)
         columns, given = _checked(options) if options else (NO_COLUMN_OPTIONS, {})
         store = self._check_writable()
+        # To a list that is there rows of sequences may be added, which happen to be of one length.
+        if is_columns(obj) and (operation == "save" or name not in self):
+            raise InvalidInput(
+                "A dict is one row, and the values of this one are sequences of one length. Write pd.DataFrame({…}) for a row of each "
+                "place in them, or [{…}] for one row that holds sequences."
+            )
         run = self._current_run()
         cell, line = (None, None) if run is None else run.stored_place()
         stand_ins = None
