@@ -28,6 +28,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from stores import BOTH, database_of, new_place
+from test_forks import wait_until
 from torture.harness import times
 
 import tablevault_pd as tv
@@ -229,11 +230,28 @@ def test_finish_says_what_it_needs(ten):
             ten.append("results", {"x": 1}, finish=True, **options)
     with pytest.raises(tv.InvalidInput, match="index"):
         ten.finish(mine.reset_index(drop=True))
+    own = pd.DataFrame({"n": [0, 1]})
+    for rows in (own, mine.merge(own, on="n")):  # neither says of which list it is
+        for call in (ten.finish, ten.release):
+            with pytest.raises(tv.InvalidInput, match="which rows of a list these are"):
+                call(rows)
+    ten.finish(mine.iloc[:0])
+    assert states(ten) == "hhoooooooo"
     with pytest.raises(tv.InvalidType):
         ten.finish([0, 1])
     assert "results" not in ten
     ten.finish(ten.read("jobs", stop=2))  # read again by the session that holds them
     assert states(ten) == "ddoooooooo"
+
+
+def test_a_stop_takes_effect_before_rows_are_claimed(ten):
+    with pytest.raises(tv.SessionStopped), ten.session("worker") as run:
+        ten.finish(ten.claim("jobs", k=2))
+        ten.stop("worker")
+        wait_until(lambda: run._recorder.has_request)
+        ten.claim("jobs", k=2)
+    assert states(ten) == "ddoooooooo"
+    assert ten.sessions("worker")["state"].tolist() == ["stopped"]
 
 
 def test_a_claim_goes_with_its_frame(ten):

@@ -62,7 +62,8 @@ class Claiming(VaultPart):
         However many processes and machines ask, each row is held by one of them. A claim lives as long as the session that
         holds it: there is no time limit. It falls back once the session ends, its process is gone, or it was not heard of
         for as long as a session needs to count as lost. A paused session keeps its claims. Whoever comes back late may finish
-        its rows as long as nobody has claimed of the list meanwhile.
+        its rows as long as nobody has claimed of the list meanwhile. The call is a checkpoint: before it takes rows, a stop or pause
+        of the current session takes effect.
 
         Parameters
         ----------
@@ -96,6 +97,8 @@ class Claiming(VaultPart):
             If another argument cannot be used, or the vault was connected without a session.
         VaultReadOnly
             If the vault is open for reading.
+        SessionStopped
+            If the session, or one around it, was asked to stop.
 
         Examples
         --------
@@ -111,6 +114,7 @@ class Claiming(VaultPart):
         if is_no_filter(filters):
             filters = None
         self._check_writable()
+        self._checkpoint()
         store = self.store
         call = ClaimCall(self._holder(), secrets.randbits(62))
         note_done((store, call))

@@ -37,6 +37,12 @@ def rows_in_hand(store: Store, frame: Frame, holder: Holder | None) -> list[Fini
             "These rows were not claimed: vault.claim(name) returns rows that are yours to do."
         )
     finishes = [_in_hand(store, *rows, holder) for rows in _rows(store, frame)]
+    if len(frame) and not finishes:
+        raise InvalidInput(
+            "It cannot be told which rows of a list these are: the frame was not read from this vault, or pandas dropped "
+            "where it came from, as merge does. Give what vault.claim(name) returned, or claim with refs=True and keep the column "
+            "of references."
+        )
     return [finish for finish in finishes if len(finish.rows)]
 
 
