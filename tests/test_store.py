@@ -7,6 +7,7 @@ import hashlib
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -1163,6 +1164,28 @@ def test_a_closed_store_says_so(place: Place) -> None:
         store.head("a")
     with pytest.raises(VaultClosed):
         put(store, "a", numbers(1))
+
+
+def test_the_object_of_a_schema_that_two_threads_read_at_once_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The id of one that is dropped passes to other schemas, which would be taken for it."""
+    folder = str(tmp_path / "vault")
+    with closing(EmbeddedStore(folder)) as writer:
+        schema_id = put(writer, "a", numbers(1)).schema_id
+    with closing(EmbeddedStore(folder)) as store:
+        schemas = store._schemas
+        read = schemas._data
+        by_another: list[pa.Schema] = []
+
+        def read_as_another_does(schema_id: int) -> bytes:
+            monkeypatch.undo()
+            by_another.append(schemas.schema(schema_id))
+            return read(schema_id)
+
+        monkeypatch.setattr(schemas, "_data", read_as_another_does)
+        assert schemas.schema(schema_id) is by_another[0]
+        assert schemas._ids_of_objects == {id(by_another[0]): schema_id}
 
 
 def test_threads_share_a_store(store: Store) -> None:

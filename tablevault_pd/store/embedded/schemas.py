@@ -37,10 +37,11 @@ class Schemas:
             data = self._data(schema_id)
             self._seeds[schema_id] = seed_of(data)
             try:
-                self._schemas[schema_id] = pa.ipc.read_schema(pa.py_buffer(data))
+                schema = pa.ipc.read_schema(pa.py_buffer(data))
             except (pa.ArrowException, ValueError, OSError) as error:
                 raise self._damaged(schema_id, f": {error}") from error
-            self._ids_of_objects[id(self._schemas[schema_id])] = schema_id
+            # Another thread may have read it meanwhile: one object stays, as the id of a dropped one passes to others.
+            self._ids_of_objects[id(self._schemas.setdefault(schema_id, schema))] = schema_id
         return self._schemas[schema_id]
 
     def schemas(self, ids: Iterable[int]) -> dict[int, pa.Schema]:
