@@ -176,6 +176,9 @@ ALONG = [
     ("def f(n):\n    if n:\n        y = n\n        f(n - 1)\n    else:\n        save(n)\nf(1)", [1, 2, 4, 5, 6, 7]),
     ("def f(a):\n    try:\n        save(a)\n    except ValueError:\n        b = 1\n    c = 1\nf(1)", [1, 2, 3, 4, 5, 7]),
     ("def f(a):\n    b = [v for v in a]\n    c = a\n    add = lambda v: b.append(v)\n    add(1)\n    save(b)\nf([])", [1, 2, 4, 5, 6, 7]),
+    # a ``return`` that is under way has begun
+    ("def f(a):\n    b = a\n    c = 1\n    return g(b)\ndef g(x):\n    y = x\n    z = 1\n    return save(y)\nr = f(1)",
+     [1, 2, 4, 5, 6, 8, 9]),
     # in a loop, what the turns before did counts
     ("n = []\ndef f(a):\n    save(a)\n    x = 1\n    a.append(x)\n    y = 1\nfor i in range(2):\n    f(n)", [1, 2, 3, 4, 5, 7, 8]),
     ("n = 1\ndef f(a):\n    save(a)\n    b = a + 1\n    c = 1\n    return b\nfor i in range(2):\n    n = f(n)", [1, 2, 3, 4, 6, 7, 8]),

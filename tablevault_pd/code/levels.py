@@ -145,7 +145,7 @@ class StackLevels:
             return False
         self._depth += 1
         names = _Names(home, self._depth, body.local)
-        called = self._called(ran, body, names, call, caller)
+        called = self._called(ran, body, names, call, caller, under_way[0])
         first = self._at + 1
         self._move(self._at, len(called))
         self.namespace = self.namespace.with_called(self._at, piece, called)
@@ -162,13 +162,19 @@ class StackLevels:
         self.bodies = [(whole, range(numbers.start, numbers.stop + count)) for whole, numbers in self.bodies]
 
     def _called(
-        self, ran: Sequence[Statement], body: Body, names: _Names, call: Call, caller: Statement
+        self,
+        ran: Sequence[Statement],
+        body: Body,
+        names: _Names,
+        call: Call,
+        caller: Statement,
+        under_way: int,
     ) -> list[Statement]:
         """The statements of a function, by their names here; what an early ``return`` gives was not returned."""
         header, *others = [names.statement(statement) for statement in ran]
         called = [self._with_arguments(header, names, body.arguments, call.node, caller), *others]
         for at in body.returns if caller.loop is None or not call.is_kept else ():
-            if at < len(called):
+            if at < len(called) and at != under_way:
                 called[at] = called[at]._replace(uses=(), later=(), hands=(), calls=(), shares=())
         loop = caller.loop
         return called if loop is None else [statement._replace(loop=loop) for statement in called]
