@@ -479,6 +479,23 @@ def test_r11_best_is_one_place(vault):
     assert rows(vault.best("loss", "max"), "best_step", "best_value") == [[0, 0.9]]
 
 
+def test_r11_values_without_a_step_go_with_their_call_of_log(vault):
+    for number in range(2):
+        with vault.session("fit") as run:
+            run.log(acc=0.5, size=1 + 10 * number)
+            run.log(acc=0.9, size=2 + 10 * number)
+            run.log(size=3)
+            run.log(acc=0.7)
+            run.log(step=4, size=5)
+    best = vault.best("acc", "max", at=["size"])
+    assert rows(best, "best_step", "best_value", "size", "size_lag") == [
+        [None, 0.9, 2, 0],
+        [None, 0.9, 12, 0],
+    ]
+    curve = vault.metrics("acc", sessions="fit#1", x="size")
+    assert rows(curve, "value", "x") == [[0.5, 1], [0.9, 2], [0.7, "nan"]]
+
+
 def test_r11_after_skips_a_warm_up_and_no_run_is_lost_by_it(vault):
     record(vault.store, {"loss": curve(0.0, 3.0, 2.0)})
     record(vault.store, {"loss": curve(1.0)})
@@ -761,7 +778,7 @@ def test_the_command_line_prints_metrics_and_the_best(folder, here, monkeypatch,
 
     code, out = printed("metrics", "loss")
     assert code == 0
-    assert "20 of 50 rows; -n shows more." in out
+    assert "20 of 50 lines; -n shows more." in out
     assert len(objects("metrics", "loss")) == 50
     assert len(objects("metrics", "loss", "--sessions", "train#1", "-n", "-3")) == 3
     rows = objects("metrics", "loss", "acc", "--agg", "min,max", "--params", "--filters", "params.lr > 0.1")

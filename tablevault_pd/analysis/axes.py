@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from tablevault_pd.analysis.points import LAST, Points, keep_last
 
@@ -77,6 +78,7 @@ def idle_until(moments: np.ndarray, spans: Sequence[tuple[int, int]]) -> np.ndar
 def metric(points: Points, x: Points, attempts: Sequence[Attempt]) -> Axis:
     """Pair each value with the value of the metric `x`, of the same session, at its step, else at the last step before it.
 
+    One without a step is paired with what the same call logged.
     An attempt is paired with what had been logged by then: what a later attempt logged again counts for that one alone.
     """
     partner = pair(points, x, attempts)
@@ -92,7 +94,7 @@ def metric(points: Points, x: Points, attempts: Sequence[Attempt]) -> Axis:
 def pair(points: Points, x: Points, attempts: Sequence[Attempt]) -> np.ndarray:
     """For each value the place in `x`, a single metric, of its partner; -1 where it has none. See :func:`metric`."""
     partner = np.full(len(points), -1, dtype=np.int64)
-    numbers = np.arange(len(x))[x.has_step]
+    every, numbers = x, np.arange(len(x))[x.has_step]
     x = x.take(x.has_step)
     for attempt in np.unique(points.attempt).tolist():
         mine = np.flatnonzero((points.attempt == attempt) & points.has_step)
@@ -103,7 +105,22 @@ def pair(points: Points, x: Points, attempts: Sequence[Attempt]) -> np.ndarray:
                 points.session[mine], points.step[mine], x.session[history], x.step[history]
             )
             partner[mine] = np.where(places >= 0, numbers[history[places]], -1)
+    without = np.flatnonzero(~points.has_step)
+    partner[without] = _of_same_call(points.take(without), every)
     return partner
+
+
+def _of_same_call(points: Points, x: Points) -> np.ndarray:
+    """For each value, none of which has a step, the place in `x` of what the same call logged; -1 where it logged none."""
+    places = np.flatnonzero(~x.has_step)
+    logged = {
+        name: np.concatenate([getattr(points, name), getattr(x, name)[places]])
+        for name in ("session", "attempt", "time")
+    }
+    call = pd.DataFrame(logged).groupby(list(logged), sort=False).ngroup().to_numpy()
+    partner = np.full(len(call), -1, dtype=np.int64)
+    partner[call[len(points) :]] = places
+    return partner[call[: len(points)]]
 
 
 def _last_places(x: Points, places: np.ndarray, attempts: Sequence[Attempt]) -> np.ndarray:

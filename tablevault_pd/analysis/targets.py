@@ -107,9 +107,11 @@ def _made(store: Store, targets: Sequence[Version | Session | None]) -> list[Mak
     if len(common) != 1:
         labels = ", ".join(session.label for session in sessions)
         names = ", ".join(map(short_repr, sorted(common)))
-        problem = f"have {len(common)} lists in common: {names}" if common else "wrote no list in common"
+        if not common:
+            raise InvalidInput(f"{labels} wrote no list in common. Name the versions, such as 'preds@3'.")
         raise InvalidInput(
-            f"{labels} {problem}. Name the versions, such as 'preds@3': vault.run(…).written()."
+            f"{labels} have {len(common)} lists in common: {names}. Name the version of one side, such as 'preds@3': a session "
+            "beside it stands for that list."
         )
     (name,) = common
     return [

@@ -139,7 +139,8 @@ def parser() -> argparse.ArgumentParser:
         PROGRAM,
         description="Look into a vault of DataFrames, and look after it.",
         epilog=f"Each command has its own help: {PROGRAM} show --help. "
-        "Times are in UTC. Exit codes: 0; 1 for an error, or damage found by check; 2 for a wrong argument.",
+        "Times are in UTC. Exit codes: 0; 1 for an error, damage found by check, or compare --fail-if; 2 for a wrong "
+        "argument; 3 where --fail-if cannot tell.",
         allow_abbrev=False,  # --k would be --kind
     )
     _add_common(top)

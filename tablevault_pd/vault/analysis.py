@@ -178,6 +178,7 @@ class Analysis(VaultPart):
             Which sessions, as for :meth:`metrics`. Those that have not logged the metric have no row.
         at : str or list of str, optional
             Other metrics: their value at the best step, else at the last step before it, which is ``<name>_lag`` steps back.
+            Of a value without a step, what the same call of ``log`` had.
         after : int, optional
             Only steps greater than this: it skips a warm-up.
         smooth : int, optional

@@ -175,7 +175,7 @@ class KeyedRows(VaultPart):
         expect = validate.expected(expect)
         message = validate.optional_text(reason, "reason=")
         if (rows is None) == (filters is None):
-            raise InvalidInput("Say which rows: by filters=, or by their positions or a frame in rows=.")
+            raise InvalidInput("Say which rows: filters= chooses them, or rows= names their positions.")
         run, (cell, line) = self._current_run(), self._place
         step = None if run is None else run.current_step
         return Write(
