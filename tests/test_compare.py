@@ -822,6 +822,15 @@ def test_r17_flips_that_nothing_explains_are_told(vault):
     assert set(found["flip"]) == {"broken"}
 
 
+def test_r17_flips_that_nothing_explains_are_counted(vault):
+    cut = {"file": 1}  # stands for a file that the code reads
+    for cut["file"] in (1, 2):
+        with vault.session("fit"):
+            vault.save("preds", pd.DataFrame({"id": [1, 2, 3], "pred": [n > cut["file"] for n in range(3)]}))
+    why = vault.compare("preds@1", "preds@2", on="id", measure="pred").why()
+    assert why.value_counts(["what", "name"]).sum() == len(why) == 1
+
+
 def test_r17_a_list_that_was_read_but_is_linked_to_no_row_is_told(vault):
     """A training table: the predictions have the rows of the test table alone as their parents."""
     vault.save("test", pd.DataFrame({"x": [0, 1], "gold": [True, True]}))

@@ -318,7 +318,7 @@ def _frame(flipped: pd.Series[Any], parts: list[pd.DataFrame]) -> pd.DataFrame:
     explained = {row for part in lines for row in part["row"].tolist()}
     rest = [row for row in range(len(flipped)) if row not in explained]
     if rest:
-        lines.append(pd.DataFrame({"row": rest, "what": NOTHING, "name": None, "depth": 0, "list": None}))
+        lines.append(pd.DataFrame({"row": rest, "what": NOTHING, "name": "", "depth": 0, "list": None}))
     columns = ["row", *COLUMNS[1:]]
     answer_lines = (
         pd.concat([part.reindex(columns=columns).astype(object) for part in lines])
