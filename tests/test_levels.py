@@ -17,6 +17,8 @@ from warm import script
 import tablevault_pd as tv
 from tablevault_pd.capture import position
 from tablevault_pd.code import Piece, Slicer
+from tablevault_pd.code.bodies import body_named
+from tablevault_pd.code.edited import is_edited
 from tablevault_pd.session.executed import CodeRecorder
 
 SCRIPT, MODULE = "/nowhere/train.py", "/nowhere/mod.py"
@@ -279,3 +281,30 @@ def test_what_functions_of_a_project_save_is_stale_by_what_it_needs_alone(tmp_pa
         assert why["name"].unique().tolist() == ["model.py: score"]
         assert "-    total = scored" in vault.code_diff("total@2", "total@3")
         assert vault.code_diff("total@2", "total@3").count("\n-") == 1
+
+
+EDITED = """import random
+from other import clean
+def fix(rows): rows.append(1)
+def fix_second(n, rows): fix(rows)
+def show(rows): print(rows)
+def f(rows, v):
+    out = rows
+    n = 1
+    v.save("a", out)
+"""
+ADDED = {
+    "rows.append(1)": True, "m = rows.pop()": True, "for r in rows: r['x'] = 1": True, "for r in rows: print(r)": False,
+    "z = rows[0]; z.append(1)": True, "z = rows.copy(); z.append(1)": False, "fix(rows)": True, "fix_second(1, rows)": True,
+    "fix_second(rows, 1)": False, "y = fix(rows)": True, "show(rows)": False, "clean(rows)": True, "y = clean(rows)": False,
+    "random.shuffle(rows)": True, "v.append('b', rows)": False, "print(len(rows))": False, "if v: return": True,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("line", ADDED)
+def test_a_line_that_was_added_counts_where_it_changes_what_the_slice_uses(line):
+    body = body_named(EDITED, "f")
+    assert body is not None
+    trees = {statement.tree for statement in body.statements if "n" not in statement.names}
+    newer = EDITED.replace("    n = 1\n", "    n = 1\n    " + line.replace("; z", "\n    z") + "\n")
+    assert is_edited("f", trees, EDITED, newer) == ADDED[line]

@@ -116,7 +116,7 @@ class Program:
             names |= dict.fromkeys(self._of_modules(namespace, statement.paths, current))
             yield tuple([name for name in names if name in statement.names or name not in handles])
             imported = imported.difference(statement.names).union(bound for bound, _, _ in statement.imports)
-            handles = handles.difference(statement.names) | _handles(statement, handles)
+            handles = handles.difference(statement.names) | handles_of(statement, handles)
             if number not in namespace.under_way:
                 current.update(dict.fromkeys(statement.bound, number))
             for name in names:
@@ -372,7 +372,7 @@ def _parameter(function: Statement, place: int | str) -> str | None:
     return names[min(place, starred)].lstrip("*") if min(place, starred) < len(names) else None
 
 
-def _handles(statement: Statement, handles: set[str]) -> set[str]:
+def handles_of(statement: Statement, handles: set[str]) -> set[str]:
     """The names that a statement binds to this library, or to a vault, list or session of it."""
     names = {
         bound
