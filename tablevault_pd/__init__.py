@@ -196,6 +196,11 @@ _OF_A_VAULT = frozenset(
         "compare",
         "tag",
         "snapshot",
+        "search",
+        "sessions",
+        "best",
+        "claim",
+        "stale",
     )
 )
 

@@ -140,6 +140,17 @@ MISTAKES = {
         AttributeError,
         "A List has no attribute 'head'. It holds no rows: .read().head asks a frame of them.",
     ),
+    "a call of Arrow": (
+        lambda vault: vault["losses"].to_pandas(),
+        AttributeError,
+        "It holds no rows: .read() is a frame of them.",
+    ),
+    "a call that a vault has": (lambda vault: tv.stale, AttributeError, "tv.connect(…).stale(…)"),
+    "a run that is not there": (
+        lambda vault: vault.compare("losses@1", "fit#7"),
+        tv.SessionNotFound,
+        "No session 'fit#7' in this vault. vault.sessions() shows what is there.",
+    ),
     "a mode of open()": (
         lambda vault: tv.connect(vault.place, mode="w"),
         tv.InvalidInput,

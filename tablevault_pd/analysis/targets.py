@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,8 @@ def _named(store: Store, which: str) -> Version | Session:
     try:
         return resolve_session(store, which)
     except SessionNotFound:
+        if re.search(r"#\d+$", which):
+            raise  # a run is meant
         raise reading.list_not_found(store, which) from None
 
 
