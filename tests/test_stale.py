@@ -206,7 +206,7 @@ importlib.reload(conf)
 conf.configure(5)
 if "early" in sys.argv:
     sys.exit(3)
-vault.save("async", {"a": asyncio.run(outer())})
+vault.save("async", [{"a": asyncio.run(outer())}])
 vault.save("default", {"a": f(1)})
 vault.save("data", {"a": Point(1).total()})
 vault.save("funcs", {"a": part() + fn.show(1)})
