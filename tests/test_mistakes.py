@@ -140,6 +140,11 @@ MISTAKES = {
         AttributeError,
         "A List has no attribute 'head'. It holds no rows: .read().head asks a frame of them.",
     ),
+    "a version that is not there yet": (
+        lambda vault: vault.save("losses", ROWS, expect=7),
+        tv.Conflict,
+        "The newest version of 'losses' is 1, and version 7 was expected: that one is not there yet.",
+    ),
     "a call of Arrow": (
         lambda vault: vault["losses"].to_pandas(),
         AttributeError,

@@ -44,9 +44,8 @@ def check_expected(name: str, expect: int | None, head: Version | None) -> None:
     else:
         deleted = ", which deleted it" if head.deleted else ""
         expected = f"version {expect} was expected" if expect else "no such list was expected"
-        what = (
-            f"The newest version of {name!r} is {newest}{deleted}, and {expected}: another writer was faster."
-        )
+        cause = "another writer was faster" if expect < newest else "that one is not there yet"
+        what = f"The newest version of {name!r} is {newest}{deleted}, and {expected}: {cause}."
     raise Conflict(
         f"{what} Nothing was written. Read the newest version, make the change again, and save that."
     )
