@@ -123,8 +123,8 @@ class List(ListReference):
 
     def __getattr__(self, name: str) -> NoReturn:
         """Say where the rows are: a handle is often taken for the frame."""
-        asked = ".read() is" if name == "to_pandas" else f".read().{name} asks"
-        hint = "" if name.startswith("_") else f". It holds no rows: {asked} a frame of them"
+        words = ".read() is" if name == "to_pandas" else f".read().{name} asks"
+        hint = "" if name.startswith("_") else f". It holds no rows: {words} a frame of them"
         raise AttributeError(f"A List has no attribute {name!r}{hint}.", name=name, obj=self)
 
     def __getitem__(self, key: Any) -> NoReturn:
