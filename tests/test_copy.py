@@ -496,7 +496,7 @@ def test_rows_that_are_done_are_done_in_a_copy_and_held_ones_are_open(here, kind
             assert claims(target, "held") == {}
             vault.finish(held)
             vault.upsert(
-                "jobs", {"n": [99]}, key="n"
+                "jobs", {"n": 99}, key="n"
             )  # a new generation, in which the old rows are the same ones
             vault.finish(vault.claim("jobs", 1))
         for _ in range(2):

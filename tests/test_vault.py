@@ -80,7 +80,7 @@ OBJECTS = {
     "series of vectors": (pd.Series([[0.5, 1.0], [1.0, 2.0]]), {"embedding": "embedding"}, 2),
     "series of numbers": (pd.Series([1, 2, 3]), {"value": "record"}, 3),
     "dict": ({"a": 1, "b": "x"}, {"a": "record", "b": "record"}, 1),
-    "dict with a list": ({"a": [1, 2, 3]}, {"a": "record"}, 1),
+    "dict with a list": ({"a": [1, 2, 3], "b": "x"}, {"a": "record", "b": "record"}, 1),
     "list of dicts": ([{"a": 1}, {"a": 2, "b": 0.5}], {"a": "record", "b": "record"}, 2),
     "matrix": (np.eye(3), {"embedding": "embedding"}, 3),
     "matrix of ints": (np.arange(6).reshape(2, 3), {"embedding": "embedding"}, 2),
