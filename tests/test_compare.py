@@ -420,6 +420,26 @@ def test_r14_handles_frames_and_sessions_are_versions(vault):
         vault.compare("preds@1", "nobody", on="id")
 
 
+def test_r14_sessions_with_several_lists_in_common_are_compared_by_one_of_them(vault):
+    """The third run changes no prediction, and so makes no version: it stands for the second one all the same."""
+    for rate, pred in ((1, "abxx"), (2, "abcd"), (3, "abcd")):
+        with vault.session("fit", params={"rate": rate}):
+            vault.save("preds", preds(pred=list(pred)))
+            vault.save("summary", pd.DataFrame({"rate": [rate]}, index=pd.Index(["all"], name="run")))
+    with pytest.raises(tv.InvalidInput, match=r"2 lists in common: 'preds', 'summary'.*lists='preds'"):
+        vault.compare("fit#1", "fit#3")
+    compared = vault.compare("fit#1", "fit#3", lists="preds", on="id")
+    assert compared.equals(vault.compare("preds@1", "preds@2", on="id"))
+    assert compared.params_diff[["name", "a", "b"]].to_numpy().tolist() == [["rate", 1, 3]]
+    summaries = vault.compare("fit#1", "fit#2", "fit#3", lists="summary")
+    assert summaries[["rate_a", "rate_b", "rate_c"]].to_numpy().tolist() == [[1, 2, 3]]
+    assert vault.compare("preds@1", "fit#3", lists="summary", on="position")["status"].size == 4
+    with pytest.raises(tv.InvalidInput, match=r"fit#1, fit#2 wrote no rows of 'logs', or not each"):
+        vault.compare("fit#1", "fit#2", lists="logs")
+    with pytest.raises(tv.InvalidInput, match=r"lists='preds' says .*no session is compared"):
+        vault.compare("preds@1", "preds@2", lists="preds")
+
+
 def test_r14_a_session_stands_for_what_its_workers_wrote(vault):
     for pred in (list("abxx"), list("abcd")):
         with vault.session("pool"), vault.session("worker"), vault.session("inner"):

@@ -55,10 +55,14 @@ def _named(store: Store, which: str) -> Version | Session:
         raise reading.list_not_found(store, which) from None
 
 
-def sides_of(store: Store, given: Sequence[Any]) -> list[Side]:
-    """The sides of a comparison. A session stands for what it wrote or confirmed of the one list that all sides have in common."""
+def sides_of(store: Store, given: Sequence[Any], name: str | None = None) -> list[Side]:
+    """The sides of a comparison. A session stands for what it wrote or confirmed of the list `name`, or of the one that all have."""
     targets = [None if isinstance(side, pd.DataFrame) else target_of(store, side) for side in given]
-    makings = _made(store, targets)
+    if name is not None and not any(isinstance(target, Session) for target in targets):
+        raise InvalidInput(
+            f"lists={short_repr(name)} says which list sessions stand for, and no session is compared."
+        )
+    makings = _made(store, targets, name)
     sides = []
     for side, making in zip(given, makings, strict=True):
         if making is not None:
@@ -96,12 +100,14 @@ def _of_frame(store: Store, frame: pd.DataFrame) -> Version:
     return origin[1]
 
 
-def _made(store: Store, targets: Sequence[Version | Session | None]) -> list[Making | None]:
+def _made(
+    store: Store, targets: Sequence[Version | Session | None], name: str | None = None
+) -> list[Making | None]:
     """The targets, with each session replaced by what it made last."""
     sessions = [target for target in targets if isinstance(target, Session)]
     if not sessions:
         return [Making(target) if isinstance(target, Version) else None for target in targets]
-    lists = {target.list for target in targets if isinstance(target, Version)}
+    lists = {name} if name else {target.list for target in targets if isinstance(target, Version)}
     newest = _newest_by_session(store, {session.id: session.id for session in sessions})
     common = _in_common(newest, lists)
     if not common:  # what their workers made
@@ -111,14 +117,14 @@ def _made(store: Store, targets: Sequence[Version | Session | None]) -> list[Mak
         labels = ", ".join(session.label for session in sessions)
         names = ", ".join(map(short_repr, sorted(common)))
         if not common:
-            raise InvalidInput(f"{labels} wrote no list in common. Name the versions, such as 'preds@3'.")
+            what = "no list in common" if name is None else f"no rows of {name!r}, or not each of them"
+            raise InvalidInput(f"{labels} wrote {what}. Name the versions, such as 'preds@3'.")
         raise InvalidInput(
-            f"{labels} have {len(common)} lists in common: {names}. Name the version of one side, such as 'preds@3': a session "
-            "beside it stands for that list."
+            f"{labels} have {len(common)} lists in common: {names}. Say which is compared: lists={short_repr(min(common))}."
         )
-    (name,) = common
+    (list_name,) = common
     return [
-        _visible(newest[target.id][name])
+        _visible(newest[target.id][list_name])
         if isinstance(target, Session)
         else None
         if target is None

@@ -21,6 +21,9 @@ def add_compare_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("b", metavar="B", help="what is compared with it")
     parser.add_argument("others", nargs="*", metavar="C", help="more of them, each against A")
     parser.add_argument(
+        "--lists", metavar="LIST", help="which list sessions stand for, where they have several in common"
+    )
+    parser.add_argument(
         "--on",
         action="append",
         metavar="COLUMN",
@@ -66,6 +69,7 @@ def compare(vault: Vault, arguments: Namespace) -> Output:
         arguments.a,
         arguments.b,
         *arguments.others,
+        lists=arguments.lists,
         on=_on(arguments.on),
         measure=_measures(arguments.measure),
         by=arguments.by,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tablevault_pd import validate
 from tablevault_pd.errors import InvalidInput
-from tablevault_pd.names import check_version_name
+from tablevault_pd.names import check_name, check_version_name
 from tablevault_pd.vault.base import VaultPart
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ class Comparing(VaultPart):
         a: Any,
         b: Any,
         *others: Any,
+        lists: str | None = None,
         on: Hashable | Sequence[Hashable] = None,
         measure: str | Callable[[pd.DataFrame], Any] | Mapping[str, Any] | None = None,
         by: Hashable | Sequence[Hashable] = None,
@@ -42,6 +43,8 @@ class Comparing(VaultPart):
             Versions: ``"preds@3"``, ``"preds"`` for the newest, what ``save`` returned, a frame that was read from the vault, or
             a session, which stands for what it wrote or confirmed (made again, with equal rows) last of the list that all sides have
             in common. `a` is the reference.
+        lists : str, optional
+            The list that sessions stand for, where they have several in common.
         on : name or list of names, "lineage" or "position", optional
             How rows are aligned: by columns; by the row of another list that they came from; by their place. Default: the key
             that the list has, else the named index, else lineage. ``["position"]`` is a column of that name.
@@ -73,7 +76,7 @@ class Comparing(VaultPart):
         InvalidName
             If no list or session can have that name.
         InvalidInput
-            If nothing says how rows are aligned, a key is there twice, or a name is not there.
+            If nothing says how rows are aligned or which list sessions stand for, a key is there twice, or a name is not there.
 
         Examples
         --------
@@ -99,7 +102,7 @@ class Comparing(VaultPart):
             _tolerance(atol, "atol"),
             None if margin is None else _tolerance(margin, "margin"),
         )
-        sides = sides_of(self.store, [a, b, *others])
+        sides = sides_of(self.store, [a, b, *others], None if lists is None else check_name(lists))
         return compare(self.store, sides, options, lambda: self._flush(info=True))
 
     def trend(
