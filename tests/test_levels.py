@@ -18,7 +18,8 @@ import tablevault_pd as tv
 from tablevault_pd.capture import position
 from tablevault_pd.code import Piece, Slicer
 from tablevault_pd.code.bodies import body_named
-from tablevault_pd.code.edited import is_edited
+from tablevault_pd.code.edited import added, is_edited
+from tablevault_pd.code.statements import cut, text_of
 from tablevault_pd.session.executed import CodeRecorder
 
 SCRIPT, MODULE = "/nowhere/train.py", "/nowhere/mod.py"
@@ -308,3 +309,50 @@ def test_a_line_that_was_added_counts_where_it_changes_what_the_slice_uses(line)
     trees = {statement.tree for statement in body.statements if "n" not in statement.names}
     newer = EDITED.replace("    n = 1\n", "    n = 1\n    " + line.replace("; z", "\n    z") + "\n")
     assert is_edited("f", trees, EDITED, newer) == ADDED[line]
+
+
+EDITED_SCRIPT = """import sys
+import tablevault_pd as tv
+vault = tv.connect("v")
+K = 1
+def double(n): return 2 * n * K
+rows = [1]
+other = rows
+if len(sys.argv) > 1:
+    sys.exit(3)
+rows = [double(n) for n in rows]
+vault.save("a", rows)
+rows = [5]
+vault.save("b", rows)
+"""
+#: A line added behind another one, and the lists whose slices it changes something in.
+ADDED_TO_SCRIPT = [
+    ("rows = [1]", "rows.append(2)", "a"), ("rows = [1]", "rows = rows[1:]", "a"), ("rows = [1]", "print(rows)", ""),
+    ("other = rows", "other.append(3)", "a"), ("other = rows", "rows = 2", "a"), ("other = rows", "more = rows[0]", ""),
+    ("other = rows", "K = 5", "a"), ("other = rows", "def double(n): return n", "a"), ("other = rows", "def triple(n): return n", ""),
+    ('save("a", rows)', "rows.append(7)", ""), ('save("a", rows)', "rows = [8]", ""), ('save("b", rows)', "rows = []", ""),
+    ("rows = [5]", "rows.append(7)", "b"), ("rows = [5]", 'vault.save("c", rows)', ""), ("rows = [5]", "if K: rows = []", "b"),
+    ("K = 1", "import random", ""), ("K = 1", "random.seed(1)", ""), ("rows = [5]", "for n in rows: print(n)", ""),
+    ("rows = [5]", "for n in range(3): rows.append(n)", "b"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("in_main", [False, True])
+@pytest.mark.parametrize(("behind", "line", "lists"), ADDED_TO_SCRIPT)
+def test_a_line_that_was_added_to_a_script_counts_where_it_changes_what_a_slice_uses(
+    behind, line, lists, in_main
+):
+    def text_with(line):
+        head, _, body = EDITED_SCRIPT.replace(behind, f"{behind}\n{line}" if line else behind).partition(
+            "K = 1\n"
+        )
+        body = "K = 1\n" + body
+        return head + (f"def main():\n{textwrap.indent(body, '    ')}main()\n" if in_main else body)
+
+    before, after = text_with(""), text_with(line)
+    executed = {statement.line for statement in cut(after, script=True)}
+    for name in "ab":
+        writer = next(one for one in cut(before, script=True) if f'save("{name}"' in text_of(before, one))
+        parts = slice_of(before, "", (writer.line, (), frozenset())).parts
+        statement = added({part.line for part in parts}, before, after, executed)
+        assert (statement is not None) == (name in lists), name

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.capture.position import WAY
 from tablevault_pd.code.calls import RANDOM
-from tablevault_pd.code.edited import function_of, is_edited
-from tablevault_pd.code.statements import begun, cut
+from tablevault_pd.code.edited import added, function_of, is_edited
+from tablevault_pd.code.statements import begun, cut, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -135,7 +135,7 @@ class Newer:
     def changed(self, code: WrittenCode, others: Sequence[WrittenCode]) -> list[str]:
         """What exists in a newer form of all that a slice is made of, named for people; `others` are slices of other lists."""
         names = dict.fromkeys(name_of(part) for part in code.parts if self._is_changed(part, code, others))
-        return list(names)
+        return list(names or dict.fromkeys(self._added(code)))
 
     def doubtful(self, code: WrittenCode, others: Sequence[WrittenCode]) -> list[str]:
         """What may exist in a newer form: of cells without ids those that bind no name, such as ``rows.append(1)``.
@@ -297,6 +297,38 @@ class Newer:
                 return False  # the place is there no more
         return False
 
+    def _added(self, code: WrittenCode) -> Iterator[str]:
+        """What later runs of the scripts of a slice have executed besides, and what changes what the slice uses, named for people."""
+        places: dict[tuple[int, int, str], set[int]] = defaultdict(set)
+        for part in code.parts:
+            if part.path and part.session_id and part.cell is not None and function_of(part.tree) is None:
+                places[part.session_id, part.cell, part.path].add(part.line)
+        trees = {part.tree for part in code.parts}
+        for (session_id, cell, path), lines in places.items():
+            reached: set[str] = set()  # of the slice, by newer runs: of what comes before only these tell
+            for later, old in self._later_runs((session_id, cell), path):
+                needed = trees.intersection(later.trees)
+                if needed <= reached:
+                    continue
+                ends = [number for number, one in enumerate(later.statements, 1) if one.tree in reached]
+                executed = {one.line for one in later.statements[max(ends, default=0) :]}
+                statement = added(lines, old, later.cell.text, executed)
+                if statement is not None:
+                    yield f"{path}: {_first_of(text_of(later.cell.text, statement))}"
+                if statement is not None or later.complete:
+                    break
+                reached |= needed
+
+    def _later_runs(self, here: tuple[int, int], path: str) -> Iterator[tuple[RunCell, str]]:
+        """Later runs of a script, the newest first, with its text as it was before."""
+        cells = self._history(here[0]).cells
+        old = next((cell.cell.text for cell in cells if cell.order == here), "")
+        for cell in reversed(cells):
+            if cell.order <= here:
+                return
+            if cell.cell.path == path and cell.statements:
+                yield cell, old
+
     def _does_the_same(self, later: RunCell, part: Part, old: set[str], lists: set[int]) -> bool:
         """Whether a later run has, in another form, what defines the same names, or writes the same list."""
         lines = {line for list_id, line in self._wrote.get(later.order, ()) if list_id in lists}
@@ -453,6 +485,11 @@ def _trees_by_cell(parts: Iterable[Part], but: tuple[Any, Any]) -> Iterator[tupl
 def name_of(part: Part) -> str:
     """``helper.py: clean``, ``cell 3: f``; of a statement without names its first line."""
     place = part.path if part.path is not None else "a cell" if part.cell is None else f"cell {part.cell}"
-    lines = [line for line in part.text.splitlines() if not line.lstrip().startswith("#")]
-    what = function_of(part.tree) or ", ".join(part.names) or (lines[0].strip()[:60] if lines else "")
+    what = function_of(part.tree) or ", ".join(part.names) or _first_of(part.text)
     return f"{place}: {what}"
+
+
+def _first_of(text: str) -> str:
+    """The first line of a statement that is no comment."""
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    return lines[0].strip()[:60] if lines else ""
