@@ -5,6 +5,7 @@ Where the design names a limit and no peer, the limit itself stands in the table
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
@@ -112,7 +113,7 @@ def insert_sessions(db: sqlite3.Connection, count: int) -> None:
     db.executemany(
         "INSERT INTO sessions (name, run, user, host, pid, started, ended, heartbeat, outcome, params, info)"
         " VALUES (?, 1, 'ann', 'node', 1, ?, ?, ?, 'finished', ?, ?)",
-        [(f"sweep-{n}", now, now, now, params, "x" * 4000) for n in range(count)],
+        [(f"sweep-{n}", now, now, now, params, json.dumps({"packages": "x" * 4000})) for n in range(count)],
     )
     for metric in "abcde":
         db.execute("INSERT OR IGNORE INTO latest SELECT id, ?, 1, ?, id / 10.0 FROM sessions", (metric, now))
