@@ -333,7 +333,7 @@ ADDED_TO_SCRIPT = [
     ('save("a", rows)', "rows.append(7)", ""), ('save("a", rows)', "rows = [8]", ""), ('save("b", rows)', "rows = []", ""),
     ("rows = [5]", "rows.append(7)", "b"), ("rows = [5]", 'vault.save("c", rows)', ""), ("rows = [5]", "if K: rows = []", "b"),
     ("K = 1", "import random", ""), ("K = 1", "random.seed(1)", ""), ("rows = [5]", "for n in rows: print(n)", ""),
-    ("rows = [5]", "for n in range(3): rows.append(n)", "b"),
+    ("rows = [5]", "for n in range(3): rows.append(n)", "b"), ("K = 1", "rows = []", ""),
 ]  # fmt: skip
 
 
@@ -356,3 +356,11 @@ def test_a_line_that_was_added_to_a_script_counts_where_it_changes_what_a_slice_
         parts = slice_of(before, "", (writer.line, (), frozenset())).parts
         statement = added({part.line for part in parts}, before, after, executed)
         assert (statement is not None) == (name in lists), name
+
+
+def test_what_was_put_around_lines_of_a_script_counts_if_it_decides_whether_they_run():
+    before = 'K = 1\nrows = [1]\nsave("a", rows)\n'
+    for header, counts in (("if K:", True), ("for n in range(2):", True), ("with open(K) as file:", False)):
+        after = f'K = 1\n{header}\n    rows = [1]\nsave("a", rows)\n'
+        executed = {statement.line for statement in cut(after, script=True)}
+        assert (added({1, 2, 3}, before, after, executed) is not None) == counts, header

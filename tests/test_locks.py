@@ -1032,13 +1032,20 @@ def test_a_reader_that_stays_in_the_middle_of_a_list_lets_the_log_stay_small(fol
 def test_a_thread_that_python_stopped_with_a_lock_does_not_hold_up_the_end_of_the_process(
     folder_vault, monkeypatch
 ):
-    """Python ends daemon threads where they are, and drops what belongs to the main thread afterwards."""
-    folder_vault.lists()  # there is a connection of this thread
-    ends = []
-    in_threads(lambda: (folder_vault.lists(), ends.extend(folder_vault.store.catalog._ends.values())))[0][
-        0
-    ].join()
-    end = ends[0].__callback__
+    """Python ends daemon threads where they are, and drops what belongs to others afterwards."""
+    ends, connected, leave = folder_vault.store.catalog._ends, threading.Event(), threading.Event()
+    callbacks: list[Any] = []
+
+    def connect() -> None:
+        folder_vault.lists()
+        callbacks.append(ends[threading.get_ident()].__callback__)
+        connected.set()
+        leave.wait(60)
+
+    with_connection = threading.Thread(target=connect)
+    with_connection.start()
+    assert connected.wait(60)
+    number = with_connection.ident
     monkeypatch.setattr(catalog.sys, "is_finalizing", lambda: True)
     stopped, go_on = threading.Event(), threading.Event()
 
@@ -1047,7 +1054,8 @@ def test_a_thread_that_python_stopped_with_a_lock_does_not_hold_up_the_end_of_th
             stopped.set()
             go_on.wait(60)
 
-    holder, ender = threading.Thread(target=hold), threading.Thread(target=end, args=(None,), daemon=True)
+    holder = threading.Thread(target=hold)
+    ender = threading.Thread(target=callbacks[0], args=(None,), daemon=True)
     holder.start()
     try:
         assert stopped.wait(60)
@@ -1058,3 +1066,6 @@ def test_a_thread_that_python_stopped_with_a_lock_does_not_hold_up_the_end_of_th
         go_on.set()
         holder.join()
         monkeypatch.undo()  # the vault is closed and checked yet
+        leave.set()
+        with_connection.join()
+    assert number not in ends, "nothing is kept of threads that have ended"

@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 CODE = "code"
 #: What may make a row come out otherwise. The commit, command line and host are told by ``vault.differences``.
 CAUSES = (PARAMETER, READ, "package", "python")
-MOST_COMPARED = (
-    50  #: makers of a side that are compared one with the other, where no difference alone can be the cause
-)
+#: Makers of a side that are compared one with the other, where no difference alone can be the cause.
+MOST_COMPARED = 50
 _UNKNOWN = object()
 
 Key = tuple[str, Any]  #: (what, name); of code the name is what a statement binds

@@ -17,7 +17,15 @@ def without_enclosing(store: Store, sessions: Sequence[Session]) -> list[Session
 
     Their own are parameters, tags, metrics, rows that they wrote or confirmed, and an end that no run inside of them had.
     """
-    enclosing = [session for session in sessions if _says_nothing(session, sessions)]
+    inside: dict[tuple[object, ...], list[object]] = {}  # how those ended that ran inside of another
+    for session in sessions:
+        around = (session.parent, session.name, session.pid, session.host)
+        inside.setdefault(around, []).append(session.outcome)
+    enclosing = [
+        session
+        for session in sessions
+        if _says_nothing(session, inside.get((session.id, session.name, session.pid, session.host), ()))
+    ]
     if not enclosing:
         return list(sessions)
     ids = [session.id for session in enclosing]
@@ -28,13 +36,7 @@ def without_enclosing(store: Store, sessions: Sequence[Session]) -> list[Session
     return [session for session in sessions if session.id not in left_out]
 
 
-def _says_nothing(session: Session, sessions: Sequence[Session]) -> bool:
-    if session.params or session.tags:
-        return False
-    inside = [
-        other.outcome
-        for other in sessions
-        if (other.parent, other.name, other.pid, other.host)
-        == (session.id, session.name, session.pid, session.host)
-    ]
-    return bool(inside) and session.outcome in (*inside, "finished")
+def _says_nothing(session: Session, inside: Sequence[object]) -> bool:
+    """Whether a session has runs inside, which ended so, and neither parameters, tags nor an end of its own."""
+    has_own = bool(session.params or session.tags)
+    return not has_own and bool(inside) and session.outcome in (*inside, "finished")

@@ -109,8 +109,8 @@ class CodeRecorder:
     def is_stored(self, cell: int, line: int | None) -> bool:
         """Whether the store has the slice of a cell, or of a statement of a script, and all modules, as they are now."""
         place, made_of = (cell, line or 0), self._made_of(cell)
-        modules = made_of[0]
-        if self._sliced.get(place) != made_of or modules not in (self._stored_modules,):
+        modules, stored = made_of[0], self._stored_modules
+        if self._sliced.get(place) != made_of or (modules is not stored and modules != stored):
             return False
         self._sliced[place], self._stored_modules = made_of, modules  # the same objects are told at a glance
         return True

@@ -193,11 +193,13 @@ class SqliteCatalog:
         """
         this, thread = weakref.ref(self), threading.get_ident()
 
-        def end(_: object) -> None:
+        def end(reference: object) -> None:
             catalog = this()
             # When Python ends it stops other threads wherever they are: a lock that one of them holds is never released.
             if catalog is not None and not sys.is_finalizing():
                 catalog.close_idle(thread)
+                if catalog._ends.get(thread) is reference:  # not that of a new thread with the same number
+                    del catalog._ends[thread]
 
         self._local.end = _OfThread()
         self._ends[thread] = weakref.ref(self._local.end, end)
@@ -290,7 +292,7 @@ class SqliteCatalog:
     ) -> T:
         """As :meth:`write`, and call `then` with the answer once it is committed, before another process may write."""
         self.written = time.monotonic()
-        lock = self._lock()
+        lock = self.lock()
         try:
             io.failpoint("lock-taken")
             with self.reading() as db:
@@ -306,7 +308,7 @@ class SqliteCatalog:
         self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """As :meth:`write`, for what a power failure may take back: whatever is written after it goes first."""
-        lock = self._lock()
+        lock = self.lock()
         try:
             io.failpoint("lock-taken")
             with self.reading() as db:
@@ -337,7 +339,8 @@ class SqliteCatalog:
             finally:
                 db.rollback()
 
-    def _lock(self) -> gate.WriteLockFile:
+    def lock(self) -> gate.WriteLockFile:
+        """Keep others from writing until the lock is closed. Raises VaultBusy, VaultReadOnly, StorageError."""
         if self.read_only:
             raise VaultReadOnly("This vault is open for reading. Connect with mode='rw' to write.")
         self._require_open()
@@ -420,7 +423,7 @@ class SqliteCatalog:
 
         Raises VaultBusy, StorageError.
         """
-        with self._lock(), self.reading() as db:
+        with self.lock(), self.reading() as db:
             self._require_log_of(db)
             io.failpoint("rewriting")
             db.vacuum()

@@ -6,12 +6,13 @@ That row is the commit. A crash in between leaves a stray file.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tablevault_pd.errors import StorageFull, VaultReadOnly
+from tablevault_pd.errors import StorageFull, VaultError, VaultReadOnly
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.blobs import insert_files
 from tablevault_pd.store.embedded.claims import finish_claims
@@ -114,7 +115,8 @@ class Committer:
             if committed is None:
                 raise
             version = committed
-            self._mark(work, version)
+            with suppress(VaultError), self._catalog.lock():  # what stands must not seem to fail
+                self._mark(work, version)
         if work.schema_ids:
             self._schemas.remember(work.schema_ids)
         self._index_later(version)

@@ -12,6 +12,7 @@ import sqlite3
 import time
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tablevault_pd import frames
@@ -278,7 +279,7 @@ class TextSearch:
                 if self._yields():
                     return
                 portion = _Portion(gap.key, low, start, some)
-                is_current = lambda erased=erased: self._erased(gap) == erased  # noqa: E731
+                is_current = partial(self._has_erased, gap, erased)
                 low = self._file.write(portion.add, self._must_end(), is_current, self._file.token)
                 self._merge()
                 if low != portion.end:
@@ -293,7 +294,7 @@ class TextSearch:
             low, erased = gap.low, self._erased(gap)
             for start, some in portions(self._rows_of(gap), ROWS_BESIDE):
                 portion = _Portion(gap.key, low, start, some)
-                is_current = lambda gap=gap, erased=erased: self._erased(gap) == erased  # noqa: E731
+                is_current = partial(self._has_erased, gap, erased)
                 if self._file.write_at_once(portion.add, bool, is_current, self._file.token) != portion.end:
                     return False
                 low = portion.end
@@ -307,6 +308,10 @@ class TextSearch:
         with self._catalog.reading() as db:
             row = db.execute(ERASED, (gap.version.list_id,)).fetchone()
         return None if row is None else row[0]
+
+    def _has_erased(self, gap: Gap, erased: bytes | None) -> bool:
+        """Whether no rows were erased but those."""
+        return self._erased(gap) == erased
 
     def _merge(self) -> None:
         """Merge what portions have left, until this process writes."""

@@ -90,7 +90,7 @@ class _TextFile(SqliteCatalog):
         lock = self._gate.take(0.0)
         try:
             with self.reading() as db:
-                db.log = self._require_log()
+                self._require_log_of(db)
                 return transaction(db, work, *args, **kwargs)
         finally:
             lock.close()
