@@ -117,7 +117,7 @@ def test_a_disk_that_machines_share_is_refused_for_one_vault_of_all(here, monkey
     lines = ["22 1 8:1 / / rw - ext4 /dev/sda1 rw", f"36 22 0:40 / {shared} rw,noatime shared:1 - {kind} server:/home rw",
              f"37 36 8:2 / {local} rw - xfs /dev/sdb rw", "broken"]  # fmt: skip
     mounts.write_text("\n".join(line.replace("shared disk", "shared\\040disk") for line in lines))
-    monkeypatch.setattr("tablevault_pd.vault.network_disks.MOUNTS", mounts)
+    monkeypatch.setattr("tablevault_pd.vault.nodes.MOUNTS", mounts)
     with pytest.raises(tv.InvalidInput, match=rf"{kind} at .*node='auto'"):
         tv.connect(shared / "exp" / "v", session=False)
     assert not (shared / "exp").exists()
@@ -141,3 +141,13 @@ def test_the_vaults_of_nodes_are_merged(here):
             tv.connect(here / place, node=node)
     with pytest.raises(tv.InvalidInput, match="share a server"):
         tv.connect("arangodb://root@127.0.0.1:1/x", node="auto")
+
+
+def test_a_vault_that_lost_its_catalogue_says_so_at_once(here):
+    with tv.connect(here / "v", session=False) as vault:
+        vault.save("x", {"n": 1})
+    (here / "v" / "catalog.db").unlink()
+    with pytest.raises(
+        tv.VaultNotFound, match=r"lost its catalogue: there is commits\.log, and no catalog\.db"
+    ):
+        tv.connect(here / "v", mode="r", timeout_s=3600)

@@ -254,13 +254,7 @@ def _always(_: argparse.Namespace) -> bool:
 
 #: Every command. A new one is two functions in a module of its theme, and an entry here.
 COMMANDS = (
-    Command(
-        "lists",
-        list_cli.lists,
-        "the lists of a vault",
-        list_cli.add_lists_arguments,
-        lines=0,
-    ),
+    Command("lists", list_cli.lists, "the lists of a vault", list_cli.add_lists_arguments, lines=0),
     Command(
         "show",
         list_cli.show,
@@ -302,11 +296,7 @@ COMMANDS = (
         writes=_always,
     ),
     Command(
-        "sessions",
-        sessions,
-        "who ran what, and how it ended",
-        session_cli.add_sessions_arguments,
-        lines=0,
+        "sessions", sessions, "who ran what, and how it ended", session_cli.add_sessions_arguments, lines=0
     ),
     Command(
         "metrics",
@@ -343,10 +333,7 @@ COMMANDS = (
         lines=0,
     ),
     Command(
-        "code",
-        code_cli.code,
-        "the code that a session ran, or that made a list",
-        code_cli.add_code_arguments,
+        "code", code_cli.code, "the code that a session ran, or that made a list", code_cli.add_code_arguments
     ),
     Command(
         "code-diff",
@@ -374,13 +361,7 @@ COMMANDS = (
         add_ui_arguments,
         writes=lambda arguments: arguments.control,
     ),
-    Command(
-        "sql",
-        sql,
-        "answer a SELECT statement over lists and reports",
-        add_sql_arguments,
-        lines=0,
-    ),
+    Command("sql", sql, "answer a SELECT statement over lists and reports", add_sql_arguments, lines=0),
     Command(
         "lineage",
         framed(lineage_command, "Nothing is known of their lineage."),

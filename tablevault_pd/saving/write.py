@@ -6,19 +6,17 @@ chunk: what was staged before a chunk that does not fit is invisible, and remove
 
 from __future__ import annotations
 
-import random
-import time
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd import frames
-from tablevault_pd.errors import Conflict, SchemaMismatch
+from tablevault_pd.errors import SchemaMismatch
 from tablevault_pd.progress import Bar
 from tablevault_pd.reading.chunks import aligned
 from tablevault_pd.saving.addresses import check_addresses
-from tablevault_pd.saving.commit import Write, confirm, fitted, head_of, keep_files
+from tablevault_pd.saving.commit import Write, confirm, fitted, head_of, keep_files, retrying
 from tablevault_pd.saving.fit import Fitter
 from tablevault_pd.saving.keyed import KeyOfSave, key_of, write_keyed
 from tablevault_pd.store.engine.languages import ENGLISH
@@ -34,7 +32,6 @@ if TYPE_CHECKING:
     from tablevault_pd.store import FileKeeper, Staging, Store, Version
     from tablevault_pd.store.edges import Edge
 
-RETRY_FOR_S = 30.0
 NO_FILES: nullcontext[None] = nullcontext()
 
 
@@ -187,17 +184,14 @@ def _stage(
 def _commit(
     store: Store, what: Write, fitter: Fitter, staging: Staging, head: Version | None, **more: Any
 ) -> Version:
-    """Commit; after each Conflict, fit the chunks to the changed list and try again."""
-    deadline = time.monotonic() + RETRY_FOR_S
-    while True:
-        try:
-            return store.commit(fitted(store, what, fitter, head, **more), staging)
-        except Conflict:
-            if what.expect is not None or time.monotonic() > deadline:
-                raise
-            time.sleep(random.uniform(0, 0.02))  # noqa: S311  # jitter, not a secret
-            head = store.head(what.list)
-            _check_without_key(store, what, fitter, head)
+    """Commit the staged chunks, fitted to the list as it is by then."""
+
+    def attempt(newest: Version | None) -> Version:
+        if newest is not head:
+            _check_without_key(store, what, fitter, newest)
+        return store.commit(fitted(store, what, fitter, newest, **more), staging)
+
+    return retrying(store, what, attempt, head)
 
 
 def _check_without_key(store: Store, what: Write, fitter: Fitter, head: Version | None) -> None:

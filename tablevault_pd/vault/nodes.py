@@ -10,7 +10,15 @@ from typing import Any
 
 from tablevault_pd.errors import InvalidInput, short_repr
 from tablevault_pd.names import check_name
-from tablevault_pd.vault.network_disks import network_disk
+
+MOUNTS = Path("/proc/self/mountinfo")
+_SHARED = frozenset(
+    [
+        "9p", "afs", "beegfs", "ceph", "cifs", "fuse.beegfs", "fuse.ceph", "fuse.gcsfuse", "fuse.glusterfs", "fuse.mfs", "fuse.rclone",
+        "fuse.s3fs", "fuse.sshfs", "gfs2", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "panfs", "pvfs2",
+        "smb2", "smb3", "smbfs", "wekafs",
+    ]
+)  # fmt: skip
 
 
 def of_node(folder: str, node: Any) -> str:
@@ -33,10 +41,35 @@ def refuse_network_disk(folder: str) -> None:
     """Refuse to write where locks between machines cannot be relied on."""
     if "://" in folder:
         return
-    disk = network_disk(Path(folder).expanduser())
+    disk = _network_disk(Path(folder).expanduser())
     if disk is not None:
         raise InvalidInput(
             f"The folder {folder} lies on a disk that several machines share ({disk}). Locks between machines cannot be relied on "
             "there, so writers on two of them could lose data. Connect with node='auto': each machine then has a vault of its own in "
             "that folder, and tv.merge folds them into one. Or use a local disk, or a server."
         )
+
+
+def _network_disk(folder: Path) -> str | None:
+    """Return which kind of shared disk a folder lies on, or would: ``nfs4 at /home``. None for a local or an unknown one."""
+    try:
+        lines = MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:  # no Linux
+        return None
+    mounts = {}
+    for line in lines:
+        place, _, source = line.partition(" - ")
+        fields = place.split(" ")
+        if len(fields) > 4 and source:
+            mounts[_unescaped(fields[4])] = source.split(" ")[0]  # what is mounted later hides what was there
+    real = folder.resolve()
+    for parent in (real, *real.parents):
+        kind = mounts.get(str(parent))
+        if kind is not None:
+            return f"{kind} at {parent}" if kind in _SHARED else None
+    return None
+
+
+def _unescaped(path: str) -> str:
+    """The path of a mount, in which blanks and backslashes are written in octal."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), path)

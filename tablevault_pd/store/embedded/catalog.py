@@ -23,7 +23,6 @@ from tablevault_pd.errors import (
     VaultClosed,
     VaultCorrupt,
     VaultError,
-    VaultFormatError,
     VaultNotFound,
     VaultReadOnly,
 )
@@ -292,33 +291,32 @@ class SqliteCatalog:
     ) -> T:
         """As :meth:`write`, and call `then` with the answer once it is committed, before another process may write."""
         self.written = time.monotonic()
-        lock = self.lock()
-        try:
-            io.failpoint("lock-taken")
-            with self.reading() as db:
-                self._require_log_of(db)
-                answer = transaction(db, work, *args, **kwargs)
-            io.failpoint("after-commit")
-            then(answer)
-            return answer
-        finally:
-            lock.close()
+        return self._write(then, lambda db: transaction(db, work, *args, **kwargs))
 
     def write_unsynced(
         self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """As :meth:`write`, for what a power failure may take back: whatever is written after it goes first."""
+
+        def unsynced(db: SqliteConnection) -> T:
+            try:
+                db.execute("PRAGMA synchronous = NORMAL")
+                return transaction(db, work, *args, **kwargs)
+            finally:
+                db.execute(f"PRAGMA synchronous = {self._synchronous}")
+
+        return self._write(_nothing, unsynced)
+
+    def _write(self, then: Callable[[T], object], transact: Callable[[SqliteConnection], T]) -> T:
+        """Do one transaction, and what follows it, while no other process may write."""
         lock = self.lock()
         try:
             io.failpoint("lock-taken")
             with self.reading() as db:
                 self._require_log_of(db)
-                try:
-                    db.execute("PRAGMA synchronous = NORMAL")
-                    answer = transaction(db, work, *args, **kwargs)
-                finally:
-                    db.execute(f"PRAGMA synchronous = {self._synchronous}")
+                answer = transact(db)
             io.failpoint("after-commit")
+            then(answer)
             return answer
         finally:
             lock.close()
@@ -489,21 +487,7 @@ class SqliteCatalog:
                 )
             time.sleep(POLL_S)
         with self.reading() as db:
-            application = db.execute("PRAGMA application_id").fetchone()[0]
-            format_number = db.execute("PRAGMA user_version").fetchone()[0]
-            if application != tables.APPLICATION_ID:
-                raise VaultFormatError(
-                    f"{self.path} is an SQLite database, but not the catalogue of a vault."
-                )
-            if format_number > tables.FORMAT:
-                raise VaultFormatError(
-                    f"The vault {self.path.parent} has format {format_number}; this tablevault_pd reads up to format {tables.FORMAT}. "
-                    "Install a newer release: pip install -U tablevault-pd"
-                )
-            if not tables.is_known(db):
-                raise VaultFormatError(
-                    f"{self.path} does not have the tables of a vault of format {format_number}."
-                )
+            tables.require_known(db, self.path)
             self._vault = str(db.execute(VAULT_ID).fetchone()[0])
         return self._vault
 

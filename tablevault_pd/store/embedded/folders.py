@@ -58,6 +58,7 @@ def prepare(folder: Path, *, read_only: bool, timeout_s: float) -> None:
                 io.make_folder(folder / "files")
         return
     if read_only and content and content <= _OURS:  # it is being made
+        _require_unused(folder, content)
         deadline = time.monotonic() + timeout_s
         while not (is_there := (folder / "catalog.db").exists()) and time.monotonic() < deadline:
             time.sleep(POLL_S)
@@ -86,6 +87,18 @@ def prepare(folder: Path, *, read_only: bool, timeout_s: float) -> None:
             io.make_folder(part, parents=True)
     except OSError as error:
         raise io.disk_error(error, f"making a vault at {folder}") from error
+
+
+def _require_unused(folder: Path, content: set[str]) -> None:
+    """Refuse a vault that has lost its catalogue. One in the making has no commits yet."""
+    left = [name for name in (journal.NAME, "text.db", KEYS, INDEXES) if name in content]
+    if "segments" in content and any((folder / "segments").iterdir()):
+        left.append("segments")
+    if left:
+        raise VaultNotFound(
+            f"The vault {folder} has lost its catalogue: there is {' and '.join(left)}, and no catalog.db. Put that back from a backup. "
+            "mode='rw' makes an empty one, and vault.check() lists what is left of the old."
+        )
 
 
 def _require_plain(entries: list[os.DirEntry[str]]) -> None:

@@ -6,12 +6,14 @@ import re
 import sqlite3
 import uuid
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tablevault_pd.store.embedded.claim_tables import CLAIM_TABLES
+from tablevault_pd.errors import VaultFormatError
 from tablevault_pd.store.embedded.code_tables import ROWS_CONFIRMED, SLICE_TABLES
-from tablevault_pd.store.embedded.name_tables import NAME_TABLES
 from tablevault_pd.store.engine.fts_index import CODE_TABLES, WORD_TABLES
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FORMAT = 1
 APPLICATION_ID = 0x74766C74  # "tvlt"
@@ -122,6 +124,28 @@ CREATE TABLE files (sha256 TEXT PRIMARY KEY CHECK (length(sha256) = 64 AND sha25
     size INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE file_uses (sha256 TEXT NOT NULL REFERENCES files(sha256), list INTEGER NOT NULL, version INTEGER NOT NULL,
     PRIMARY KEY (sha256, list, version)) WITHOUT ROWID;
+"""
+# Names of versions, and what lists were called before.
+NAME_TABLES = """
+CREATE TABLE version_names (
+    name TEXT NOT NULL,
+    list INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    snapshot INTEGER NOT NULL CHECK (snapshot IN (0, 1)),
+    session INTEGER REFERENCES sessions(id),
+    time INTEGER NOT NULL,
+    PRIMARY KEY (name, list),
+    FOREIGN KEY (list, version) REFERENCES batches(list, version)
+) WITHOUT ROWID;
+CREATE INDEX names_of_versions ON version_names (list, version);
+CREATE TABLE renames (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    old TEXT NOT NULL,
+    list INTEGER NOT NULL REFERENCES lists(id),
+    session INTEGER REFERENCES sessions(id),
+    time INTEGER NOT NULL
+);
+CREATE INDEX renames_of ON renames (old);
 """
 TEXT_TABLES = (
     WORD_TABLES  # of descriptions; the texts of rows are in a file of their own
@@ -235,6 +259,41 @@ CREATE TABLE session_sources (
 ) WITHOUT ROWID;
 CREATE INDEX sessions_of_source ON session_sources (sha256);
 """
+
+# Claims: a row of a list that has no row here is open.
+# States: 0 given back and open again, 1 held, 2 done. `token` tells the rows of one call from those of others.
+CLAIM_TABLES = """
+CREATE TABLE work (
+    list INTEGER PRIMARY KEY REFERENCES lists(id),
+    generation INTEGER NOT NULL,
+    frontier INTEGER NOT NULL
+);
+CREATE TABLE work_same_rows (
+    list INTEGER NOT NULL REFERENCES work(list),
+    generation INTEGER NOT NULL,
+    runs BLOB NOT NULL,
+    PRIMARY KEY (list, generation)
+) WITHOUT ROWID;
+CREATE TABLE work_holders (
+    list INTEGER NOT NULL REFERENCES work(list),
+    session INTEGER NOT NULL REFERENCES sessions(id),
+    attempt INTEGER NOT NULL,
+    PRIMARY KEY (list, session, attempt)
+) WITHOUT ROWID;
+CREATE TABLE claims (
+    list INTEGER NOT NULL REFERENCES work(list),
+    generation INTEGER NOT NULL,
+    row INTEGER NOT NULL CHECK (row >= 0),
+    state INTEGER NOT NULL CHECK (state BETWEEN 0 AND 2),
+    session INTEGER,
+    attempt INTEGER,
+    token INTEGER,
+    since INTEGER NOT NULL,
+    PRIMARY KEY (list, generation, row)
+) WITHOUT ROWID;
+CREATE INDEX claims_held ON claims (list, session, attempt) WHERE state = 1;
+CREATE INDEX claims_given_back ON claims (list, generation, row) WHERE state = 0;
+"""
 LAYOUT = (
     TABLES
     + NAME_TABLES
@@ -272,13 +331,20 @@ def lay_out(db: sqlite3.Connection) -> None:
     db.execute(f"PRAGMA user_version = {FORMAT}")
 
 
-def is_known(db: sqlite3.Connection) -> bool:
-    """Whether the catalogue has the tables of this format, and no others."""
-    return any(
-        has_layout(db, LAYOUT + former + more)
-        for former in ("", FORMER_TABLES)
-        for more in ("", ROWS_CONFIRMED)
-    )
+def require_known(db: sqlite3.Connection, path: Path) -> None:
+    """Refuse a database that is no catalogue of a format we know. Raises VaultFormatError."""
+    application = db.execute("PRAGMA application_id").fetchone()[0]
+    format_number = db.execute("PRAGMA user_version").fetchone()[0]
+    if application != APPLICATION_ID:
+        raise VaultFormatError(f"{path} is an SQLite database, but not the catalogue of a vault.")
+    if format_number > FORMAT:
+        raise VaultFormatError(
+            f"The vault {path.parent} has format {format_number}; this tablevault_pd reads up to format {FORMAT}. "
+            "Install a newer release: pip install -U tablevault-pd"
+        )
+    layouts = (LAYOUT + former + more for former in ("", FORMER_TABLES) for more in ("", ROWS_CONFIRMED))
+    if not any(has_layout(db, layout) for layout in layouts):
+        raise VaultFormatError(f"{path} does not have the tables of a vault of format {format_number}.")
 
 
 def has_layout(db: sqlite3.Connection, layout: str) -> bool:
