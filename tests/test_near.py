@@ -6,6 +6,7 @@ import math
 import time
 from contextlib import ExitStack
 from fractions import Fraction
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from torture.harness import times
 
 from tablevault_pd import frames
 from tablevault_pd.store import Hits, Metric, Scope, Store, VectorQuery, Version
+from tablevault_pd.store.engine import vector_block
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -330,7 +332,11 @@ def test_lists_of_every_arrow_type_are_compared_alike(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", BOTH)
 @pytest.mark.parametrize("width", WIDTHS)
-def test_rows_that_hardly_differ_are_ranked_as_without_k(kind: str, width: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("one_pass", [0, 1 << 30])  # by BLAS, and row by row
+def test_rows_that_hardly_differ_are_ranked_as_without_k(
+    kind: str, width: str, one_pass: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vector_block, "ONE_PASS_BYTES", one_pass)
     rng = np.random.default_rng(5)
     with np.errstate(over="ignore"):
         rows = (
@@ -341,8 +347,8 @@ def test_rows_that_hardly_differ_are_ranked_as_without_k(kind: str, width: str, 
     with new_place(kind, tmp_path) as place:
         store = place.open()
         scopes = [Scope(put(store, "v", many(rows)))]
-        for metric in METRICS:
-            near = [VectorQuery(0, "vec", asked)]
+        for metric, queries in product(METRICS, (asked, asked[:1])):
+            near = [VectorQuery(0, "vec", queries)]
             whole = store.search_vectors(near, scopes, metric=metric)
             for k in (1, 10, 150):
                 cut = store.search_vectors(near, scopes, metric=metric, k=k)
