@@ -6,22 +6,22 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from tablevault_pd.analysis.code_changes import code_changes
 from tablevault_pd.analysis.evidence import CODE, Records
-from tablevault_pd.analysis.facts import READ, Inputs, addresses, by_list, different, facts_of, read_by
+from tablevault_pd.analysis.facts import READ, Inputs, addresses, different, facts_of, inputs_of, read_by
 from tablevault_pd.analysis.makings import Making
 from tablevault_pd.analysis.rows_changed import row_changes
 from tablevault_pd.analysis.ruled_out import RuledOut
 from tablevault_pd.code import slice_of_session
 from tablevault_pd.reading.reports import typed
 from tablevault_pd.store import Session
-from tablevault_pd.store.edges import EdgeQuery
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
+
+    import numpy as np
 
     from tablevault_pd.analysis.code_changes import CodeChange
     from tablevault_pd.analysis.evidence import Key
@@ -149,26 +149,6 @@ def _positions(rows: np.ndarray | None) -> str | None:
         return None
     listed = ", ".join(map(str, rows[:SHOWN_ROWS])) + (", …" if len(rows) > SHOWN_ROWS else "")
     return f"{len(rows)}: {listed}"
-
-
-def inputs_of(store: Store, version: Version) -> Inputs:
-    """The versions that the rows of a version were made from, one step up, oldest first, by list."""
-    [pieces] = store.pieces([version])
-    queries = [
-        EdgeQuery(
-            version.list_id,
-            generation,
-            list(zip(*(part.tolist() for part in pieces.intervals(generation)), strict=True)),
-        )
-        for generation in np.unique(pieces.generation).tolist()
-    ]
-    if not queries:
-        return {}
-    table = store.edges(queries, side="child")
-    shown = pieces.shows_any(table.generation, table.start, table.start + table.rows)
-    keep = shown & (table.rows > 0) & (table.list == version.list_id)
-    keys = set(zip(table.parent_list[keep].tolist(), table.parent_version[keep].tolist(), strict=True))
-    return by_list(store.describe_lists(versions=sorted(keys)).versions.values())
 
 
 def _other_inputs(a: Inputs, b: Inputs) -> bool:

@@ -6,7 +6,7 @@ value of it was there on both sides: the vault knows that rows came out as they 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.analysis.code_changes import UNNAMED, CodeChange, code_changes, trees_by_bound
@@ -121,6 +121,23 @@ class Evidence:
         together = {difference.key for pair in self._closest() for difference in self._between(*pair)}
         return [flag and key not in together for flag, (key, _) in zip(flags, differences, strict=True)]
 
+    def in_common(self, place: Place, side: int) -> bool:
+        """Whether someone who made equal rows of another version had all that the two sides have in common.
+
+        What he had of the other `side` is no cause then. Of anybody else the rows may be equal for other reasons.
+        """
+        a, b = self.a[0][0], self.b[0][0]
+        between = _keys(self._between(a, b))
+        return _keys(self._between(place, b) if side == 0 else self._between(a, place)) < between
+
+    def with_makers(self, *more: Sequence[Sequence[Place]]) -> Evidence:
+        """The same with more makers, for each of the two sides and each of its groups of rows."""
+        a, b = (
+            [(*makers, *others) for makers, others in zip(of_side, of_others, strict=True)]
+            for of_side, of_others in zip((self.a, self.b), more, strict=True)
+        )
+        return replace(self, a=a, b=b)
+
     def _rules_out(self, key: Key, change: CodeChange | None) -> bool:
         if not self.a or not self.b:
             return False
@@ -177,6 +194,18 @@ class Evidence:
         for pair, differing in keys.items():
             if not any(other < differing for other in keys.values()):
                 yield pair
+
+
+def _keys(differences: Iterable[MakersDiffer]) -> set[tuple[Any, ...]]:
+    """What differs; of statements without a name each by itself, on its side."""
+    keys: set[tuple[Any, ...]] = set()
+    for difference in differences:
+        if difference.change is not None and difference.change.bound == UNNAMED:
+            parts = zip("ab", (difference.change.a, difference.change.b), strict=True)
+            keys.update((side, *_tree(part)) for side, part in parts if part is not None)
+        else:
+            keys.add(difference.key)
+    return keys
 
 
 def _tree(part: Part) -> tuple[str | None, str]:

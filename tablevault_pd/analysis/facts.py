@@ -10,6 +10,7 @@ import numpy as np
 from tablevault_pd.reading.nested import flat
 from tablevault_pd.reading.reports import environment
 from tablevault_pd.store import Version, VersionLookup
+from tablevault_pd.store.edges import EdgeQuery
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -78,6 +79,26 @@ def read_by(store: Store, session_ids: Sequence[int]) -> Inputs:
     return by_list(
         version for version in versions if version is not None and version.session_id not in session_ids
     )
+
+
+def inputs_of(store: Store, version: Version) -> Inputs:
+    """The versions that the rows of a version were made from, one step up, oldest first, by list."""
+    [pieces] = store.pieces([version])
+    queries = [
+        EdgeQuery(
+            version.list_id,
+            generation,
+            list(zip(*(part.tolist() for part in pieces.intervals(generation)), strict=True)),
+        )
+        for generation in np.unique(pieces.generation).tolist()
+    ]
+    if not queries:
+        return {}
+    table = store.edges(queries, side="child")
+    shown = pieces.shows_any(table.generation, table.start, table.start + table.rows)
+    keep = shown & (table.rows > 0) & (table.list == version.list_id)
+    keys = set(zip(table.parent_list[keep].tolist(), table.parent_version[keep].tolist(), strict=True))
+    return by_list(store.describe_lists(versions=sorted(keys)).versions.values())
 
 
 def by_list(versions: Iterable[Version]) -> Inputs:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from tablevault_pd.analysis.elsewhere import Elsewhere
 from tablevault_pd.analysis.evidence import Evidence, Records
 from tablevault_pd.analysis.facts import different, facts_of
 from tablevault_pd.analysis.makings import Making
@@ -30,12 +32,19 @@ class RuledOut:
     """Which differences between two sides are no cause: of versions, or of all lists that two sessions both made."""
 
     def __init__(self, store: Store, records: Records, a: Target, b: Target) -> None:
-        self._evidence = [_evidence(store, records, one, two) for one, two in _pairs(store, a, b)]
+        self._store, self._records = store, records
+        self._pairs = _pairs(store, a, b)
+
+    @cached_property
+    def _evidence(self) -> list[Evidence]:
+        return [_evidence(self._store, self._records, one, two) for one, two in self._pairs]
 
     def __call__(
         self, differences: Sequence[tuple[Key, CodeChange | None]], *, explained: bool = False
     ) -> list[bool]:
         """Whether each is none. What rows were made from may have `explained` them."""
+        if not differences:
+            return []
         every = [evidence.ruled_out(differences, explained=explained) for evidence in self._evidence]
         return [bool(flags) and all(flags) for flags in zip(*every, strict=True)] or [False] * len(
             differences
@@ -55,7 +64,8 @@ def _evidence(store: Store, records: Records, a: Making, b: Making) -> Evidence:
     one, two = (
         [first_of(run, making.place) for run in of_side] for of_side, making in zip(runs, (a, b), strict=True)
     )
-    return Evidence(records, one, two)
+    evidence = Evidence(records, one, two)
+    return Elsewhere(store, (a.version, b.version)).by_runs(evidence, runs) if one and two else evidence
 
 
 def first_of(run: RowsMade, place: Place | None) -> Makers:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from tablevault_pd.analysis.ancestors import same_rows_by_key
 from tablevault_pd.analysis.cells import equal_cells
+from tablevault_pd.analysis.elsewhere import Elsewhere
 from tablevault_pd.analysis.evidence import CAUSES, CODE, Evidence, Records
 from tablevault_pd.analysis.ruled_out import first_of
 from tablevault_pd.errors import InvalidInput
@@ -23,6 +24,7 @@ from tablevault_pd.reading.reports import typed
 
 if TYPE_CHECKING:
     from tablevault_pd.analysis.context import Context
+    from tablevault_pd.analysis.evidence import MakersDiffer
     from tablevault_pd.analysis.sides import Side
     from tablevault_pd.code.reading import Place
     from tablevault_pd.store import Store, Version
@@ -45,6 +47,7 @@ class _Pairs:
     position_b: np.ndarray
     depth: np.ndarray
     places: tuple[Place | None, Place | None] = (None, None)  #: of the sessions that the sides stand for
+    by_row: bool = False  #: whether columns that are compared tell the rows apart
 
     def __len__(self) -> int:
         return len(self.row)
@@ -69,6 +72,7 @@ def why(comparison: pd.DataFrame, context: Context, side: int) -> pd.DataFrame:
         positions[1][rows_of_both],
         np.zeros(len(rows_of_both), np.int64),
         (_place_of(context.sides[0]), _place_of(context.sides[side])),
+        bool(context.layout.keys),
     )
     parts, pairs, linked = _above(store, own)
     explained = {row for part in parts for row in part["row"].tolist()}
@@ -286,6 +290,7 @@ def _made_by(
             "explained": [row in explained for row in pairs.row.tolist()],
         }
     )
+    elsewhere = Elsewhere(store, (pairs.a, pairs.b), by_row=pairs.by_row)
     parts = []
     key: Any  # (run of a, run of b, whether it is explained)
     for key, rows in by.groupby([*by.columns], sort=False).indices.items():
@@ -293,15 +298,18 @@ def _made_by(
             first_of(runs_of_side[number], place)
             for runs_of_side, number, place in zip(runs, key[:2], pairs.places, strict=True)
         ]
-        evidence = Evidence(records, makers[:1], makers[1:], linked)
-        for cause in evidence.causes(explained=bool(key[2])):
-            part = pd.DataFrame({"row": pairs.row[rows], "depth": pairs.depth[rows]})
-            values = {
-                "a": pd.Series([cause.a] * len(part), dtype=object),
-                "b": pd.Series([cause.b] * len(part), dtype=object),
-            }
-            parts.append(part.assign(what=cause.key[0], name=cause.name, list=pairs.a.list, **values))
+        own = Evidence(records, makers[:1], makers[1:], linked)
+        positions = (pairs.position_a[rows], pairs.position_b[rows])
+        for some, evidence in elsewhere.by_rows(own, positions):
+            causes = evidence.causes(explained=bool(key[2]))
+            parts += [_cause(pairs, np.asarray(rows)[some], cause) for cause in causes]
     return parts
+
+
+def _cause(pairs: _Pairs, rows: np.ndarray, cause: MakersDiffer) -> pd.DataFrame:
+    part = pd.DataFrame({"row": pairs.row[rows], "depth": pairs.depth[rows]})
+    a, b = (pd.Series([value] * len(part), dtype=object) for value in (cause.a, cause.b))
+    return part.assign(what=cause.key[0], name=cause.name, list=pairs.a.list, a=a, b=b)
 
 
 # -- the answer

@@ -1,4 +1,4 @@
-"""Who made the rows of a version: the commits that wrote them, and those that have made equal rows since."""
+"""Who made the rows of a version: the commits that wrote them, those that have made equal rows since, and other versions' makers."""
 
 from __future__ import annotations
 
@@ -8,17 +8,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tablevault_pd.frames import index_fields, index_names, key_fields
+from tablevault_pd.lineage.same import unchanged_rows
 from tablevault_pd.store import VersionLookup
 from tablevault_pd.store.pieces import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import pyarrow as pa
+
     from tablevault_pd.code.reading import Place
     from tablevault_pd.store import Confirmation, Spans, Store, Version
     from tablevault_pd.store.pieces import Pieces
 
 NOBODY: Place = (-1, -1, 0)
+#: Of so many versions before a version, and as many behind it, the rows are compared with its own.
+AROUND = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,59 @@ def runs_apart(store: Store, a: Version, b: Version) -> tuple[list[RowsMade], li
         for of_version, of_both in zip(runs, shared, strict=True)
     )
     return one, two
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OtherVersion:
+    """Another version of a list, and who made its rows."""
+
+    version: Version
+    runs: list[RowsMade]
+
+    @property
+    def places(self) -> frozenset[Place]:
+        """All who made some of them."""
+        return frozenset(place for run in self.runs for place in run.places)
+
+    def made_by(self, place: Place, positions: np.ndarray) -> np.ndarray:
+        """Of these positions, -1 for none, those whose rows `place` made."""
+        is_of_place = np.array([place in run.places for run in self.runs])
+        return np.asarray((positions >= 0) & is_of_place[numbers_at(self.runs, np.maximum(positions, 0))])
+
+
+def others_around(store: Store, a: Version, b: Version) -> list[OtherVersion]:
+    """The other versions of their lists that are at most :data:`AROUND` away from one of two, and still have rows."""
+    numbers = {
+        (version.list, number)
+        for version in (a, b)
+        for number in range(max(version.version - AROUND, 1), version.version + AROUND + 1)
+    } - {(version.list, version.version) for version in (a, b)}
+    lookups = [VersionLookup(name, number) for name, number in sorted(numbers)]
+    versions = [
+        version
+        for version in store.find_versions(lookups)
+        if version is not None and version.shown and not version.gone
+    ]
+    runs = runs_of(store, versions) if versions else []
+    return [OtherVersion(version, of_version) for version, of_version in zip(versions, runs, strict=True)]
+
+
+def equal_rows(store: Store, version: Version, other: Version, *, by_row: bool = False) -> np.ndarray:
+    """For each row of a version the position of the row in another one that is the same row, and equal; -1 where none is.
+
+    A key or a named index says which row is the same, or else the columns (`by_row`); without these the other version counts
+    only if all of its rows are equal.
+    """
+    at = np.arange(version.total)
+    there = unchanged_rows(store, version, other, at)
+    if by_row or all(_tells_rows_apart(store.schema(one.schema_id)) for one in (version, other)):
+        return there
+    is_whole = version.total == other.total and bool((there == at).all())
+    return at if is_whole else np.full(version.total, -1)
+
+
+def _tells_rows_apart(schema: pa.Schema) -> bool:
+    return bool(key_fields(schema) or (index_fields(schema) and None not in index_names(schema)))
 
 
 def _covered(start: np.ndarray, rows: np.ndarray, run: RowsMade) -> int:
