@@ -13,7 +13,9 @@ from stores import new_database
 pytest.importorskip("arango")
 
 import tablevault_pd as tv
-from tablevault_pd.store.arango import vacuum
+from tablevault_pd.errors import ListDeleted, ListRenamed, VaultBusy
+from tablevault_pd.store.arango import commit, names, vacuum
+from tablevault_pd.store.arango.client import Client
 from tablevault_pd.store.arango.erase import Eraser
 from tablevault_pd.store.arango.reader import Reader
 
@@ -82,6 +84,63 @@ def test_a_vacuum_in_the_middle_of_an_erase(
     other.vacuum(keep=1, dry_run=False)
     assert one.check().empty
     assert other.search("x", lists="rows")["position"].tolist() == [0]
+
+
+def test_a_client_that_dies_once_its_upsert_is_there_has_confirmed(
+    clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A confirmation is in the transaction of its commit."""
+    one, other = clients
+    run = Client.run
+
+    def and_dies(this: Client, *arguments: Any, **options: Any) -> Any:
+        answer = run(this, *arguments, **options)
+        if this is one.store.client and other.store.head("rows").version == 2:
+            raise KeyboardInterrupt
+        return answer
+
+    with one.session("maker"):
+        one.upsert("rows", pd.DataFrame({"id": [1, 2]}), key="id", inputs=False)
+        monkeypatch.setattr(Client, "run", and_dies)
+        with pytest.raises(KeyboardInterrupt):
+            one.upsert("rows", pd.DataFrame({"id": [1, 3]}), key="id", inputs=False)
+        monkeypatch.setattr(Client, "run", run)
+    confirmed = [(entry.version, entry.rows) for entry in other.store.confirmations()]
+    assert confirmed == [(2, ((0, 1),))]
+
+
+@pytest.mark.parametrize("first", ["delete", "rename"])
+def test_a_rename_or_delete_in_the_middle_of_the_other_is_what_counts(
+    clients, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """The later one looks again, and is refused as it would be after the other one."""
+    one, other = clients
+    one.save("rows", pd.DataFrame({"id": [1]}))
+    query = Client.query
+
+    def between(this: Client, aql: str, /, **options: Any) -> Any:
+        if aql in (commit.INSERT_ALONE, names.RENAME):
+            monkeypatch.setattr(Client, "query", query)
+            other.delete("rows") if first == "delete" else other.rename("rows", "new")
+        return query(this, aql, **options)
+
+    monkeypatch.setattr(Client, "query", between)
+    with pytest.raises(ListDeleted if first == "delete" else ListRenamed):
+        one.rename("rows", "new") if first == "delete" else one.delete("rows")
+
+
+def test_what_is_locked_and_for_how_long_is_told(clients, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that died in a transaction holds its locks for a while."""
+    one, other = clients
+    one.save("rows", pd.DataFrame({"id": [1]}))
+    monkeypatch.setattr(one.store.client, "timeout_s", 0.1)
+    dead = other.store.client.database().begin_transaction(write=["tv_lists"])
+    dead.aql.execute("FOR l IN tv_lists UPDATE l WITH {touched: 'x'} IN tv_lists")
+    for call in (lambda: one.delete("rows"), lambda: one.rename("rows", "new")):
+        with pytest.raises(VaultBusy, match=r"Others had locked the list 'rows' in .* for 0\.1 s: .*minute"):
+            call()
+    dead.abort_transaction()
+    one.delete("rows")
 
 
 def killed(*_: Any) -> None:

@@ -85,7 +85,7 @@ def test_what_passes_is_tried_again(numbers: list[int], error: type[VaultError])
     for number in numbers:
         failure = Failure("the words", number, 500)
         assert failure.transient
-        told = failure.error("there", 3)
+        told = failure.error("there", 3, "a list")
         assert type(told) is error
         assert "there" in str(told)
         assert "the words" in str(told)
@@ -93,7 +93,7 @@ def test_what_passes_is_tried_again(numbers: list[int], error: type[VaultError])
 
 def test_no_error_of_the_server_is_told_as_damage() -> None:
     for number, status in product(range(10_000), (400, 401, 403, 404, 409, 500, 503)):
-        told = Failure("the words", number, status).error("there", 3)
+        told = Failure("the words", number, status).error("there", 3, "a list")
         assert not isinstance(told, VaultCorrupt)
         if type(told) is StoreError:
             assert str(number) in str(told)

@@ -324,6 +324,17 @@ def test_the_version_at_a_time(store: Store) -> None:
     assert store.version_at("b", NOW) is None
 
 
+def test_a_second_restore_of_the_same_makes_no_version(store: Store) -> None:
+    """Whoever looked before the first one came: of two that restore at once, one makes a version."""
+    put(store, "a", numbers(0, 1))
+    put(store, "a", numbers(2))
+    first = act(store, "a", "restore", target=1)
+    assert act(store, "a", "restore", target=1) == first == store.head("a")
+    assert act(store, "a", "restore", target=1, message="why").version == 4
+    act(store, "a", "delete")
+    assert act(store, "a", "restore", target=1).version == 6
+
+
 def test_restoring_what_was_restored(store: Store) -> None:
     put(store, "a", numbers(0, 1))
     put(store, "a", numbers(2), operation="append")

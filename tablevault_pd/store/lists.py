@@ -99,7 +99,8 @@ class ListStore(Protocol):
 
         Save, append and upsert make the list if it does not exist. A batch whose token is in the list already was committed before:
         its version is returned and nothing is written, so a commit whose answer was lost can be sent again, with the
-        same or with newly staged rows. A commit that raised an error has not happened, unless that error is
+        same or with newly staged rows. A restore of what the newest version shows, without another message, makes none: that
+        one is returned. A commit that raised an error has not happened, unless that error is
         ConnectionLost or an interrupt: then sending it again tells.
 
         Raises

@@ -11,11 +11,12 @@ from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.read import list_not_found
 from tablevault_pd.saving.commit import new_token
 from tablevault_pd.saving.conflicts import telling_who
-from tablevault_pd.store import Batch, Store, Version
+from tablevault_pd.store import Batch
 from tablevault_pd.store.engine.commit_rules import check_expected
 from tablevault_pd.vault.base import VaultPart
 
 if TYPE_CHECKING:
+    from tablevault_pd.store import Version
     from tablevault_pd.vault.lists import List
 
 
@@ -121,9 +122,6 @@ class ListVersions(VaultPart):
         with telling_who(self.store, name, expect):
             check_expected(name, expect, head)
         message = validate.optional_text(message, "message=")
-        as_it_is = head is not None and not head.deleted and message in (None, head.message)
-        if head is not None and as_it_is and head.version == version:
-            return self._list_at(head)
         target = self.store.version(name, version) if head is not None else None
         if head is not None and target is None:
             raise VersionNotFound(
@@ -133,8 +131,6 @@ class ListVersions(VaultPart):
             raise VersionNotFound(
                 f"Version {version} of {name!r} is the one that deleted it. Restore one before it."
             )
-        if head is not None and target is not None and as_it_is and _same_content(self.store, head, target):
-            return self._list_at(head)
         return self._change("restore", name, version, message, expect)
 
     def _restored(self, address: str, version: int | str | None) -> tuple[str, int]:
@@ -178,11 +174,3 @@ class ListVersions(VaultPart):
         )
         with telling_who(self.store, name, expect):
             return self._list_at(self.store.commit(batch))
-
-
-def _same_content(store: Store, a: Version, b: Version) -> bool:
-    """Return whether two versions of a list show the same stored rows, as after a restore."""
-    if (a.total, a.schema_id) != (b.total, b.schema_id):
-        return False
-    shown = store.pieces([a, b])
-    return shown[0] == shown[1]

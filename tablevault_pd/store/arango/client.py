@@ -22,7 +22,7 @@ from arango.exceptions import ArangoClientError, ArangoServerError
 from arango.request import Request
 from arango.resolver import HostResolver
 
-from tablevault_pd.errors import StoreUnavailable, VaultClosed, VaultReadOnly
+from tablevault_pd.errors import Conflict, StoreUnavailable, VaultBusy, VaultClosed, VaultReadOnly
 from tablevault_pd.progress import warn
 from tablevault_pd.store.arango.server_errors import SERVER_READ_ONLY, ExpectedError, Failure
 from tablevault_pd.store.arango.transport import (
@@ -47,6 +47,10 @@ FIRST_PAUSE_S = 0.02
 LONGEST_PAUSE_S = 1.0
 # Of the time that an answer is waited for: the server stops a query before nobody waits for it.
 SERVER_SHARE = 0.9
+# The server waits a second for a lock (--rocksdb.transaction-lock-timeout) before it says who is locked out.
+SHORTEST_WAIT_S = 1.5
+
+A_DOCUMENT = "a document"  # that others have locked, where nothing better is known
 
 T = TypeVar("T")
 
@@ -162,30 +166,34 @@ class Client:
         unreachable_s: float | None = None,
         database: str | None = None,
         wait_s: float | None = None,
+        what: str = A_DOCUMENT,
     ) -> T:
         """Return the result of `operation`, tried again while it fails for reasons that pass.
 
         Failures whose numbers are in `expect` raise :class:`ExpectedError`; others raise an error of ours. Tries are made
         for `within_s` seconds, or the vault's `timeout_s`; where nothing answers at all, for `unreachable_s`, and once
-        with each coordinator. Each answer is waited for until that limit, or for `wait_s`.
+        with each coordinator. Each answer is waited for until that limit, or for `wait_s`. An error names `what` others had
+        locked.
         """
         limit_s = self.timeout_s if within_s is None else min(within_s, self.timeout_s)
         lost_limit_s = limit_s if unreachable_s is None else min(unreachable_s, limit_s)
         began, pause, silent = time.monotonic(), FIRST_PAUSE_S, 0
+        locked: Failure | None = None  # what the server said last, if it did not only fall silent after it
         while True:
             left_s = (limit_s - (time.monotonic() - began)) / max(1, len(self.address.hosts) - silent)
-            result, failure = self._attempt(operation, database, max(wait_s or left_s, IMPATIENT_S))
+            result, failure = self._attempt(operation, database, max(wait_s or left_s, SHORTEST_WAIT_S))
             if failure is None:
                 return result  # type: ignore[return-value]  # an operation may well return None
             if failure.number in expect:
                 raise ExpectedError(failure)
             silent += failure.lost
+            locked = locked if failure.lost else failure if failure.meaning.error is VaultBusy else None
             tried_all = not failure.lost or silent >= len(self.address.hosts)
             spent_s = time.monotonic() - began + pause
             if self._is_final(failure) or (
                 tried_all and spent_s > (lost_limit_s if failure.lost else limit_s)
             ):
-                raise failure.error(str(self.address), limit_s)
+                raise (locked or failure).error(str(self.address), limit_s, what)
             if failure.meaning.error is StoreUnavailable:
                 self._ask_next_coordinator()
             time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, no secret
@@ -255,6 +263,7 @@ class Client:
         unreachable_s: float | None = None,
         binds: Mapping[str, Any] | None = None,
         wait_s: float | None = None,
+        what: str = A_DOCUMENT,
         **values: Any,
     ) -> list[Any]:
         """All results of a statement. Fails as a whole and is tried again as a whole. The options are those of :meth:`run`.
@@ -267,7 +276,9 @@ class Client:
             runtime_s = SERVER_SHARE * self._transport().wait_s
             return execute(database, aql, bound, batch_rows, stream, runtime_s=runtime_s)
 
-        return self.run(once, expect=expect, within_s=within_s, unreachable_s=unreachable_s, wait_s=wait_s)
+        return self.run(
+            once, expect=expect, within_s=within_s, unreachable_s=unreachable_s, wait_s=wait_s, what=what
+        )
 
     def write(self, aql: str, /, **options: Any) -> list[Any]:
         """The same of a statement that writes. Raises VaultReadOnly where the vault is open for reading."""
@@ -287,6 +298,7 @@ class Client:
         *,
         mode: str = "conflict",
         expect: Sequence[int] = (),
+        what: str = A_DOCUMENT,
     ) -> None:
         """Insert one document, durably; `mode` says what to do when its key is there (3.7 or later)."""
         self.run(
@@ -294,6 +306,7 @@ class Client:
                 document, overwrite_mode=mode, silent=True, sync=self.sync
             ),
             expect=expect,
+            what=what,
         )
 
     def insert_all(self, collection: str, documents: bytes) -> None:
@@ -302,7 +315,12 @@ class Client:
         self.run(lambda database: _insert_all(database, collection, documents, self.sync))
 
     def transact(
-        self, write: Sequence[str], work: Callable[[Transaction], T], *, expect: Sequence[int] = ()
+        self,
+        write: Sequence[str],
+        work: Callable[[Transaction], T],
+        *,
+        expect: Sequence[int] = (),
+        what: str,
     ) -> T:
         """Do `work` in a stream transaction over the `write` collections; all of it, or nothing (3.8 or later).
 
@@ -321,7 +339,19 @@ class Client:
                 raise
             return result
 
-        return self.run(once, expect=expect)
+        return self.run(once, expect=expect, what=what)
+
+    def until_made(self, attempt: Callable[[], T | None], what: str) -> T:
+        """What `attempt` makes, as soon as no other writer is faster. Raises Conflict: `what` others keep writing."""
+        deadline, pause = time.monotonic() + self.timeout_s, FIRST_PAUSE_S / 4
+        while (made := attempt()) is None:
+            if time.monotonic() > deadline:
+                raise Conflict(
+                    f"Other writers of {what} were faster for {self.timeout_s:.0f} s. Nothing was written; try again."
+                )
+            time.sleep(pause * random.random())  # noqa: S311  # jitter, no secret
+            pause = min(2 * pause, LONGEST_PAUSE_S / 2)
+        return made
 
 
 class Transaction(NamedTuple):

@@ -78,17 +78,22 @@ LET imports = (FOR i IN tv_session_sources FILTER i.sha256 IN @keys RETURN [i.sh
 LET sessions = (FOR s IN tv_sessions FILTER @everything RETURN s.id)
 RETURN {imports, sessions}
 """
-# Rows that one place confirmed before are still confirmed by it.
-CONFIRM = """
-LET before = FIRST(FOR c IN tv_confirmations FILTER c._key == @confirmation._key RETURN c)
-LET rows = before == null ? @confirmation.rows
-  : before.rows == null || @confirmation.rows == null ? null : UNION_DISTINCT(before.rows, @confirmation.rows)
-FOR m IN tv_meta
-  FILTER m._key == "confirmations"
-  UPDATE m WITH {value: m.value + 1} IN tv_meta
-  INSERT MERGE(@confirmation, {seq: NEW.value, rows, time: NOT_NULL(@confirmation.time, DATE_NOW() * 1000)}) INTO tv_confirmations
-    OPTIONS {overwriteMode: "replace", waitForSync: true}
+# Rows that one place confirmed before are still confirmed by it. Also with the batch of a commit.
+CONFIRMED = """
+LET confirmed = (
+  FOR confirmation IN @confirmations
+    FILTER may
+    LET before = FIRST(FOR c IN tv_confirmations FILTER c._key == confirmation._key RETURN c)
+    LET rows = before == null ? confirmation.rows
+      : before.rows == null || confirmation.rows == null ? null : UNION_DISTINCT(before.rows, confirmation.rows)
+    FOR m IN tv_meta
+      FILTER m._key == "confirmations"
+      UPDATE m WITH {value: m.value + 1} IN tv_meta
+      INSERT MERGE(confirmation, {seq: NEW.value, rows, time: NOT_NULL(confirmation.time, DATE_NOW() * 1000)})
+        INTO tv_confirmations OPTIONS {overwriteMode: "replace", waitForSync: true}
+)
 """
+CONFIRM = "LET may = true" + CONFIRMED + "RETURN 1"
 CONFIRMATIONS_OF = """
 FOR c IN tv_confirmations FILTER @lists == null OR c.list IN @lists SORT c.seq RETURN c
 """
@@ -160,7 +165,7 @@ class SliceStore:
 
     def confirm(self, confirmation: Confirmation) -> None:
         """Keep that rows were made again and came out equal."""
-        confirm(self._client, confirmation)
+        self._client.write(CONFIRM, confirmations=[confirmation_document(confirmation)])
 
     def confirmations(self, lists: Sequence[int] | None = None) -> list[Confirmation]:
         """Confirmations of versions of these lists, or of all, oldest first."""
@@ -170,13 +175,13 @@ class SliceStore:
         return [_confirmation(row) for row in rows]
 
 
-def confirm(client: Client, confirmation: Confirmation) -> None:
-    """Keep that rows were made again."""
+def confirmation_document(confirmation: Confirmation) -> Document:
+    """The document that keeps that rows were made again; its key tells where, and of what."""
     document = attributes_of(confirmation)
     place = [document[name] for name in ("list", "version", "session", "cell", "line")]
     if confirmation.rows is not None or confirmation.made_from:
         place.append(sha256(json.dumps(confirmation.made_from).encode()).hexdigest()[:16])
-    client.write(CONFIRM, confirmation=document | {"_key": "-".join(map(str, place))})
+    return document | {"_key": "-".join(map(str, place))}
 
 
 def _confirmation(document: Document) -> Confirmation:

@@ -8,15 +8,13 @@ so an insert whose answer was lost is recognised when it is tried again, and nev
 
 from __future__ import annotations
 
-import random
-import time as clocks
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import ClaimLost, Conflict
 from tablevault_pd.store.arango.batches import document_of, layout_of, so_far, version_of
 from tablevault_pd.store.arango.claims import FINISHED, HELD, finishing, raise_if_lost
-from tablevault_pd.store.arango.code import confirm
+from tablevault_pd.store.arango.code import CONFIRMED, confirmation_document
 from tablevault_pd.store.arango.edges import carried
 from tablevault_pd.store.arango.layout import BATCHES, DETAILS, EDGES, LISTS, META, RENAMES
 from tablevault_pd.store.arango.names import RENAME_BATCHES
@@ -24,7 +22,7 @@ from tablevault_pd.store.arango.server_errors import UNIQUE, ExpectedError
 from tablevault_pd.store.arango.sessions import ADD_DESCRIPTIONS, description_document, digest_of
 from tablevault_pd.store.arango.stage import Stage, new_batch_key
 from tablevault_pd.store.arango.transport import to_json
-from tablevault_pd.store.engine.commit_rules import check_commit, placed_version
+from tablevault_pd.store.engine.commit_rules import AlreadyNewest, check_commit, placed_version
 from tablevault_pd.store.engine.name_rules import check_not_renamed
 from tablevault_pd.store.times import to_time
 
@@ -47,10 +45,10 @@ LOOK = """
 LET known = FIRST(
   FOR l IN tv_lists
     FILTER l.digest == @digest
-    COLLECT list = l.id, erased = l.erased
+    COLLECT list = l.id, erased = l.erased, revision = l._rev
     LET head = FIRST(
       FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "pieces", "reads"))
-    RETURN {list, erased, head})
+    RETURN {list, erased, revision, head})
 LET list = known.list
 LET head = known.head
 LET was = FIRST(
@@ -61,10 +59,10 @@ LET renamed = was.name
 LET own = head == null ? was.id : list
 LET committed = FIRST(FOR b IN tv_batches FILTER b.list == own AND b.token == @token RETURN UNSET(b, "pieces", "reads"))
 LET target = FIRST(FOR b IN tv_batches FILTER @target > 0 AND b.list == list AND b.version == @target RETURN UNSET(b, "pieces", "reads"))
-LET shown = @target == null ? head : target
-LET layout = FIRST(FOR b IN tv_batches FILTER @content AND b.list == list AND b.version == shown.layout
-  RETURN b.pieces == null ? DOCUMENT("tv_details", b._key).pieces : b.pieces)
-RETURN {now: DATE_NOW(), list, head, renamed, committed, target, layout, erased: @target == null ? null : known.erased}
+LET layouts = MERGE(FOR b IN tv_batches FILTER @content AND b.list == list AND b.version IN [head.layout, target.layout]
+  RETURN {[TO_STRING(b.version)]: b.pieces == null ? DOCUMENT("tv_details", b._key).pieces : b.pieces})
+RETURN {now: DATE_NOW(), list, revision: known.revision, head, renamed, committed, target, layouts,
+  erased: @target == null ? null : known.erased}
 """
 NEW_LIST = """
 FOR m IN tv_meta
@@ -79,11 +77,26 @@ INSERT_BATCH = """
 LET details = (FOR d IN @details INSERT d INTO tv_details)
 INSERT @batch INTO tv_batches
 """
-# Nothing where one of the claims is lost.
-INSERT_FINISHING = (
+# Nothing where the list's document was written since it was looked at.
+INSERT_ALONE = """
+LET details = (
+  FOR l IN tv_lists
+    FILTER l.id == @list AND l._rev == @revision
+    FOR d IN @details
+      INSERT d INTO tv_details
+)
+FOR l IN tv_lists
+  FILTER l.id == @list AND l._rev == @revision
+  UPDATE l WITH {touched: @token} IN tv_lists
+  INSERT @batch INTO tv_batches OPTIONS {waitForSync: true}
+  RETURN true
+"""
+# With claims that it finishes and a confirmation of rows that were there: all of it, or nothing where one of the claims is lost.
+INSERT_WITH = (
     HELD
     + "LET may = LENGTH(held) == LENGTH(@rows)"
     + FINISHED
+    + CONFIRMED
     + """
 LET inserted = (FOR b IN [@batch] FILTER may INSERT b INTO tv_batches OPTIONS {waitForSync: true})
 RETURN held[*]._key
@@ -127,43 +140,47 @@ class Committer:
         schema = None if batch.schema is None else self._shared.put_schema(batch.schema)
         key = rows.batch if rows is not None else new_batch_key(self._clock)
         lineage = carried(batch, self._clock)
-        committed = self._until_committed(batch, lambda: self._try(key, batch, rows, schema, lineage))
+        try:
+            committed = self._client.until_made(
+                lambda: self._try(key, batch, rows, schema, lineage), _name_of(batch)
+            )
+        except AlreadyNewest as same:
+            return same.head
         if rows is not None:
             rows.settled = rows.settled or committed["_key"] == rows.batch
-        version = version_of(committed)
-        if batch.confirms is not None:
-            confirm(self._client, replace(batch.confirms, list_id=version.list_id, version=version.version))
-        return version
+        return version_of(committed)
 
     def commit_also(self, batch: Batch, also: Callable[[Transaction], None]) -> Version:
-        """Make a batch without rows visible, and do `also` in the same transaction."""
-        key, lineage = new_batch_key(self._clock), carried(batch, self._clock)
-        return version_of(
-            self._until_committed(batch, lambda: self._try_in_transaction(key, batch, None, lineage, also))
-        )
+        """Make a batch without rows visible, and do `also` in the same transaction.
 
-    def _until_committed(self, batch: Batch, attempt: Callable[[], dict[str, Any] | None]) -> dict[str, Any]:
-        """The batch document, as soon as no other writer is faster."""
-        deadline = clocks.monotonic() + self._client.timeout_s
-        pause = 0.005
-        while True:
-            committed = attempt()
-            if committed is not None:
-                return committed
-            if clocks.monotonic() > deadline:
-                raise Conflict(
-                    f"Other writers of the list {batch.list!r} were faster for {self._client.timeout_s:.0f} s. Nothing was "
-                    "written; try again."
+        The list's document is written first: of two transactions at once, one fails and starts again.
+        """
+        key, lineage = new_batch_key(self._clock), carried(batch, self._clock)
+
+        def work(handle: Transaction) -> dict[str, Any]:
+            handle.query(TOUCH, digest=digest_of(batch.list), token=batch.token)
+            state = _look(handle.query, batch)
+            if state["committed"]:
+                return dict(state["committed"])
+            document, details = _documents(key, batch, state, state["list"], None, None, lineage)
+            handle.query(INSERT_BATCH, batch=document, details=[] if details is None else [details])
+            also(handle)
+            return document
+
+        def attempt() -> dict[str, Any] | None:
+            try:
+                return self._client.transact(
+                    (LISTS, BATCHES, DETAILS, RENAMES, META), work, expect=(UNIQUE,), what=_name_of(batch)
                 )
-            clocks.sleep(pause * random.random())  # noqa: S311  # jitter, no secret
-            pause = min(2 * pause, 0.5)
+            except ExpectedError:
+                return None
+
+        return version_of(self._client.until_made(attempt, _name_of(batch)))
 
     def _try(
         self, key: str, batch: Batch, rows: Stage | None, schema: str | None, lineage: dict[str, Any]
     ) -> dict[str, Any] | None:
         """Look, decide, insert: the batch document; None if another writer was faster."""
-        if batch.operation == "restore" and batch.original is None:
-            return self._try_in_transaction(key, batch, schema, lineage)
         state = _look(self._client.query, batch)
         if state["committed"]:
             return dict(state["committed"])
@@ -173,6 +190,8 @@ class Committer:
         if list_id is None:
             return None
         document, details = _documents(key, batch, state, list_id, rows, schema, lineage)
+        if batch.operation in ("restore", "delete") and batch.original is None:
+            return self._insert_alone(batch, document, details, state["revision"])
         if details is not None:
             self._client.insert(DETAILS, details, mode="replace")
             if rows is not None:
@@ -185,18 +204,50 @@ class Committer:
         if rows is not None:
             rows.settled = True  # from here on the items may be committed, whatever we come to hear
         try:
-            if batch.finishes:
-                self._insert_finishing(batch, document, rows)
+            if batch.finishes or batch.confirms is not None:
+                self._insert_with(batch, document, rows)
             else:
-                self._client.insert(BATCHES, document, expect=(UNIQUE,))
+                self._client.insert(BATCHES, document, expect=(UNIQUE,), what=_name_of(batch))
         except ExpectedError:
             return self._after_conflict(batch, document, rows)
         return document
 
-    def _insert_finishing(self, batch: Batch, document: dict[str, Any], rows: Stage | None) -> None:
-        """Insert the batch and finish its claims, or do neither. Raises ClaimLost."""
+    def _insert_alone(
+        self, batch: Batch, document: dict[str, Any], details: dict[str, Any] | None, revision: str
+    ) -> dict[str, Any] | None:
+        """A restore excludes a vacuum and an erase of the same list, which might remove what is brought back; a delete a rename.
+
+        All write the list's document: of two at once, the later one looks again.
+        """
+        try:
+            inserted = self._client.query(
+                INSERT_ALONE,
+                list=document["list"],
+                revision=revision,
+                token=batch.token,
+                batch=document,
+                details=[] if details is None else [details],
+                expect=(UNIQUE,),
+                what=_name_of(batch),
+            )
+        except ExpectedError:
+            return None
+        return document if inserted else None
+
+    def _insert_with(self, batch: Batch, document: dict[str, Any], rows: Stage | None) -> None:
+        """Insert the batch with what it finishes and confirms, or nothing. Raises ClaimLost."""
+        confirmations = [
+            confirmation_document(replace(one, list_id=document["list"], version=document["version"]))
+            for one in (batch.confirms,)
+            if one is not None
+        ]
         [held] = self._client.query(
-            INSERT_FINISHING, binds=finishing(batch.finishes), batch=document, expect=(UNIQUE,)
+            INSERT_WITH,
+            binds=finishing(batch.finishes),
+            batch=document,
+            confirmations=confirmations,
+            expect=(UNIQUE,),
+            what=_name_of(batch),
         )
         try:
             raise_if_lost(batch.finishes, held)
@@ -228,36 +279,6 @@ class Committer:
             )
         return None
 
-    def _try_in_transaction(
-        self,
-        key: str,
-        batch: Batch,
-        schema: str | None,
-        lineage: dict[str, Any],
-        also: Callable[[Transaction], None] | None = None,
-    ) -> dict[str, Any] | None:
-        """A restore excludes a vacuum and an erase of the same list, which might remove what is brought back.
-
-        All write the list's document first, inside a transaction: of two at once, one fails and starts again.
-        """
-
-        def work(handle: Transaction) -> dict[str, Any] | None:
-            handle.query(TOUCH, digest=digest_of(batch.list), token=batch.token)
-            state = _look(handle.query, batch)
-            if state["committed"]:
-                return dict(state["committed"])
-            document, details = _documents(key, batch, state, state["list"], None, schema, lineage)
-            self._describe_with(batch, document)
-            handle.query(INSERT_BATCH, batch=document, details=[] if details is None else [details])
-            if also is not None:
-                also(handle)
-            return document
-
-        try:
-            return self._client.transact((LISTS, BATCHES, DETAILS, RENAMES, META), work, expect=(UNIQUE,))
-        except ExpectedError:
-            return None
-
     def _new_list(self, name: str) -> int | None:
         """Claim an id for a new list; None if another writer was faster."""
         try:
@@ -274,6 +295,11 @@ class Committer:
                 for number, one in enumerate(batch.descriptions)
             ]
             self._client.query(ADD_DESCRIPTIONS, documents=made, count=len(made))
+
+
+def _name_of(batch: Batch) -> str:
+    """What a commit may have to wait for, as an error names it."""
+    return f"the list {batch.list!r}"
 
 
 def _look(query: Callable[..., list[Any]], batch: Batch) -> dict[str, Any]:
@@ -331,4 +357,4 @@ def _content(version: Version, state: dict[str, Any]) -> Pieces:
     if version.layout is None:
         return version.tail
     where = f"The content of version {version.layout} of {version.list!r}"
-    return layout_of(state["layout"], where) + version.tail
+    return layout_of(state["layouts"].get(str(version.layout)), where) + version.tail

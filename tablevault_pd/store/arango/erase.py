@@ -184,7 +184,9 @@ class Eraser:
                 handle.query(LOSE, list=document["list"], lost=lost)
             return True
 
-        return self._client.transact((LISTS, BATCHES, DETAILS, PAYLOADS, *MIRROR), work)
+        return self._client.transact(
+            (LISTS, BATCHES, DETAILS, PAYLOADS, *MIRROR), work, what=f"the list {document['name']!r}"
+        )
 
     def _payloads(self, document: dict[str, Any], numbers: np.ndarray) -> list[dict[str, Any]]:
         """The payloads of a batch that hold erased rows, without their cells."""

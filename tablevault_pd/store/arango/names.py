@@ -1,6 +1,6 @@
 """Names of versions and lists on a server.
 
-Each change is a transaction that writes the documents of the lists concerned first: of two at once, a vacuum of the list
+Each change writes the documents of the lists concerned first, in its transaction: of two at once, a vacuum of the list
 among them, one fails and starts again. The name of a list is that of its document. Batches have a copy of it; that of a
 commit which looked the list up before a rename, and came after it, is the old one until the next commit or rename mends it.
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tablevault_pd.errors import NameTaken, VersionNotFound, short_repr
 from tablevault_pd.store import Rename, VersionName
 from tablevault_pd.store.arango.batches import version_of
-from tablevault_pd.store.arango.layout import BATCHES, LISTS, RENAMES, VERSION_NAMES
+from tablevault_pd.store.arango.layout import BATCHES, LISTS, VERSION_NAMES
 from tablevault_pd.store.arango.records import attributes_of, record_of
 from tablevault_pd.store.arango.server_errors import UNIQUE, ExpectedError
 from tablevault_pd.store.arango.sessions import digest_of
@@ -40,7 +40,6 @@ FOR list IN @lists
   FILTER head != null
   RETURN head
 """
-LIST_ID = "FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id"
 BY_NUMBER = """
 FOR b IN tv_batches FILTER b.list == @list AND b.version == @version RETURN UNSET(b, "pieces", "reads")
 """
@@ -76,13 +75,26 @@ FOR r IN tv_renames
   LIMIT 1
   RETURN FIRST(FOR l IN tv_lists FILTER l.id == r.list RETURN l.name)
 """
-DONE_BEFORE = "FOR r IN tv_renames FILTER r._key == @key RETURN 1"
-RENAME = "FOR l IN tv_lists FILTER l.id == @list UPDATE l WITH {name: @name, digest: @digest} IN tv_lists"
+# A rename looks first, and then changes nothing where the list's document was written meanwhile: by a delete, say.
+LOOK = """
+LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @old RETURN KEEP(l, "id", "_rev"))
+LET other = FIRST(FOR l IN tv_lists FILTER l.digest == @new RETURN l.id)
+LET heads = (
+  FOR id IN [list.id, other]
+    RETURN FIRST(
+      FOR b IN tv_batches FILTER id != null AND b.list == id SORT b.version DESC LIMIT 1 RETURN UNSET(b, "pieces", "reads")))
+RETURN {revision: list._rev, other, heads, done: LENGTH(FOR r IN tv_renames FILTER r._key == @key RETURN 1) > 0}
+"""
+RENAME = """
+FOR l IN tv_lists
+  FILTER l.id == @list AND l._rev == @revision
+  UPDATE l WITH {name: @name, digest: @digest} IN tv_lists
+  INSERT MERGE(@rename, {time: DATE_NOW() * 1000}) INTO tv_renames OPTIONS {waitForSync: true}
+  RETURN true
+"""
 RENAME_BATCHES = (
     "FOR b IN tv_batches FILTER b.list == @list AND b.name != @name UPDATE b WITH {name: @name} IN tv_batches"
 )
-NOTE_RENAME = "INSERT MERGE(@rename, {time: DATE_NOW() * 1000}) INTO tv_renames"
-
 RENAMES_MADE = "FOR r IN tv_renames SORT r.time, r._key RETURN r"
 COPY_NAMES = """
 LET named = (FOR n IN @names INSERT n INTO tv_version_names OPTIONS {overwriteMode: "ignore", waitForSync: true})
@@ -97,7 +109,7 @@ class NameCatalog:
         self._client = client
 
     def _change(self, work: Callable[[Transaction], T]) -> T:
-        return self._client.transact((LISTS, BATCHES, VERSION_NAMES), work)
+        return self._client.transact((LISTS, BATCHES, VERSION_NAMES), work, what="the names of versions")
 
     def tag_versions(
         self,
@@ -170,29 +182,43 @@ class NameCatalog:
         self, old: str, new: str, *, expect: int | None = None, session_id: int | None = None
     ) -> Version:
         """Call a list otherwise."""
+        self._client.writable()
         key = uuid.uuid4().hex
 
-        def work(handle: Transaction) -> Version:
-            head, taken = _head(handle, old), _head(handle, new)
-            if handle.query(DONE_BEFORE, key=key):  # an answer was lost
-                assert taken is not None
-                return replace(taken, list=new)
-            now = handle.query(RENAMED, digest=digest_of(old))
-            check_rename(old, new, head, taken, now[0] if now else None, expect)
+        def attempt() -> Version | None:
+            [state] = self._client.query(LOOK, old=digest_of(old), new=digest_of(new), key=key)
+            head, taken = (None if row is None else version_of(row) for row in state["heads"])
+            if state["done"]:  # an answer was lost
+                return taken
+            check_rename(old, new, head, taken, self.renamed(old) if head is None else None, expect)
             assert head is not None
-            if handle.query(LIST_ID, digest=digest_of(new)):
+            if state["other"] is not None:
                 raise NameTaken(
                     f"A list {short_repr(new)} is being made. Nothing was renamed; take another name."
                 )
-            handle.query(RENAME, list=head.list_id, name=new, digest=digest_of(new))
-            rename = {"old": old, "digest": digest_of(old), "list": head.list_id, "session": session_id}
-            handle.query(NOTE_RENAME, rename=rename | {"_key": key})
-            return replace(head, list=new)
+            rename = {
+                "_key": key,
+                "old": old,
+                "digest": digest_of(old),
+                "list": head.list_id,
+                "session": session_id,
+            }
+            try:
+                renamed = self._client.query(
+                    RENAME,
+                    list=head.list_id,
+                    revision=state["revision"],
+                    name=new,
+                    digest=digest_of(new),
+                    rename=rename,
+                    expect=(UNIQUE,),
+                    what=f"the list {old!r}",
+                )
+            except ExpectedError:  # somebody took the name in this moment, and the rules say so now
+                return None
+            return head if renamed else None
 
-        try:
-            version = self._client.transact((LISTS, BATCHES, RENAMES), work, expect=(UNIQUE,))
-        except ExpectedError:  # somebody took the name in this moment, and the rules say so now
-            version = self._client.transact((LISTS, BATCHES, RENAMES), work)
+        version = replace(self._client.until_made(attempt, f"the list {old!r}"), list=new)
         self._client.query(RENAME_BATCHES, list=version.list_id, name=new)
         return version
 
@@ -254,9 +280,3 @@ def _version(handle: Transaction, key: tuple[int, int]) -> Version:
     if not rows:
         raise VersionNotFound(f"The list has no version {key[1]} to be named.")
     return version_of(rows[0])
-
-
-def _head(handle: Transaction, name: str) -> Version | None:
-    lists = handle.query(LIST_ID, digest=digest_of(name))
-    rows = handle.query(HEADS, lists=lists)
-    return version_of(rows[0]) if rows else None

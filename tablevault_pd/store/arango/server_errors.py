@@ -32,14 +32,20 @@ INDEX_NOT_USABLE, INDEX_NOT_READY = 1554, 1555
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What a failure means to the caller. Placeholders: the address, the server's words, the number, the time limit."""
+    """What a failure means to the caller. Placeholders: the address, what was to be written, the server's words and number, the limit."""
 
     error: type[VaultError]
     text: str
     transient: bool = False  #: the same request may succeed a moment later
 
 
-_BUSY = Meaning(VaultBusy, "{where} was locked by others for too long ({detail}). Try again.", transient=True)
+_BUSY = Meaning(
+    VaultBusy,
+    "Others had locked {what} in {where} for {limit_s:g} s: {detail} (error {number}). Nothing was written. Try again, or wait "
+    "longer with timeout_s=; the server takes its locks from a client that died after a minute "
+    "(--transaction.streaming-idle-timeout).",
+    transient=True,
+)
 _NOT_READY = Meaning(
     StoreUnavailable,
     "The server of {where} was starting, stopping, failing over or overloaded for {limit_s:g} s: {detail} (error "
@@ -147,11 +153,13 @@ class Failure:
         """Whether the same request may succeed a moment later."""
         return self.meaning.transient
 
-    def error(self, where: str, limit_s: float) -> VaultError:
-        """The error of ours."""
+    def error(self, where: str, limit_s: float, what: str) -> VaultError:
+        """The error of ours; `what` could not be written at `where` within the time limit."""
         meaning = self.meaning
         detail, number = self.detail, self.number
-        return meaning.error(meaning.text.format(where=where, detail=detail, number=number, limit_s=limit_s))
+        return meaning.error(
+            meaning.text.format(where=where, what=what, detail=detail, number=number, limit_s=limit_s)
+        )
 
 
 class ExpectedError(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections import defaultdict
 from itertools import chain, groupby
 from operator import attrgetter, itemgetter
@@ -121,7 +122,7 @@ def _vacuum_list(vault: VaultParts, name: str, list_id: int, keep: int, deleted:
     """Mark first, in a transaction that excludes restores of this list; remove items afterwards."""
 
     def work(handle: Transaction) -> _VacuumPlan:
-        handle.query(TOUCH_LISTS, lists=[list_id], binds={"token": "vacuum"})
+        handle.query(TOUCH_LISTS, lists=[list_id], token=uuid.uuid4().hex)
         batches = handle.query(SHAPES_OF, list=list_id, batch_rows=1000)
         named = handle.query(NAMED_OF, list=list_id)
         plan = _plan(vault, name, batches, named, keep, deleted)
@@ -131,7 +132,7 @@ def _vacuum_list(vault: VaultParts, name: str, list_id: int, keep: int, deleted:
             handle.query(LOSE, list=list_id, lost=_held(plan.emptied))
         return plan
 
-    plan = vault.client.transact((LISTS, BATCHES, VERSION_NAMES), work)
+    plan = vault.client.transact((LISTS, BATCHES, VERSION_NAMES), work, what=f"the list {name!r}")
     keys = [batch["_key"] for batch in plan.emptied]
     for at in range(0, len(keys), 100):
         for collection in ITEMS:

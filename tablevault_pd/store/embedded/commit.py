@@ -29,7 +29,7 @@ from tablevault_pd.store.embedded.versions import (
     tags_text,
     version_of,
 )
-from tablevault_pd.store.engine.commit_rules import check_commit, placed_version
+from tablevault_pd.store.engine.commit_rules import AlreadyNewest, check_commit, placed_version
 from tablevault_pd.store.engine.int_codec import pack_pieces
 from tablevault_pd.store.engine.name_rules import check_not_renamed
 from tablevault_pd.store.times import from_time
@@ -102,6 +102,8 @@ class Committer:
         work = _Work(batch, rows, rows.finish() if rows is not None else (), also=also)
         try:
             version = self._catalog.write_then(partial(self._mark, work), self._commit, work)
+        except AlreadyNewest as same:
+            return same.head
         except StorageFull:
             if rows is not None:
                 rows.keep(False)

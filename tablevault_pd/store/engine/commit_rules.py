@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 _TICK = timedelta(microseconds=1)
 
 
+class AlreadyNewest(Exception):
+    """What a restore is to bring back is what the newest version, `head`, shows: no version is made."""
+
+    def __init__(self, head: Version) -> None:
+        super().__init__(head.list)
+        self.head = head
+
+
 def check_commit(batch: Batch, head: Version | None) -> None:
     """Refuse a batch that does not fit the list as it stands now. Raises ListNotFound, ListDeleted, Conflict."""
     if head is None:
@@ -95,7 +103,7 @@ def placed_version(
     """The version that a batch becomes, and its layout, if it makes one: of a copy, a restore, or anything else.
 
     `target` is the version to restore, `content_of` reads what a version shows, `erased` the erased rows of the list.
-    Raises Conflict, InvalidInput, VersionNotFound.
+    Raises AlreadyNewest, Conflict, InvalidInput, VersionNotFound.
     """
     if batch.original is not None:
         assert schema_id is not None
@@ -104,6 +112,8 @@ def placed_version(
     if batch.operation == "restore":
         target = check_restore_target(batch, target)
         content = content_of(target)
+        if head is not None and _is_newest(batch, head, target) and content == content_of(head):
+            raise AlreadyNewest(head)
         content = content.without(erased()) if target.erased else content
     elif batch.operation in ("upsert", "delete_rows", "erase"):
         content = check_pieces(batch, EMPTY if head is None else content_of(head), rows)
@@ -118,6 +128,12 @@ def placed_version(
         content=content,
         after=after,
     )
+
+
+def _is_newest(batch: Batch, head: Version, target: Version) -> bool:
+    """Whether a restore of `target` would change nothing, should both show the same stored rows."""
+    same_rows = (head.total, head.schema_id) == (target.total, target.schema_id)
+    return same_rows and not head.deleted and batch.message in (None, head.message)
 
 
 def _copied_version(
