@@ -53,6 +53,25 @@ def test_r13_the_trend_has_its_interval_and_marked_changes(vault):
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("version", "right")
 
 
+def test_r13_sessions_are_drawn_where_there_is_a_point_for_each(folder_vault):
+    """Three runs make two versions, and the second one confirms the first; the last one takes the first back."""
+    same, other = np.arange(200) < 100, np.arange(200) < 190
+    for right in (same, same, other, same):
+        with folder_vault.session("fit"):
+            folder_vault.save("marks", pd.DataFrame({"right": right}).rename_axis("id"))
+    trend = folder_vault.trend("marks", "right", per="session", band="bootstrap")
+    ax = trend.vault.plot()
+    assert ax.lines[0].get_xdata().tolist() == [0, 1, 2, 3]
+    assert ax.lines[0].get_ydata().tolist() == trend["value"].tolist() == [0.5, 0.5, 0.95, 0.5]
+    ticks = [ax.xaxis.get_major_formatter()(at, None) for at in (0, 1, 2, 3, 4)]
+    assert ticks == ["fit#1", "fit#2", "fit#3", "fit#4", ""]
+    (rings,) = [line for line in ax.lines if line.get_label() == "left the noise"]
+    assert rings.get_xdata().tolist() == [2, 3]
+    assert ax.get_xlabel() == "session"
+    day = folder_vault.trend("marks", "right", per="day").vault.plot()
+    assert (day.get_xlabel(), day.lines[0].get_xdata().tolist()[0]) == ("day", 0)
+
+
 def test_r13_slices_are_lines_that_break_where_a_version_failed(vault):
     ax = vault.trend("marks", "right", by="topic").vault.plot.trend()
     named = {each.get_label(): each for each in ax.lines if not each.get_label().startswith("_")}

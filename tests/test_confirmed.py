@@ -45,12 +45,9 @@ def test_every_run_is_a_point_of_its_own(vault):
     assert vault.trend("preds", "right")["made"].tolist() == ["written"] * 3
     day = vault.trend("preds", "right", per="day")
     assert day[["version", "made"]].to_numpy().tolist() == [[3, "written"]]
-    assert vault.trend("preds", "right", per="session", baseline="previous")["delta"].tolist()[1:] == [
-        0,
-        0.5,
-        0,
-        -1,
-    ]
+    against = vault.trend("preds", "right", per="session", baseline="previous")
+    assert against["delta"].tolist()[1:] == [0, 0.5, 0, -1]
+    assert against["n_pairs"].tolist() == [0, 2, 2, 2, 2], "all rows of a confirmed version are pairs"
     assert vault.trend("preds@1", "right", per="session")["session"].tolist() == ["fit#1", "fit#2"]
     assert found.changes()["version"].tolist() == vault.trend("preds", "right").changes()["version"].tolist()
 

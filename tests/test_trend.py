@@ -272,6 +272,11 @@ def test_r13_baselines_are_paired_where_keys_align(vault):
         line = found.iloc[2]
         assert line["delta_lo"] < line["delta"] < line["delta_hi"]
         assert line["n_pairs"] == 100
+        assert found["n_pairs"].tolist() == [
+            0 if baseline == "previous" else 100,
+            100,
+            100,
+        ]  # against itself, too
     assert values["first"] == [0.0, 0.1, -0.1]
     assert np.isnan(values["previous"][0])
     assert values["previous"][1:] == [0.1, -0.2]

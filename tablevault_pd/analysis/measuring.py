@@ -72,6 +72,13 @@ class Point:
     hi: float = math.nan
     error: str | None = None
 
+    @property
+    def against_itself(self) -> tuple[Effect, int]:
+        """How it changed from its own version, of which all rows are pairs."""
+        if math.isnan(self.value):
+            return NOTHING, 0
+        return Effect(0.0, 0.0, 0.0, 1.0, "equal rows"), self.n or 0
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Line:

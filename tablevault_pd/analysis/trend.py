@@ -141,7 +141,11 @@ def _with_baseline(measured: Measuring, frame: pd.DataFrame, lines: Sequence[Lin
                 )
                 if base is not None:
                     line = lines[number]
-                    effects[number] = measured.effect(base, line.version, line.measure, line.slice)
+                    effects[number] = (
+                        line.point.against_itself
+                        if base == line.version
+                        else measured.effect(base, line.version, line.measure, line.slice)
+                    )
     error = frame.pop("error")
     return frame.assign(
         delta=[effect.delta for effect, _ in effects],

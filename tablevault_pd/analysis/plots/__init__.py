@@ -240,7 +240,8 @@ class FramePlots:
     def trend(self, *, ax: Axes | None = None) -> Axes:
         """Draw a measure over the versions of ``vault.trend(…)``, its interval as an area, and ring those that left the noise.
 
-        A version where the measure failed is a cross at the bottom.
+        With ``per="session"`` or ``"day"`` the sessions or days stand on the axis of x, in order of time. A version where the
+        measure failed is a cross at the bottom.
 
         Parameters
         ----------
