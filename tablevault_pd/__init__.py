@@ -201,6 +201,18 @@ _OF_A_VAULT = frozenset(
         "best",
         "claim",
         "stale",
+        "session",
+        "lineage",
+        "sql",
+        "explore",
+        "run",
+        "map",
+        "history",
+        "delete_rows",
+        "restore",
+        "rename",
+        "check",
+        "vacuum",
     )
 )
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import pandas as pd
 
+from tablevault_pd.errors import did_you_mean
 from tablevault_pd.keywords import public, takes
 from tablevault_pd.vault.options import (
     DEFAULTS,
@@ -41,6 +42,15 @@ class _Relatives:
     """The calls of ``df.vault`` and ``series.vault`` about the origin of rows."""
 
     _obj: pd.DataFrame | pd.Series[Any]
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Say what is meant: many calls are those of a vault, and not of rows."""
+        from tablevault_pd.vault.vault import Vault
+
+        is_call = not name.startswith("_") and hasattr(Vault, name)
+        hint = f"It is a call of a vault: tv.current_vault().{name}(…)." if is_call else ""
+        hint = hint or did_you_mean(name, [name for name in dir(type(self)) if not name.startswith("_")])
+        raise AttributeError(f"A {type(self).__name__} has no attribute {name!r}. {hint}".rstrip(), name=name)
 
     # -- lineage
 
@@ -211,9 +221,8 @@ class FrameAccessor(_Relatives):
     """
 
     def __init__(self, frame: pd.DataFrame) -> None:
-        self._frame = self._obj = (
-            frame  # pandas 3 makes a new accessor on every access: state kept here would be lost
-        )
+        # pandas 3 makes a new accessor on every access: state kept here would be lost
+        self._frame = self._obj = frame
 
     @takes(SaveOptions, DEFAULTS)
     def save(self, name: str, **options: Unpack[SaveOptions]) -> List:

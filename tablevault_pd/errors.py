@@ -44,17 +44,17 @@ class ListNotFound(VaultError, LookupError):
     """No list of that name is in the vault."""
 
     @classmethod
-    def named(cls, name: str, names: Collection[str]) -> ListNotFound:
+    def named(cls, name: str, names: Collection[str], where: str = "this vault") -> ListNotFound:
         """Return the error for `name`, with the names that come close."""
         hint = did_you_mean(name, names) or "vault.lists() shows what is there."
-        return cls(f"No list named {short_repr(name)} in this vault. {hint}")
+        return cls(f"No list named {short_repr(name)} in {where}. {hint}")
 
 
 class ListDeleted(ListNotFound):
     """The list is hidden by a delete."""
 
     @classmethod
-    def named(cls, name: str, names: Collection[str] = ()) -> ListDeleted:
+    def named(cls, name: str, names: Collection[str] = (), where: str = "") -> ListDeleted:
         """Return the error for the deleted list `name`, with the ways out."""
         return cls(
             f"The list {short_repr(name)} is deleted. vault.versions({short_repr(name)}) shows its history, "

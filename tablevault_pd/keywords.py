@@ -10,7 +10,8 @@ import sys
 from contextvars import ContextVar
 from functools import wraps
 from itertools import filterfalse
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from tablevault_pd.errors import NOT_OURS, InvalidType, VaultError, did_you_mean, short_repr
 
@@ -169,6 +170,19 @@ def public_call(label: str) -> Callable[[F], F]:
         return call if undo is None else call_or_undo  # type: ignore[return-value]  # of the same signature
 
     return check
+
+
+class _CallOfAVault(ModuleType):
+    """A package whose name is that of a call of a vault."""
+
+    def __call__(self, *_: object, **__: object) -> NoReturn:
+        name = self.__name__.rpartition(".")[2]
+        raise InvalidType(f"{name} is a call of a vault: tv.connect(…).{name}(…).")
+
+
+def named_as_a_call(module: str) -> None:
+    """Have a package say which call is meant, where it is called: ``tv.session("train")``."""
+    sys.modules[module].__class__ = _CallOfAVault
 
 
 def _raise_damage_behind(error: Exception, arguments: tuple[Any, ...]) -> None:

@@ -99,6 +99,10 @@ def _parsed(address: object) -> Address:
     name, _, version = address.partition("@")
     if _NUMBER.fullmatch(version):
         return Address(check_name(name), int(version))
+    if name and not version:
+        raise InvalidName(
+            f"{short_repr(address)} names no version: a number or a name follows the @, as in {name}@3. {name} alone is the newest one."
+        )
     return Address(check_name(name), version_name=check_version_name(version))
 
 

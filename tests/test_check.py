@@ -217,6 +217,14 @@ def test_each_kind_of_damage_is_told_and_nothing_else(world: Path, tmp_path: Pat
         assert told(vault.check()) == (set() if kind[3] else first)
 
 
+def test_damage_is_told_of_the_version_that_wrote_it(tmp_path: Path) -> None:
+    with tv.connect(tmp_path / "v", session=False) as vault:
+        for n in range(3):
+            vault.append("x", {"n": n})
+        execute(tmp_path / "v", "UPDATE segments SET data = x'00' WHERE start = 2")
+        assert vault.check()[["list", "version"]].to_numpy().tolist() == [["x", 3]]
+
+
 def test_all_damage_is_told_in_one_report(
     damaged: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -141,6 +141,8 @@ def test_sessions_and_the_code_of_one(tmp_path, run):
     names = [each["session"] for each in objects(run("sessions", "--json")[1])]
     assert names == ["train#1", "train#2"]
     assert run("code", "train")[1] == source
+    assert run("code", "train", "-n", "1")[1] == source.splitlines(keepends=True)[0]
+    assert run("code", "train", "-n", "-1")[1] == source.splitlines(keepends=True)[-1]
     assert "code --whole made" in run("code", "made")[2]
     whole = run("code", "--whole", "made")[1]
     assert whole.splitlines()[0] == "# train.py"

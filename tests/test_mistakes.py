@@ -156,6 +156,30 @@ MISTAKES = {
         tv.SessionNotFound,
         "No session 'fit#7' in this vault. vault.sessions() shows what is there.",
     ),
+    "a name for a package": (lambda vault: tv.session("x"), tv.InvalidType, "tv.connect(…).session(…)"),
+    "a vault by its class": (lambda vault: tv.Vault("x"), tv.InvalidType, "opened by tv.connect('x')"),
+    "a call of a vault on a frame": (
+        lambda vault: ROWS.vault.read("losses"),
+        AttributeError,
+        "A FrameAccessor has no attribute 'read'. It is a call of a vault: tv.current_vault().read(…).",
+    ),
+    "a misspelt call on a column": (lambda vault: ROWS["loss"].vault.nears, AttributeError, "'near'?"),
+    "an assignment": (
+        lambda vault: vault.__setitem__("new", ROWS),
+        TypeError,
+        "vault.save('new', rows)",
+    ),
+    "a removal": (lambda vault: vault.__delitem__("losses"), TypeError, "vault.delete('losses')"),
+    "an address without a version": (
+        lambda vault: vault.read("losses@"),
+        tv.InvalidName,
+        "'losses@' names no version: a number or a name follows the @, as in losses@3. losses alone is the newest one.",
+    ),
+    "the history of rows without a key": (
+        lambda vault: vault.history("losses", key=1),
+        tv.InvalidInput,
+        "has no key, by which a row is followed: vault.upsert('losses', rows, key='id') gives it one.",
+    ),
     "a mode of open()": (
         lambda vault: tv.connect(vault.place, mode="w"),
         tv.InvalidInput,

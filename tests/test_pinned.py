@@ -41,6 +41,13 @@ def then(changed):
         yield view
 
 
+def test_errors_name_the_snapshot(then):
+    with pytest.raises(tv.ListNotFound, match="No list named 'later' in the snapshot 'paper'"):
+        then.read("later")
+    with pytest.raises(tv.VersionNotFound, match="no version 3; its newest is 2 in the snapshot 'paper'"):
+        then.read("preds@3")
+
+
 def test_every_call_that_reads_shows_the_lists_as_they_were(then):
     assert list(then) == ["articles", "preds"]
     assert then.lists()[["name", "version", "rows"]].to_numpy().tolist() == [

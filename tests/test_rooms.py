@@ -118,7 +118,7 @@ def test_a_store_answers_all_of_the_protocol_by_its_parts(kind: type) -> None:
     methods = {name for part in Store.__mro__ for name in vars(part) if not name.startswith("_")}
     delegates = delegates_of(kind)
     assert methods - delegates.keys() == {
-        "close", "is_current", "place", "read_only", "scratch", "supports_pushdown", "timeout_s", "vault_id", "watch_s",
+        "close", "is_current", "pinned_to", "place", "read_only", "scratch", "supports_pushdown", "timeout_s", "vault_id", "watch_s",
     }  # fmt: skip
     assert delegates.keys() <= methods
     assert all(getattr(kind, name).__doc__ for name in delegates)

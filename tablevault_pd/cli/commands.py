@@ -333,13 +333,18 @@ COMMANDS = (
         lines=0,
     ),
     Command(
-        "code", code_cli.code, "the code that a session ran, or that made a list", code_cli.add_code_arguments
+        "code",
+        code_cli.code,
+        "the code that a session ran, or that made a list",
+        code_cli.add_code_arguments,
+        lines=0,
     ),
     Command(
         "code-diff",
         code_cli.code_diff,
         "how the code behind two versions or sessions differs",
         code_cli.add_code_diff_arguments,
+        lines=0,
     ),
     Command(
         "stale",

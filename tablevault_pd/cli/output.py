@@ -44,10 +44,16 @@ class Output:
 
     def limited(self, lines: int | None) -> Output:
         """Return the first lines, or with a minus the last ones, and how many there are; None: all."""
-        if lines is None or len(self.frame) <= abs(lines):
+        if lines is None:
             return self
+        text = self.text and "\n".join(
+            self.text.splitlines()[:lines] if lines > 0 else self.text.splitlines()[lines:]
+        )
+        if len(self.frame) <= abs(lines):
+            return replace(self, text=text)
         part = self.frame.head(lines) if lines > 0 else self.frame.tail(-lines)
-        return replace(self, frame=part, note=f"{len(part):,} of {len(self.frame):,} lines; -n shows more.")
+        note = f"{len(part):,} of {len(self.frame):,} lines; -n shows more."
+        return replace(self, frame=part, text=text, note=note)
 
     def frames(self) -> Frames:
         """Yield all frames, the first one included."""

@@ -3,3 +3,7 @@
 A page is a function of its address, and returns HTML and figures. `html` and `tables` make HTML, `pages` makes the pages,
 `explorer` shows them and follows links, `server` guards them in a browser.
 """
+
+from tablevault_pd.keywords import named_as_a_call
+
+named_as_a_call(__name__)

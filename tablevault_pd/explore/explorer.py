@@ -50,9 +50,8 @@ class Explorer:
         """Show the page of an address such as ``"?view=list&name=preds"``."""
         address = PageAddress.parse(query)
         if self._served and panel.state.location is not None:
-            panel.state.location.search = (
-                address.query
-            )  # first, so that who goes back leaves the page that is shown
+            # first, so that who goes back leaves the page that is shown
+            panel.state.location.search = address.query
         self._show(address)
 
     def save(self, path: str | PathLike[str]) -> None:

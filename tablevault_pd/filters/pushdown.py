@@ -90,9 +90,8 @@ class Operand:
 
     path: tuple[str, ...]
     kind: Kind | None  #: None: that of the value it is compared with
-    tuples: bool = (
-        False  #: whether missing values match nothing, as in tuples; else they compare as in pandas
-    )
+    #: whether missing values match nothing, as in tuples; else they compare as in pandas
+    tuples: bool = False
     narrow: type[np.floating] | None = None  #: a float type to which pandas rounds constants
     objects: str | None = None  #: the marker of missing cells, if cells are Python objects
     category: bool = False

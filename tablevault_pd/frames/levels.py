@@ -13,12 +13,8 @@ if TYPE_CHECKING:
 
     from tablevault_pd.frames.codecs import Spec
 
-_PLACE = (
-    "label",
-    "index",
-    "level",
-    "hidden",
-)  # what a spec says of the place of a field, and not of its values
+# what a spec says of the place of a field, and not of its values
+_PLACE = ("label", "index", "level", "hidden")
 
 
 def reset_index(table: pa.Table) -> pa.Table:

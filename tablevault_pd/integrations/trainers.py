@@ -15,10 +15,8 @@ if TYPE_CHECKING:
 
     from tablevault_pd.session import Run
 
-LIGHTNING = (
-    "lightning.pytorch",
-    "pytorch_lightning",
-)  # two names of one library, whose classes are not the same
+# two names of one library, whose classes are not the same
+LIGHTNING = "lightning.pytorch", "pytorch_lightning"
 
 
 def lightning_callback(session: Run) -> Any:

@@ -33,9 +33,8 @@ class Difference:
     at: np.ndarray = field(default_factory=_none)  #: the positions of those
     added: np.ndarray = field(default_factory=_none)  #: rows whose keys are new
     removed: np.ndarray = field(default_factory=_none)  #: positions of rows that go
-    equal: np.ndarray = field(
-        default_factory=_none
-    )  #: rows that are there as they are given, in order of `equal_at`
+    #: rows that are there as they are given, in order of `equal_at`
+    equal: np.ndarray = field(default_factory=_none)
     equal_at: np.ndarray = field(default_factory=_none)  #: the positions of those
 
     @property

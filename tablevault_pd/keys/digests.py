@@ -97,9 +97,8 @@ def doubled(digests: np.ndarray) -> np.ndarray:
 def matches(digests: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(row, number): every pair of a row and a wanted key that are equal. The rows may be many more than the keys."""
     mask = np.uint64((16 << max(keys.shape[1], 1 << 12).bit_length()) - 1)
-    some = np.zeros(
-        int(mask) + 1, bool
-    )  # most rows are none of those wanted, as a few bits of their digests tell
+    # most rows are none of those wanted, as a few bits of their digests tell
+    some = np.zeros(int(mask) + 1, bool)
     some[keys[0] & mask] = True
     rows = np.flatnonzero(some[digests[0] & mask])
     order = np.argsort(keys[0], kind="stable")

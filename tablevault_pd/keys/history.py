@@ -46,7 +46,7 @@ def history(store: Store, name: str, key: Any) -> pd.DataFrame:
     fields = frames.key_fields(schema)
     if not fields:
         raise InvalidInput(
-            f"The list {name!r} has no key. Name one with vault.upsert({name!r}, rows, key='id')."
+            f"The list {name!r} has no key, by which a row is followed: vault.upsert({name!r}, rows, key='id') gives it one."
         )
     labels = key_labels(schema)
     cells = _cells(name, labels, key)

@@ -31,9 +31,8 @@ if TYPE_CHECKING:
 
 KEPT_ROWS = 16_000_000  # of all lists of a vault that is open: 256 MB
 _LACKING_ROWS = 20_000  # a copy in the store may lack so many rows, or a fourth of those that it has
-_DEAD_ROWS = (
-    100_000  # rows that no version in use shows are dropped once there are more, and more than of the others
-)
+# rows that no version in use shows are dropped once there are more, and more than of the others
+_DEAD_ROWS = 100_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,9 +41,8 @@ class KeyIndex:
 
     content: Pieces
     digests: np.ndarray  #: shape (2, content.total), in the order of `content`
-    newest: tuple[int, str] | None = (
-        None  #: (number, time) of the newest version that any of these rows were read from
-    )
+    #: (number, time) of the newest version that any of these rows were read from
+    newest: tuple[int, str] | None = None
     stored: int = 0  #: of how many rows the store has a copy
 
     def _with(self, content: Pieces, digests: np.ndarray, version: Version) -> KeyIndex:

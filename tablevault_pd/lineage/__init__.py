@@ -4,3 +4,7 @@ When rows are saved: :mod:`declared` reads ``inputs=``, :mod:`resolve_rows` find
 :mod:`record` collects the parents, :mod:`claims` turns them into ranges. When lineage is read: :mod:`walk` follows :mod:`edges`,
 :mod:`report` makes frames of the steps. :mod:`graph` and :mod:`stale` report about whole lists.
 """
+
+from tablevault_pd.keywords import named_as_a_call
+
+named_as_a_call(__name__)

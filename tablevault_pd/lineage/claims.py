@@ -34,9 +34,8 @@ class ParentClaim:
     whole: bool = False  #: each from the whole list
     span: tuple[int, int] | None = None  #: each from all of these positions
     all_parents: bool = False  #: each from each of `parents`
-    children: np.ndarray | None = (
-        None  #: offsets from `child`, one for each of `parents`; None: row i has parent i
-    )
+    #: offsets from `child`, one for each of `parents`; None: row i has parent i
+    children: np.ndarray | None = None
     parents: np.ndarray | None = None
     chars: np.ndarray | None = None  #: shape (n, 2): of each of `parents`, which characters of the document
 

@@ -138,10 +138,8 @@ class Job:
         self._first_finished = self._next_call = 0.0
         self._window = self._unit * options.workers
         self._waits = False  # whether others hold all that is left
-        self._ended, self._last_claim = (
-            0,
-            time.monotonic(),
-        )  # inputs that were done that ended since rows were claimed last
+        # how many inputs were done since rows were claimed last
+        self._ended, self._last_claim = 0, time.monotonic()
         self._bar: Bar | None = None
 
     @property

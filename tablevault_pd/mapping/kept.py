@@ -113,9 +113,8 @@ class Settled:
     store: Store
     name: str
     function: int
-    retry: dict[int, int] = field(
-        default_factory=dict
-    )  #: errors that do not count: content -> attempts so far
+    #: errors that do not count: content -> attempts so far
+    retry: dict[int, int] = field(default_factory=dict)
     contents: set[int] = field(default_factory=set)
     attempts: dict[int, int] = field(default_factory=dict)  #: of those with an error
     results: set[int] = field(default_factory=set)

@@ -53,9 +53,8 @@ class Origin:
     vault_id: str
     list_id: int
     version: int
-    stamp: (
-        int  #: time of the commit in microseconds; it differs in a copy of the vault that was changed since
-    )
+    #: time of the commit in microseconds; it differs in a copy of the vault that was changed since
+    stamp: int
 
     @classmethod
     def of(cls, vault_id: str, version: Version) -> Origin:

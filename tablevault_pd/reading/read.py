@@ -124,7 +124,9 @@ def list_not_found(store: Store, name: str) -> ListNotFound:
         return ListNotFound(
             f"No list named {name!r} in this vault. It is a vault itself: tablevault_pd.connect({name!r}) opens it."
         )
-    return ListNotFound.named(name, store.names()) if now is None else ListRenamed.to(name, now)
+    if now is not None:
+        return ListRenamed.to(name, now)
+    return ListNotFound.named(name, store.names(), store.pinned_to or "this vault")
 
 
 def _not_named(store: Store, name: str, version_name: str) -> LookupError:
@@ -152,9 +154,10 @@ def _not_found(store: Store, lookup: VersionLookup) -> LookupError:
     newest = store.head(lookup.name)
     if newest is None:
         return list_not_found(store, lookup.name)
+    there = f" in {store.pinned_to}" if store.pinned_to else ""
     version_or_time = f"at {lookup.time}" if lookup.version is None else f"{lookup.version}"
     return VersionNotFound(
-        f"The list {lookup.name!r} has no version {version_or_time}; its newest is {newest.version}. "
+        f"The list {lookup.name!r} has no version {version_or_time}; its newest is {newest.version}{there}. "
         f"vault.versions({lookup.name!r}) shows which it has."
     )
 

@@ -43,9 +43,8 @@ class Write:
     step: int | None = None
     line: int | None = None  #: as :attr:`Version.line`
     finishes: tuple[Finish, ...] = ()  #: claims that it finishes
-    key: tuple[Hashable, ...] | None = (
-        None  #: the columns that name a row; None: those that the list has already
-    )
+    #: the columns that name a row; None: those that the list has already
+    key: tuple[Hashable, ...] | None = None
     drop_missing: bool | tuple[Hashable, ...] = False  #: of an upsert: which rows go that are not given
     language: str | None = None  #: of the texts; None: that of the list
 

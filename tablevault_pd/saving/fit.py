@@ -50,9 +50,8 @@ class Fitter:
         self._passed: set[str] = set()  # checks that passed for the stored values
         self._rows = 0
         self._valued: set[str] = set()  # columns of the chunks so far that are not NaN alone
-        self._first: pa.Table | None = (
-            None  # the first chunk, whose columns are looked at once there is a second
-        )
+        # the first chunk, whose columns are looked at once there is a second
+        self._first: pa.Table | None = None
         self.schema: pa.Schema = None
 
     def fit(self, chunk: IngestedChunk) -> IngestedChunk:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tablevault_pd.errors import VaultCorrupt
+from tablevault_pd.keywords import named_as_a_call
 from tablevault_pd.progress import warn
 from tablevault_pd.search.candidates import Candidate, filter_by_origin, find_candidates
 from tablevault_pd.search.columns import check_columns
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tablevault_pd.store import Store
+
+named_as_a_call(__name__)
 
 
 def search(store: Store, request: Request) -> pd.DataFrame:

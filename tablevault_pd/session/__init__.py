@@ -7,8 +7,11 @@ knows which session is current, `inheritance` passes the parent session to worke
 
 from __future__ import annotations
 
+from tablevault_pd.keywords import named_as_a_call
 from tablevault_pd.session.recorder import Recorder
 from tablevault_pd.session.run import Run
 from tablevault_pd.session.settings import CaptureMode, Settings
+
+named_as_a_call(__name__)
 
 __all__ = ["CaptureMode", "Recorder", "Run", "Settings"]

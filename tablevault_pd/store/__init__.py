@@ -134,6 +134,10 @@ class Store(
     def scratch(self) -> Path | None:
         """A folder for files without a name; None: the system's temporary one."""
 
+    @property
+    def pinned_to(self) -> str | None:
+        """The snapshot or time whose state it shows, for people; None: it shows what is newest."""
+
     def is_current(self) -> bool:
         """Whether the vault that was opened still lies in its place."""
 

@@ -78,9 +78,8 @@ class Edge:
     parent: int  #: lowest address of a parent
     span: int  #: how many rows the run of parents is long
     step: int = 0  #: of AFFINE; negative: the first child has the highest parent; of CHARS CHARS_STEP
-    children: np.ndarray | None = (
-        None  #: of PAIRS and CHARS: offsets from `child`; None: child i has parent i
-    )
+    #: of PAIRS and CHARS: offsets from `child`; None: child i has parent i
+    children: np.ndarray | None = None
     parents: np.ndarray | None = None  #: of PAIRS, EACH and CHARS: offsets from `parent`
 
 

@@ -37,9 +37,8 @@ class Session:
     error: str | None = None
     tags: tuple[str, ...] = ()
     params: Mapping[str, Any] = field(default_factory=dict)
-    info: Mapping[str, Any] = field(
-        default_factory=dict
-    )  #: argv, versions, git commit … plain JSON; only if asked for
+    #: argv, versions, git commit … plain JSON; only if asked for
+    info: Mapping[str, Any] = field(default_factory=dict)
     beat_s: float = BEAT_S  #: how often it promises to beat, in seconds
     paused: bool = False
     gone: bool = False  #: its process is known to be gone; found out when sessions are read, and not stored
@@ -91,9 +90,8 @@ class Cell:
     execution_count: int | None = None  #: the number a notebook shows beside it
     notebook: str | None = None  #: the id that the front end knows the cell by
     path: str | None = None  #: of a script; a cell of a notebook has none
-    until: int | None = (
-        None  #: the place that it came to, where an error ended it early (see capture/position.py)
-    )
+    #: the place that it came to, where an error ended it early (see capture/position.py)
+    until: int | None = None
     names: str | None = None  #: its statements with the names they define and use, as JSON
 
 
@@ -269,9 +267,8 @@ class Beat:
     """All that a session has to tell the store at one moment. One without anything to tell only asks for requests."""
 
     session_id: int
-    number: int = (
-        0  #: rises with every beat of a process; one that is sent again, for want of an answer, keeps it
-    )
+    #: rises with every beat of a process; one that is sent again, for want of an answer, keeps it
+    number: int = 0
     alive: bool = False  #: note the time as its heartbeat
     paused: bool | None = None
     answered: tuple[int, ...] = ()  #: requests it acknowledges

@@ -63,9 +63,8 @@ class Version:
     first: int = 0  #: where in its generation the tail begins
     changed: int = 0  #: how many of its rows are in the place of others
     removed: int = 0  #: rows that it left out, of those that the version before showed
-    erased: int = (
-        0  #: of the rows that are counted in `total`, how many were erased since: their positions stay empty
-    )
+    #: of the rows that are counted in `total`, how many were erased since: their positions stay empty
+    erased: int = 0
 
     @property
     def shown(self) -> int:
@@ -196,9 +195,8 @@ class Batch:
         tuple[int, int], ...
     ] = ()  #: (list id, version) that the session read before; committed with them
     finishes: tuple[Finish, ...] = ()  #: claims that it finishes; ClaimLost if one is lost
-    confirms: Confirmation | None = (
-        None  #: rows of the new version that were made again; its list and version are filled in
-    )
+    #: rows of the new version that were made again; its list and version are filled in
+    confirms: Confirmation | None = None
     #: a copy: the version as it is in the vault that it comes from. All but its list, schema, session, cell and tags is kept;
     #: `pieces` is the layout that it makes, and its rows are staged with fillers for those that a vacuum removed
     original: Version | None = None
@@ -221,9 +219,8 @@ class Chunk:
     positions: range | np.ndarray
     table: pa.Table
     private: bool = False  #: the memory belongs to this read alone and may be written to
-    erased: np.ndarray | None = (
-        None  #: numbers of those of its rows that were erased: nothing is left of their cells
-    )
+    #: numbers of those of its rows that were erased: nothing is left of their cells
+    erased: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,9 +308,8 @@ class Hits:
 
     scope: np.ndarray  #: int64: number of the scope
     position: np.ndarray  #: int64
-    item: (
-        np.ndarray
-    )  #: int64: text: number in Scope.documents, or -1 for the record; vectors: number of the Near
+    #: int64: text: number in Scope.documents, or -1 for the record; vectors: number of the Near
+    item: np.ndarray
     score: np.ndarray  #: float64, higher is better
 
     def __len__(self) -> int:

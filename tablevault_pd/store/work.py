@@ -89,9 +89,8 @@ class ClaimRequest:
 
     list: str
     list_id: int  #: the one that has that name, as far as the caller knows
-    generation: (
-        int | None
-    )  #: of the list's newest version, as far as the caller knows; None: `rows` are numbers of keys
+    #: of the list's newest version, as far as the caller knows; None: `rows` are numbers of keys
+    generation: int | None
     rows: Addresses  #: that may be taken, the first ones first
     count: int  #: how many of them
     holder: Holder

@@ -37,9 +37,8 @@ class ListCopier:
         self.ids: dict[int, int] = {}  #: of the lists in the target, by those in the source
         self.versions: dict[int, int] = dict.fromkeys(names, 0)  #: how many were copied of each list
         self.rows: dict[int, int] = dict.fromkeys(names, 0)
-        self.left_out: dict[int, int] = dict.fromkeys(
-            names, 0
-        )  #: edges whose parents are in no list that is copied
+        #: edges whose parents are in no list that is copied
+        self.left_out: dict[int, int] = dict.fromkeys(names, 0)
         self._source, self._target, self._names, self._sessions = source, target, names, sessions
         self._bar = bar
         self._heads: dict[int, Version | None] = {}

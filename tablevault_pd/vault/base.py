@@ -5,16 +5,16 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, cast
 
-from tablevault_pd.errors import VaultClosed, VaultCorrupt, VaultReadOnly
+from tablevault_pd.errors import InvalidType, VaultClosed, VaultCorrupt, VaultReadOnly, short_repr
 from tablevault_pd.session import Recorder, Settings
 from tablevault_pd.session.executed import place_of_read
 from tablevault_pd.session.heartbeat import HEARTBEAT
 from tablevault_pd.session.recorder import current_recorder
+from tablevault_pd.vault.context import VaultContext
 
 if TYPE_CHECKING:
     from tablevault_pd.store import Store, Version
     from tablevault_pd.store.pinned import PinnedStore
-    from tablevault_pd.vault.context import VaultContext
 
 
 class VaultPart:
@@ -23,10 +23,12 @@ class VaultPart:
     def __init__(
         self,
         context: VaultContext,
-        run: Recorder | None,
+        run: Recorder | None = None,
         settings: Settings | None = None,
         view: PinnedStore | None = None,
     ) -> None:
+        if not isinstance(context, VaultContext):
+            raise InvalidType(f"A vault is opened by tv.connect({short_repr(context)}).")
         self._context = context
         self._run = run
         self._settings = settings or Settings()

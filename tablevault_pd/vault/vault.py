@@ -11,7 +11,7 @@ import numpy as np
 from tablevault_pd import frames, validate
 from tablevault_pd.capture.exits import ExitStatus, ending_of
 from tablevault_pd.display import counted, printable_lines
-from tablevault_pd.errors import InvalidInput, VaultError, did_you_mean, short_repr
+from tablevault_pd.errors import InvalidInput, InvalidType, VaultError, did_you_mean, short_repr
 from tablevault_pd.keywords import public, takes
 from tablevault_pd.lineage.record import LineageRecorder
 from tablevault_pd.lineage.stand_ins import StandInParents
@@ -359,6 +359,12 @@ class Vault(
         handle = List(self, name)
         handle._version()  # raises for an unknown name
         return handle
+
+    def __setitem__(self, name: str, rows: object) -> NoReturn:
+        raise InvalidType(f"Rows are saved by a call: vault.save({short_repr(name)}, rows).")
+
+    def __delitem__(self, name: str) -> NoReturn:
+        raise InvalidType(f"A list is hidden by a call: vault.delete({short_repr(name)}).")
 
     def __contains__(self, name: object) -> bool:
         return reading.exists(self.store, name)

@@ -38,9 +38,8 @@ def _undo(calls: list[tuple[Store, ClaimCall]]) -> None:
     """Give back what claims took whose caller does not get it."""
     for store, call in calls:
         if call.list_id:
-            with suppress(
-                VaultError
-            ):  # the error that brought us here is told; the rows fall back with the session
+            # the error that brought us here is told; the rows fall back with the session
+            with suppress(VaultError):
                 store.undo_claim(call.list_id, call.holder, call.token)
 
 

@@ -148,9 +148,8 @@ def follow(
     pause = FIRST_PAUSE_S
     last = time.monotonic()
     while True:
-        state = (
-            store.data_version()
-        )  # first: what comes while the rows are looked for is seen by the next look
+        # first: what comes while the rows are looked for is seen by the next look
+        state = store.data_version()
         for version, positions in rows.available():
             checkpoint()
             if stopped():

@@ -26,9 +26,8 @@ class RowCache:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._block: tuple[object, int, pd.DataFrame] | None = (
-            None  # of which version and columns; its first position
-        )
+        # of which version and columns; its first position
+        self._block: tuple[object, int, pd.DataFrame] | None = None
         self._checked: object = None
         self._ahead = 16  # how many more rows to read than are wanted
 

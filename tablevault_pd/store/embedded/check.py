@@ -43,8 +43,11 @@ if TYPE_CHECKING:
     from tablevault_pd.store.embedded.parts import VaultParts
 
 SEGMENT_IDS = "SELECT id FROM segments ORDER BY list, generation, start, rows"
+# With the version that wrote its first row.
 ONE_SEGMENT = """
-SELECT l.name, s.generation, s.rows, s.schema, s.codec, s.file, s.size, s.checksum, s.data, s.zones
+SELECT l.name, coalesce((SELECT b.version FROM batches b WHERE b.list = s.list AND b.generation = s.generation
+                         AND b.start <= s.start AND b.rows > 0 ORDER BY b.start DESC LIMIT 1), s.generation),
+    s.rows, s.schema, s.codec, s.file, s.size, s.checksum, s.data, s.zones
 FROM segments s JOIN lists l ON l.id = s.list WHERE s.id = ?
 """
 SPANS = "SELECT list, generation, start, start + rows FROM segments WHERE rows > 0 ORDER BY list, generation, start"
@@ -158,7 +161,7 @@ def _segment(vault: VaultParts, key: int) -> tuple[Any, ...] | None:
 def _damage(
     vault: VaultParts,
     name: str,
-    generation: int,
+    version: int,
     count: int,
     schema_id: int,
     codec: str,
@@ -168,7 +171,7 @@ def _damage(
     data: bytes | None,
     zones: str | None,
 ) -> Problem | None:
-    where = f"{name}@{generation}"
+    where = f"{name}@{version}"
     path = f"segments/{file}{SUFFIX}" if file else "catalog.db"
     try:
         schema, seed = vault.schemas.schema(schema_id), vault.schemas.seed(schema_id)
@@ -177,15 +180,15 @@ def _damage(
         if table.num_rows != count:
             raise VaultCorrupt(f"{table.num_rows} rows where {count} were committed")
     except FileNotFoundError:
-        return Problem("damage", "missing segment", name, generation, path, f"{count} rows")
+        return Problem("damage", "missing segment", name, version, path, f"{count} rows")
     except StorageError as error:
-        return Problem("unchecked", "segment not read", name, generation, path, str(error))
+        return Problem("unchecked", "segment not read", name, version, path, str(error))
     except (VaultError, pa.ArrowException) as error:
-        return Problem("damage", "damaged segment", name, generation, path, str(error))
+        return Problem("damage", "damaged segment", name, version, path, str(error))
     if zones is None or _is_zone_map(zones, table):
         return None
     detail = "filters would leave rows out by it; check(fix=True) removes it, and rows are read without"
-    return Problem("damage", "zone map", name, generation, "catalog.db", detail)
+    return Problem("damage", "zone map", name, version, "catalog.db", detail)
 
 
 def _is_zone_map(zones: str, table: pa.Table) -> bool:

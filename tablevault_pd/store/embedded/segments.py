@@ -42,9 +42,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-INLINE_BYTES = (
-    1 << 18
-)  # a commit of up to 256 kB is faster inside the catalogue than as a file with its two fsyncs
+# a commit of up to 256 kB is faster inside the catalogue than as a file with its two fsyncs
+INLINE_BYTES = 1 << 18
 SMALL_BYTES = 1 << 12  # a table of so few is not measured exactly
 FILE_BYTES = 1 << 30  # a stream starts a new file here
 SUFFIX = ".arrow"

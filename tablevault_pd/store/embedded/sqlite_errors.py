@@ -59,9 +59,8 @@ def not_of_sqlite(error: BaseException, path: Path) -> VaultError | None:
         )
     if not isinstance(error, ValueError | TypeError | OverflowError | RecursionError):
         return None
-    if isinstance(error, UnicodeEncodeError) or "SQLite INTEGER" in str(
-        error
-    ):  # what was asked for, no answer
+    # what was asked for, no answer
+    if isinstance(error, UnicodeEncodeError) or "SQLite INTEGER" in str(error):
         return InvalidInput(f"No vault holds such a text or number: {error}.")
     # A damaged page can hold anything.
     return VaultCorrupt(

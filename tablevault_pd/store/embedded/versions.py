@@ -240,9 +240,8 @@ class Versions:
         with self._catalog.reading() as db:
             cursor = db.execute(COLUMNS_OF, (name,)) if name is not None else db.execute(ALL_COLUMNS)
             shown: dict[str, Any] = {name: [] for name in SHOWN_OF_VERSION}
-            while rows := cursor.fetchmany(
-                ROWS_AT_ONCE
-            ):  # many tuples at a time keep the garbage collector busy
+            # many tuples at a time keep the garbage collector busy
+            while rows := cursor.fetchmany(ROWS_AT_ONCE):
                 for column, values in zip(shown.values(), zip(*rows, strict=True), strict=True):
                     column.extend(values)
             shown["time"] = to_times(shown["time"])

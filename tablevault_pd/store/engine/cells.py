@@ -29,9 +29,8 @@ MOST_CELLS = 4096
 ROUNDS = 8
 NUMBERS_AT_ONCE = 1 << 28  # products of one piece of work: some hundredths of a second
 ROWS_AT_ONCE = 1 << 13
-ONE_THREAD = (
-    1 << 18
-)  # for so few products BLAS wakes no other threads, which on a busy machine takes a hundred times as long
+# for so few products BLAS wakes no other threads, which on a busy machine takes a hundred times as long
+ONE_THREAD = 1 << 18
 
 
 class Vectors:

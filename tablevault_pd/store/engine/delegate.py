@@ -42,6 +42,8 @@ class Delegate(Generic[P, R]):
 class PartedStore:
     """What the parts of every store answer. A store adds the calls that parts of other names answer in each."""
 
+    pinned_to: str | None = None
+
     # -- lists and rows
     stage = Delegate("_committer", ListStore.stage)
     commit = Delegate("_committer", ListStore.commit)

@@ -161,9 +161,8 @@ def _end_all() -> None:
         prevent(deadline)
 
 
-atexit.register(
-    _end_all
-)  # functions that are registered later, as those that end sessions, are called before
+# functions that are registered later, as those that end sessions, are called before
+atexit.register(_end_all)
 
 
 class Wakeup:

@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from tablevault_pd.store.engine.fts import IndexedText
 
 REMEMBERED = 200_000  # pieces: some tens of MB
-LONGEST = (
-    1000  # characters: longer terms are cut, and told apart by a hash; search indexes on servers have limits
-)
+# characters: longer terms are cut, and told apart by a hash; search indexes on servers have limits
+LONGEST = 1000
 _KEPT = LONGEST - 64
 
 # ASCII that is no letter or digit, and white space: no tokeniser in use takes these for part of a word.
