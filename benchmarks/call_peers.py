@@ -1,10 +1,10 @@
-"""What other libraries do for the calls of calls.py: LanceDB, MLflow and DuckDB, as far as they are installed."""
+"""What other libraries do for the calls of calls.py: LanceDB, MLflow, DuckDB and Faiss, as far as they are installed."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from timing import missing
+from timing import missing, progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,18 +14,27 @@ if TYPE_CHECKING:
     import pandas as pd
     from call_sizes import Size
 
+    from tablevault_pd.store.engine.cells import VectorCells
+
 #: Work, and by how much its time is scaled up: 2 for one that does half of it.
 Work = tuple["Callable[[], object]", float]
-RUNS = 500  # of MLflow; to make thousands takes minutes
+RUNS = 200  # of MLflow; to make thousands takes minutes
 
 
 class Peers:
     """The same data in other libraries."""
 
     def __init__(
-        self, folder: Path, size: Size, frame: pd.DataFrame, matrix: np.ndarray, texts: list[str]
+        self,
+        folder: Path,
+        size: Size,
+        frame: pd.DataFrame,
+        matrix: np.ndarray,
+        texts: list[str],
+        cells: VectorCells | None,
     ) -> None:
         folder.mkdir()
+        self._cells = cells  #: of our own approximate index
         self._folder, self._size = folder, size
         self._frame, self._matrix, self._texts = frame, matrix, texts
         self._closing: list[Callable[[], object]] = []
@@ -37,9 +46,11 @@ class Peers:
             "LanceDB": ("lancedb", self._lance),
             "MLflow": ("mlflow", self._mlflow),
             "DuckDB": ("duckdb", self._duck),
+            "Faiss": ("faiss", self._faiss),
         }
         for peer, (package, maker) in makers.items():
             if missing(package) is None:
+                progress(f"  {peer}")
                 for call, work in maker().items():
                     found.setdefault(call, {})[peer] = work if isinstance(work, tuple) else (work, 1.0)
         return found
@@ -78,8 +89,8 @@ class Peers:
         runs = min(self._size.sessions, RUNS)
         made = [client.create_run(experiment).info.run_id for _ in range(runs)]
         for number, run in enumerate(made):
-            client.log_metric(run, "loss", number / runs)
-            client.log_param(run, "seed", number)
+            metrics = [mlflow.entities.Metric(name, number / runs, 0, 0) for name in "abcde"]
+            client.log_batch(run, metrics, [mlflow.entities.Param(name, str(number)) for name in "fghij"])
         return {
             "append one row": lambda: client.log_metric(made[0], "loss", 0.5, step=1),
             "sessions()": (
@@ -97,8 +108,10 @@ class Peers:
         frame = self._frame
         db.execute("CREATE TABLE large AS SELECT * FROM frame")
         db.execute("CREATE TABLE one (step BIGINT, loss DOUBLE)")
+        db.execute("BEGIN")
         for number in range(self._size.lists):
             db.execute(f'CREATE TABLE "lists/{number}" AS SELECT {number} AS c')  # numbers
+        db.execute("COMMIT")
         middle = len(frame) // 2
         return {
             "read one column": lambda: db.execute("SELECT b FROM large").df(),
@@ -106,3 +119,17 @@ class Peers:
             "append one row": lambda: db.execute("INSERT INTO one VALUES (1, 0.5)"),
             "lists()": lambda: db.execute("SELECT * FROM duckdb_tables()").df(),
         }
+
+    def _faiss(self) -> dict[str, Any]:
+        import faiss
+        import numpy as np
+
+        if self._cells is None:
+            return {}
+        unit = self._matrix / np.linalg.norm(self._matrix, axis=1, keepdims=True)
+        cells = len(self._cells.centers)
+        index = faiss.index_factory(unit.shape[1], f"IVF{cells},Flat", faiss.METRIC_INNER_PRODUCT)
+        index.train(unit[: 40 * cells])
+        index.add(unit)
+        index.nprobe = self._cells.probes
+        return {"search near, approximate, 10 hits": lambda: index.search(unit[7:8], 10)}

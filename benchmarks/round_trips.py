@@ -231,7 +231,9 @@ def main() -> int:
     """Print the table; 1 if a limit is exceeded."""
     parser = argparse.ArgumentParser(description="Count the HTTP requests of the ArangoDB store.")
     parser.add_argument("--rows", type=int, default=10_000, help="rows to save (default: 10000)")
-    rows = parser.parse_args().rows
+    parser.add_argument("--write", action="store_true", help="put the tables into README.md")
+    arguments = parser.parse_args()
+    rows = arguments.rows
     url = os.environ.get("TABLEVAULT_TEST_ARANGO_URL")
     if not url:
         print("TABLEVAULT_TEST_ARANGO_URL names no server: nothing to count.", file=sys.stderr)
@@ -251,14 +253,24 @@ def main() -> int:
         store = ArangoStore(url)
         store.client.run(lambda system: system.delete_database(name), database="_system")
         store.close()
-    print(
+    texts = [
         "| public call | requests | limit | MB sent | MB received | limit of both |\n|---|---:|---:|---:|---:|---:|"
-    )
+    ]
     for work, (requests, sent, received), (most, most_mb) in public:
-        print(f"| {work} | {requests} | {most} | {sent / 1e6:,.2f} | {received / 1e6:,.2f} | {most_mb:g} |")
-    print("\n| work | requests | limit | kB received |\n|---|---:|---:|---:|")
-    for work, (requests, received), limit in lines:
-        print(f"| {work} | {requests} | {limit or ''} | {received / 1000:,.1f} |")
+        texts.append(
+            f"| {work} | {requests} | {most} | {sent / 1e6:,.2f} | {received / 1e6:,.2f} | {most_mb:g} |"
+        )
+    texts.append("\n| work | requests | limit | kB received |\n|---|---:|---:|---:|")
+    texts += [
+        f"| {work} | {requests} | {limit or ''} | {received / 1000:,.1f} |"
+        for work, (requests, received), limit in lines
+    ]
+    texts.append(f"\n{datetime.now(UTC):%Y-%m-%d}")
+    print("\n".join(texts))
+    if arguments.write:
+        from run import write
+
+        write("round_trips", "\n".join(texts))
     beyond = any(limit is not None and requests > limit for _, (requests, _), limit in lines)
     dear = any(
         requests > most or (sent + received) / 1e6 > most_mb

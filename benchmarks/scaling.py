@@ -1,34 +1,28 @@
-"""Time of public calls against size: rows of a list, and versions of one. ``python benchmarks/scaling.py`` draws ``scaling.svg``.
+"""Time of public calls against size: rows of a list, and versions of one. ``run.py scaling --write`` draws ``scaling.svg``.
 
 What need not grow does not; what grows is named in README.md, with the reason. A time is the least of several, so that other
-work on the machine adds little to it. ``--rows 1000000 --versions 1000`` ends the lines earlier.
+work on the machine adds little to it. ``--scale 0.01`` ends the lines earlier.
 """
 
 from __future__ import annotations
 
-import argparse
 import shutil
-import sys
-import tempfile
 import time
-from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
-
-if __name__ == "__main__":
-    sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 import numpy as np
 import pandas as pd
 from appends import lengthen
-from timing import machine
+from timing import Line, grid, progress
 
 import tablevault_pd as tv
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
+PICTURE = "scaling.svg"
 ROWS = [10**power for power in range(3, 8)]
 VERSIONS = [10**power for power in range(1, 6)]
 LEAST_S, MOST_S = 0.3, 3.0  # how long one call is repeated
@@ -123,26 +117,33 @@ def with_versions(vault: tv.Vault, versions: int) -> None:
     vault.store.catalog.write(lengthen, "long", versions)
 
 
-def measured(
-    sizes: Sequence[int],
-    fill: Callable[[tv.Vault, int], None],
-    calls: Callable[..., Mapping[str, Any]],
-    folder: Path,
-) -> dict[str, list[float]]:
-    """Seconds of each call at each size."""
-    seconds: dict[str, list[float]] = {}
-    for size in sizes:
-        place = folder / f"{size}"
-        place.mkdir()
-        with tv.connect(place / "vault", session="scaling", durability="fast") as vault:
-            fill(vault, size)
-            for name, call in calls(vault, size, place).items():
-                seconds.setdefault(name, []).append(least(call))
-                print(
-                    f"{size:>10,}  {name:28} {seconds[name][-1] * 1e3:10.3f} ms", file=sys.stderr, flush=True
-                )
-        shutil.rmtree(place)
-    return seconds
+#: By panel: sizes, how a vault of that size is filled, and its calls.
+PANELS: dict[str, tuple[Sequence[int], Callable[..., None], Callable[..., Mapping[str, Any]]]] = {
+    "versions": (VERSIONS, with_versions, calls_on_versions),
+    "rows": (ROWS, with_rows, calls_on_rows),
+}
+
+
+def measure(folder: Path, scale: float) -> list[Line]:
+    """The time of each call at each size."""
+    lines: list[Line] = []
+    for panel, (sizes, fill, calls) in PANELS.items():
+        for size in [size for size in sizes if size <= sizes[-1] * scale]:
+            progress(f"  {size:,} {panel}")
+            place = folder / panel
+            place.mkdir()
+            with tv.connect(place / "vault", session="scaling", durability="fast") as vault:
+                fill(vault, size)
+                for name, call in calls(vault, size, place).items():
+                    lines.append(Line(name, panel, least(call), column=f"{size:,}"))
+            shutil.rmtree(place)
+    return lines
+
+
+def table(lines: Sequence[Line]) -> str:
+    """A table for each panel, with a column for each size."""
+    parts = [[line for line in lines if line.name == panel] for panel in PANELS]
+    return "\n\n".join(grid(part, f"by {panel}") for panel, part in zip(PANELS, parts, strict=True))
 
 
 def least(call: Callable[[], object]) -> float:
@@ -159,7 +160,7 @@ def least(call: Callable[[], object]) -> float:
     return min(times)
 
 
-def draw(panels: Sequence[tuple[str, Sequence[int], Mapping[str, Sequence[float]]]], path: Path) -> None:
+def draw(lines: Sequence[Line], folder: Path) -> None:
     """Draw a line for each call, with its name at its end."""
     import matplotlib as mpl
 
@@ -170,8 +171,13 @@ def draw(panels: Sequence[tuple[str, Sequence[int], Mapping[str, Sequence[float]
         "svg.fonttype": "none", "svg.hashsalt": "tablevault_pd", "font.size": 9, "text.color": INK, "axes.labelcolor": INK,
         "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK,
     })  # fmt: skip
-    figure, axes = plt.subplots(1, len(panels), figsize=(13, 7), sharey=True, layout="constrained")
-    for ax, (title, sizes, seconds) in zip(axes, panels, strict=True):
+    figure, axes = plt.subplots(1, len(PANELS), figsize=(13, 7), sharey=True, layout="constrained")
+    for ax, panel in zip(axes, reversed(PANELS), strict=True):
+        sizes = PANELS[panel][0]
+        seconds: dict[str, list[float]] = {}
+        for line in lines:
+            if line.name == panel and line.seconds is not None:
+                seconds.setdefault(line.work, []).append(line.seconds)
         for number, (name, times) in enumerate(seconds.items()):
             colour, style = COLOURS[number % len(COLOURS)], ("-", "--")[number // len(COLOURS) % 2]
             ax.loglog(
@@ -189,14 +195,14 @@ def draw(panels: Sequence[tuple[str, Sequence[int], Mapping[str, Sequence[float]
                 va="center",
                 color=COLOURS[number % len(COLOURS)],
             )
-        ax.set(title=title, xlabel=title.rpartition(" ")[2], xlim=(sizes[0] * 0.8, sizes[-1] * 25))
+        ax.set(title=f"A list of so many {panel}", xlabel=panel, xlim=(sizes[0] * 0.8, sizes[-1] * 25))
         ax.grid(visible=True, color=INK, alpha=0.25, linewidth=0.5)
         ax.spines[["top", "right"]].set_visible(False)
     axes[0].set_yticks(
         [10**power for power in range(-5, 2)], ["10 µs", "100 µs", "1 ms", "10 ms", "100 ms", "1 s", "10 s"]
     )
     axes[0].minorticks_off()
-    figure.savefig(path, transparent=True, metadata={"Date": None})
+    figure.savefig(folder / PICTURE, transparent=True, metadata={"Date": None})
 
 
 def label_places(ends: Mapping[str, float], apart: float = 1.32) -> dict[str, float]:
@@ -206,35 +212,3 @@ def label_places(ends: Mapping[str, float], apart: float = 1.32) -> dict[str, fl
     for name, end in sorted(ends.items(), key=lambda pair: pair[1]):
         places[name] = low = max(end, low * apart)
     return places
-
-
-def table(sizes: Sequence[int], seconds: Mapping[str, Sequence[float]], head: str) -> str:
-    """The same numbers in Markdown, in milliseconds."""
-    lines = [[head, *(f"{size:,}" for size in sizes)], ["---", *("---:" for _ in sizes)]]
-    lines += [[name, *(f"{value * 1e3:,.2f}" for value in times)] for name, times in seconds.items()]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=ROWS[-1], help="the largest list")
-    parser.add_argument("--versions", type=int, default=VERSIONS[-1], help="the longest list")
-    parser.add_argument("--folder", type=Path, help="where to work (default: the temporary folder)")
-    arguments = parser.parse_args()
-    sizes = [size for size in ROWS if size <= arguments.rows]
-    counts = [count for count in VERSIONS if count <= arguments.versions]
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as temporary:
-        folder = Path(temporary)
-        print(machine(folder), end="\n\n")
-        (folder / "rows").mkdir()
-        (folder / "versions").mkdir()
-        of_versions = measured(counts, with_versions, calls_on_versions, folder / "versions")
-        of_rows = measured(sizes, with_rows, calls_on_rows, folder / "rows")
-    print(table(sizes, of_rows, "ms, by rows"), end="\n\n")
-    print(table(counts, of_versions, "ms, by versions"))
-    panels = [("A list of so many rows", sizes, of_rows), ("A list of so many versions", counts, of_versions)]
-    draw(panels, HERE / "scaling.svg")
-
-
-if __name__ == "__main__":
-    main()

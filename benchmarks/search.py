@@ -39,13 +39,30 @@ def measure(folder: Path, scale: float) -> list[Line]:
 # -- vectors
 
 
-def vectors(vault: tv.Vault, folder: Path, rows: int) -> list[Line]:
-    """Rows that vary in few directions, around topics, as sentence vectors do; the queries are other such rows."""
+def sentence_vectors(rows: int, seed: int = 0) -> np.ndarray:
+    """Vectors that vary in few directions, around topics, as those of sentences do; of one space whatever the seed."""
     rng = np.random.default_rng(0)
     topics = rng.standard_normal((500, INNER_WIDTH))
-    inner = topics[rng.integers(0, len(topics), rows + 200)] + rng.standard_normal((rows + 200, INNER_WIDTH))
-    drawn = inner @ rng.standard_normal((INNER_WIDTH, WIDTH)) + rng.standard_normal((rows + 200, WIDTH))
-    matrix, queries = drawn[:rows].astype(np.float32), drawn[rows:].astype(np.float32)
+    directions = rng.standard_normal((INNER_WIDTH, WIDTH)).astype(np.float32)
+    rng = np.random.default_rng(seed)
+    inner = topics[rng.integers(0, len(topics), rows)] + rng.standard_normal((rows, INNER_WIDTH))
+    return inner.astype(np.float32) @ directions + rng.standard_normal((rows, WIDTH), dtype=np.float32)
+
+
+def index_of(vault: tv.Vault) -> Any:
+    """The approximate index of the vectors that were searched, once it is built; None if there are too few of them."""
+    indexes = [
+        column.ann["cosine"] for column in vault.store.vectors.columns.values() if "cosine" in column.ann
+    ]
+    for index in indexes:
+        index.wait()
+    return indexes[0].built if indexes else None
+
+
+def vectors(vault: tv.Vault, folder: Path, rows: int) -> list[Line]:
+    """Vectors of sentences; the queries are other such vectors."""
+    drawn = sentence_vectors(rows + 200)
+    matrix, queries = drawn[:rows], drawn[rows:]
     vault.save("vectors", pd.DataFrame({"vec": list(matrix)}))
     head = vault.store.head("vectors")
     scopes = [Scope(head)]
@@ -80,20 +97,17 @@ def approximate(vault: tv.Vault, matrix: np.ndarray, queries: np.ndarray, ours: 
     except ImportError:
         return []
     ours(queries[:1], approx=True)
-    index = next(
-        column.ann["cosine"] for column in vault.store.vectors.columns.values() if "cosine" in column.ann
-    )
-    index.wait()
-    if index.built is None:
+    built = index_of(vault)
+    if built is None:
         return []
     hits = ours(queries[:100], approx=True)
     shared = sum(len(np.intersect1d(hits[n].position[:K], bare(n))) for n in range(100))
     unit = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
-    cells = len(index.built.centers)
+    cells = len(built.centers)
     peer = faiss.index_factory(WIDTH, f"IVF{cells},Flat", faiss.METRIC_INNER_PRODUCT)
     peer.train(unit[: 40 * cells])
     peer.add(unit)
-    peer.nprobe = index.built.probes
+    peer.nprobe = built.probes
     contenders = [
         Contender(
             OURS, lambda n: ours(queries[:100], approx=True), note=f"recall@{K} {shared / (100 * K):.3f}"

@@ -1,4 +1,4 @@
-"""What being tracked costs: a checkpoint, a logged row, ``sessions()`` over 10 000 of them, and the idle background thread.
+"""What being tracked costs: a checkpoint, a logged row, and ``sessions()`` over 10 000 of them.
 
 Where the design names a limit and no peer, the limit itself stands in the table as one: a ratio below 1 keeps it.
 """
@@ -13,7 +13,7 @@ from statistics import median
 from time import perf_counter
 
 import pandas as pd
-from timing import OURS, Contender, Line, child, compare, missing, race, skipped
+from timing import OURS, Contender, Line, compare, missing, race, skipped
 
 import tablevault_pd as tv
 
@@ -21,25 +21,11 @@ LIMIT = "the design's limit"
 CHECKPOINTS = 1_000_000
 ROWS = 200_000
 SESSIONS = 10_000
-IDLE_S = 10.0
-IDLE = """
-import resource, sys, time
-import tablevault_pd as tv
-vault = tv.connect(sys.argv[1], session="idle")
-time.sleep(2)  # past what it looks up once: packages, commit
-def used():
-    mine = resource.getrusage(resource.RUSAGE_SELF)
-    return mine.ru_utime + mine.ru_stime
-before = used()
-time.sleep(float(sys.argv[2]))
-print(used() - before)
-"""
 
 
 def measure(folder: Path, scale: float) -> list[Line]:
     with tv.connect(folder / "vault", session="benchmark") as vault:
-        lines = checkpoints(vault) + logging(vault, folder, scale) + overview(vault, scale)
-    return lines + idle(folder, scale)
+        return checkpoints(vault) + logging(vault, folder, scale) + overview(vault, scale)
 
 
 def checkpoints(vault: tv.Vault) -> list[Line]:
@@ -140,10 +126,3 @@ def overview(vault: tv.Vault, scale: float) -> list[Line]:
     lines = race(work, contenders, rounds=5)
     bare.close()
     return [*lines, compare(work, {OURS: lines[0].seconds, LIMIT: 1.0}, {LIMIT: 1.0})[1]]
-
-
-def idle(folder: Path, scale: float) -> list[Line]:
-    """Seconds of processor time for each second that a connected process does nothing."""
-    seconds = max(IDLE_S * scale, 2.0)
-    used = child(IDLE, str(folder / "idle"), str(seconds)) / seconds
-    return compare("idle, processor time a second", {OURS: used, LIMIT: 0.01}, {LIMIT: 1.0})

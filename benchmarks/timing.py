@@ -8,7 +8,7 @@ import os
 import platform
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from random import Random
@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS = "tablevault_pd"
+BEGAN = perf_counter()
 PACKAGES = ("numpy", "pandas", "pyarrow", "lancedb", "mlflow", "polars", "duckdb", "faiss-cpu")
+
+
+def progress(text: str) -> None:
+    """Say on stderr what is being done, and how long the process has run."""
+    print(f"{perf_counter() - BEGAN:7.1f} s  {text}", file=sys.stderr, flush=True)
 
 
 def wait_until_indexed(vault: Any) -> None:
@@ -53,6 +59,7 @@ class Line:
     ratio: float | None = None
     target: float | None = None  #: the ratio that the design asks for, at most
     note: str = ""
+    column: str = ""  #: of a grid: what it was measured on
 
     @property
     def verdict(self) -> str:
@@ -112,15 +119,26 @@ def skipped(work: str, name: str, why: str) -> Line:
     return Line(work, name, None, note=f"skipped: {why}")
 
 
+def start_child(code: str, *arguments: str) -> subprocess.Popen[str]:
+    """Begin to run Python code in a fresh process that finds the package and these modules."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "benchmarks")])}
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def answer_of(process: subprocess.Popen[str]) -> Any:
+    """What such a process prints as its last line, as JSON."""
+    out, errors = process.communicate()
+    if process.returncode:
+        raise RuntimeError(errors)
+    return json.loads(out.strip().splitlines()[-1])
+
+
 def child(code: str, *arguments: str) -> float:
     """Run Python code in a fresh process; it prints a time in seconds as its last line."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "benchmarks")])}
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True
-    )
-    if done.returncode:
-        raise RuntimeError(done.stderr)
-    return float(json.loads(done.stdout.strip().splitlines()[-1]))
+    return float(answer_of(start_child(code, *arguments)))
 
 
 def missing(package: str) -> str | None:
@@ -132,47 +150,50 @@ def missing(package: str) -> str | None:
     return None
 
 
-@dataclass
-class Report:
-    """All lines of a run."""
-
-    lines: list[Line] = field(default_factory=list)
-
-    def table(self) -> str:
-        rows = [("work", "with", "median", "ours / this", "target", "", "")]
-        before = None
-        for line in self.lines:
-            seconds = "" if line.seconds is None else _seconds(line.seconds)
-            ratio = (
-                ""
-                if line.ratio is None
-                else f"{line.ratio:.2f}"
-                if line.ratio >= 0.1
-                else f"{line.ratio:.4f}"
-            )
-            target = "" if line.target is None else f"≤ {line.target:.2f}"
-            rows.append(
-                (
-                    line.work if line.work != before else "",
-                    line.name,
-                    seconds,
-                    ratio,
-                    target,
-                    line.verdict,
-                    line.note,
-                )
-            )
-            before = line.work
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        texts = [
-            "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-            for row in rows
-        ]
-        rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
-        return "\n".join([texts[0], rule, *texts[1:]])
+def table(lines: Sequence[Line]) -> str:
+    """The lines in Markdown."""
+    rows = [("work", "with", "median", "ours / this", "target", "", "")]
+    before = None
+    for line in lines:
+        seconds = "" if line.seconds is None else shown(line.seconds)
+        ratio = "" if line.ratio is None else f"{line.ratio:.{2 if line.ratio >= 0.1 else 4}f}"
+        target = "" if line.target is None else f"≤ {line.target:.2f}"
+        work = line.work if line.work != before else ""
+        rows.append((work, line.name, seconds, ratio, target, line.verdict, line.note))
+        before = line.work
+    return _markdown(rows)
 
 
-def _seconds(seconds: float) -> str:
+def grid(lines: Sequence[Line], *heads: str) -> str:
+    """The lines in Markdown, with a column of times for each `column` of theirs. `heads`: of work, and of names if they are shown."""
+    columns = list(dict.fromkeys(line.column for line in lines))
+    cells: dict[tuple[str, ...], dict[str, str]] = {}
+    for line in lines:
+        time = "" if line.seconds is None else shown(line.seconds)
+        text = " ".join(filter(None, (time, line.verdict, line.note)))
+        cells.setdefault((line.work, line.name)[: len(heads)], {})[line.column] = text
+    rows: list[tuple[str, ...]] = [(*heads, *columns)]
+    before = ""
+    works = list(dict.fromkeys(work for work, *_ in cells))
+    for (work, *names), texts in sorted(cells.items(), key=lambda item: works.index(item[0][0])):
+        row = (work if work != before else "", *names, *(texts.get(column, "") for column in columns))
+        rows.append(row)
+        before = work
+    return _markdown(rows)
+
+
+def _markdown(rows: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    texts = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in rows
+    ]
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([texts[0], rule, *texts[1:]])
+
+
+def shown(seconds: float) -> str:
+    """A time with its unit."""
     if seconds >= 1:
         return f"{seconds:.2f} s"
     return f"{seconds * 1e3:.1f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.0f} µs"
