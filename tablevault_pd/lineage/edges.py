@@ -71,7 +71,7 @@ def groups(keys: np.ndarray) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
     """(row, its numbers) for each distinct row of `keys`."""
     if not len(keys):
         return
-    if (keys == keys[0]).all():
+    if len(keys) == 1 or (keys == keys[0]).all():
         yield tuple(keys[0].tolist()), np.arange(len(keys))
         return
     distinct, which = np.unique(keys, axis=0, return_inverse=True)

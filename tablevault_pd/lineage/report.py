@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from tablevault_pd.store import Store, Version
 
 PANDAS_3 = int(pd.__version__.partition(".")[0]) >= 3
+TEXT: Any = pd.StringDtype(na_value=np.nan) if PANDAS_3 else None
 FEW_LINES = 256  # so many texts are made one by one
 ROWS_PER_WALK = 1 << 22  # (row asked for, position) must fit one int64
 
@@ -188,11 +190,12 @@ def _frame(
     wholes = [step for step in steps if step.generation < 0]
     asked_lists = _distinct(traced.list)
     cache.learn(
-        [*asked_lists, *(step.list for step in steps)],
+        [step.list for step in steps],
         {(step.list, number) for step in wholes for number in _distinct(step.rows.version)},
     )
     gone = np.concatenate([_gone(cache, step) for step in steps]) if steps else np.empty(0, bool)
-    names = {list_id: history.name for list_id, history in cache.facts.lists.items()}
+    names = {version.list_id: version.list for version in cache.facts.versions.values()}
+    names |= {list_id: history.name for list_id, history in cache.facts.lists.items()}
     lists, codes = _codes([step.list for step in steps], [len(step.rows.root) for step in steps])
     depth = _repeated([step.depth for step in steps], steps)
     position = _concatenated([step.rows.position for step in _located(cache, steps)])
@@ -208,7 +211,8 @@ def _frame(
     session_ids = [key for key in sessions if key in labels]
     asked_at = traced.position[numbers]
     whole = position < 0
-    chars = (arranged(_concatenated([spans_of_chars(step.rows)[:, at] for step in steps])) for at in (0, 1))
+    chars = _concatenated([spans_of_chars(step.rows) for step in steps]).reshape(-1, 2)
+    begin, end = map(arranged, chars.T)
     frame = {
         "list": texts(
             np.searchsorted(asked_lists, traced.list[numbers]), [names[list_id] for list_id in asked_lists]
@@ -218,7 +222,8 @@ def _frame(
         f"{side}_list": texts(codes, [names[list_id] for list_id in lists]),
         f"{side}_position": integers(position, whole),
         f"{side}_version": integers(version),
-        **{f"parent_{end}": integers(at, at < 0) for end, at in zip(("start", "stop"), chars, strict=True)},
+        "parent_start": integers(begin, begin < 0),
+        "parent_stop": integers(end, end < 0),
         "basis": texts(basis.astype(np.int64), BASES),
         "session": texts(
             np.where(session < 0, -1, np.searchsorted(session_ids, session)),
@@ -228,7 +233,16 @@ def _frame(
         "ref": _refs(store.vault_id, codes, lists, names, version, position),
         "gone": gone,
     }
-    return pd.DataFrame(frame, index=pd.RangeIndex(len(numbers)), copy=False)
+    answer = pd.DataFrame(
+        dict(enumerate(frame.values())), index=pd.RangeIndex(len(numbers)), copy=False
+    )  # an index of texts takes longer to make than to copy
+    answer.columns = _columns_index(tuple(frame)).copy()
+    return answer
+
+
+@lru_cache(maxsize=2)
+def _columns_index(names: tuple[str, ...]) -> pd.Index:
+    return pd.Index(names)
 
 
 def _located(cache: EdgeCache, steps: Sequence[Relatives]) -> list[Relatives]:
@@ -372,16 +386,15 @@ def texts(codes: np.ndarray, words: Sequence[str]) -> Any:
     """A text column from the numbers of its words; -1 is missing."""
     if not PANDAS_3:
         return np.array([*words, None], dtype=object)[codes]
-    dtype: Any = pd.StringDtype(na_value=np.nan)
     if len(codes) <= FEW_LINES or not words:
         cells = [None if code < 0 else words[code] for code in codes.tolist()]
-        return dtype.__from_arrow__(pa.array(cells, pa.large_string()))
+        return TEXT.__from_arrow__(pa.array(cells, pa.large_string()))
     missing = codes < 0
     mask = missing if missing.any() else None
     packed = pa.DictionaryArray.from_arrays(
         pa.array(codes.astype(np.int32), mask=mask), pa.array(words, pa.large_string())
     )
-    return dtype.__from_arrow__(packed.cast(pa.large_string()))
+    return TEXT.__from_arrow__(packed.cast(pa.large_string()))
 
 
 def joined_rows(rows: Iterable[RowsToTrace]) -> RowsToTrace:

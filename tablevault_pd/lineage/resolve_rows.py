@@ -132,8 +132,11 @@ def _content_matches(store: Store, version: Version, positions: np.ndarray, fram
 
 def _is_content(store: Store, version: Version, positions: np.ndarray, frame: pd.DataFrame) -> bool:
     """Whether these columns of a frame are what those rows have there."""
-    [table] = reading.take_tables(store, [(version, positions, list(frame.columns))])
-    columns = columns_of(table.schema)
+    labels = list(frame.columns)
+    [table] = reading.take_tables(store, [(version, positions, labels)])
+    columns = columns_of(
+        reading.wanted_schema(store, version, labels)
+    )  # known by object, unlike the schema of a table
     if len(columns) == frame.shape[1] and all(
         _is_equal(cells_of(table, stored.field), column)
         for stored, (_, column) in zip(columns, frame.items(), strict=True)
@@ -147,11 +150,12 @@ def _is_content(store: Store, version: Version, positions: np.ndarray, frame: pd
 
 def _is_equal(cells: Any, column: pd.Series) -> bool:
     """Whether a column has this dtype and these cells. Objects are not looked at: they may be arrays."""
-    if cells.dtype != column.dtype or cells.dtype == np.dtype(object):
+    if cells.dtype != column.dtype:
         return False
-    if isinstance(cells, np.ndarray):
-        return np.array_equal(cells, column.to_numpy(), equal_nan=cells.dtype.kind in "fcmM")
-    return bool(cells.equals(column.array))
+    if not isinstance(cells, np.ndarray):
+        return bool(cells.equals(column.array))
+    kind = cells.dtype.kind
+    return kind != "O" and np.array_equal(cells, column.to_numpy(), equal_nan=kind in "fcmM")
 
 
 def _positions(index: pd.Index, origin: Origin, total: int) -> np.ndarray | None:

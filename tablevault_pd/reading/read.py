@@ -324,6 +324,8 @@ def _gathered(chunks: Iterable[Chunk], schema: pa.Schema, positions: np.ndarray)
     tables, numbers = [], []
     for chunk in chunks:
         in_chunk = as_array(chunk.positions)
+        if np.array_equal(in_chunk, positions):
+            return aligned(chunk, schema)
         number = np.searchsorted(positions, in_chunk)
         rows = np.flatnonzero(positions[np.minimum(number, len(positions) - 1)] == in_chunk)
         table = aligned(chunk, schema)

@@ -6,6 +6,7 @@ from collections import defaultdict
 from itertools import chain, compress
 from operator import attrgetter, or_
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
@@ -125,6 +126,9 @@ CELLS = (
 )
 SOURCES = ("session", "path", "sha256", "text")
 DESCRIPTIONS = ("list", "label", "text", "session", "time")
+KEPT_LABELS = 100_000  # of sessions of one vault
+#: By store: labels of its sessions.
+_labels: WeakKeyDictionary[Store, dict[int, str]] = WeakKeyDictionary()
 FILES = ("list", "position", "path", "size_bytes", "modified", "sha256", "stored")
 
 
@@ -446,6 +450,14 @@ def file_cells(
 
 
 def labels_of(store: Store, ids: Iterable[int | None]) -> dict[int | None, str]:
-    """``name#run`` of sessions, by id."""
-    keys = sorted({key for key in ids if key is not None})
-    return {session.id: session.label for session in store.session_labels(keys)} if keys else {}
+    """``name#run`` of sessions, by id. Neither ever changes, and no id is given twice: what was looked up is kept."""
+    known = _labels.setdefault(store, {})
+    keys = {key for key in ids if key is not None}
+    labels: dict[int | None, str] = {key: known[key] for key in keys if key in known}
+    unknown = sorted(keys - labels.keys())
+    if unknown:
+        looked_up = store.session_labels(unknown)
+        labels |= {session.id: session.label for session in looked_up}
+        if len(known) < KEPT_LABELS:
+            known |= {session.id: session.label for session in looked_up}
+    return labels

@@ -29,6 +29,7 @@ class EdgeForm(IntEnum):
     CHARS = 5
 
 
+_PAIRS, _CHARS = int(EdgeForm.PAIRS), int(EdgeForm.CHARS)  # NumPy takes long to look at the member of an enum
 CHARS_STEP = 2  #: the `step` of CHARS: so many more numbers for each pair
 
 
@@ -129,9 +130,7 @@ def edge_table(
     """A table from its columns, in the order of :data:`COLUMNS`."""
     arrays = np.array(columns, np.int64) if len(columns) else np.empty((len(COLUMNS), 0), np.int64)
     named = dict(zip(COLUMNS, arrays, strict=True))
-    named["form"] = np.where(
-        (named["form"] == EdgeForm.PAIRS) & (named["step"] == CHARS_STEP), EdgeForm.CHARS, named["form"]
-    )
+    named["form"][(named["form"] == _PAIRS) & (named["step"] == CHARS_STEP)] = _CHARS
     named["basis"] = named["basis"].astype(np.int8)  # carried along with millions of lines
     return EdgeTable(**named, children=children, parents=parents)
 
@@ -220,10 +219,3 @@ def bin_of(low: int, high: int) -> tuple[int, int]:
         if low >> (_BITS * level) == last >> (_BITS * level):
             return level, low >> (_BITS * level)
     return LEVELS, 0
-
-
-def bins_over(low: int, high: int) -> list[tuple[int, int, int]]:
-    """(level, first bin, last bin): all bins that hold any position from `low` to `high`, `high` excluded."""
-    last = max(low, high - 1)
-    bins = [(level, low >> (_BITS * level), last >> (_BITS * level)) for level in range(LEVELS)]
-    return [*bins, (LEVELS, 0, 0)]

@@ -19,7 +19,6 @@ from tablevault_pd.store.edges import (
     ListHistory,
     Writers,
     bin_of,
-    bins_over,
     few_spans,
     stored_form,
 )
@@ -46,11 +45,14 @@ SELECT e.list, e.version, e.generation, e.start, e.rows, e.parent_list, e.parent
        e.span, e.basis, e.form, e.step, e.children, e.parents
 FROM edges e
 """
-# The bins come as JSON, so that one statement serves one row and thousands.
+# The spans come as JSON, so that one statement serves one row and thousands. The last level has one bin.
 _WANTED = """
-WITH wanted AS MATERIALIZED (
-    SELECT json_extract(value, '$[0]') AS level, json_extract(value, '$[1]') AS low, json_extract(value, '$[2]') AS high
-    FROM json_each(:bins))
+WITH spans AS MATERIALIZED (
+    SELECT json_extract(value, '$[0]') AS low, json_extract(value, '$[1]') - 1 AS last FROM json_each(:spans)),
+levels (level, bits) AS (VALUES (0, 0), (1, 4), (2, 8), (3, 12), (4, 16), (5, 20), (6, 24), (7, 28), (8, 32), (9, 36), (10, 40),
+                                (11, 63)),
+wanted AS MATERIALIZED (
+    SELECT DISTINCT level, low >> bits AS low, max(low, last) >> bits AS high FROM spans, levels)
 """
 EDGES_BY_CHILD = f"""
 {_WANTED} {_EDGE}
@@ -131,9 +133,8 @@ class LineageEdges:
                 if query.generation is None:
                     rows += db.execute(every, {"list": query.list}).fetchall()
                     continue
-                spans = few_spans(query.spans, _MAX_SPANS)
-                bins = sorted({number for low, high in spans for number in bins_over(low, high)})
-                place = {"list": query.list, "generation": query.generation, "bins": json.dumps(bins)}
+                spans = json.dumps(few_spans(query.spans, _MAX_SPANS))
+                place = {"list": query.list, "generation": query.generation, "spans": spans}
                 rows += db.execute(some, place).fetchall()
             return edge_table_of(rows)
 
@@ -163,9 +164,11 @@ class LineageEdges:
 
     def describe_lists(self, lists: Sequence[int] = (), versions: Sequence[tuple[int, int]] = ()) -> ListInfo:
         """Facts about lists, and versions by list id and number."""
-        if not lists and len(versions) == 1:  # one statement sees one moment
+        if len(lists) + len(versions) == 1:  # one statement sees one moment
             with self._catalog.reading() as db:
-                return _facts(db, lists, versions)
+                info = _facts(db, lists, versions)
+            if all(history.stored is None for history in info.lists.values()):
+                return info
         return self._catalog.snapshot(_facts, lists, versions)
 
     def parent_generations(self, lists: Sequence[int]) -> tuple[Mapping[int, Sequence[int]], bool]:

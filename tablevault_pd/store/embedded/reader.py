@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,10 @@ import pyarrow as pa
 
 from tablevault_pd.errors import VaultCorrupt, VaultError, VersionNotFound
 from tablevault_pd.store import Chunk
-from tablevault_pd.store.embedded.segments import Payload, unpack, unpack_batches
+from tablevault_pd.store.embedded.segments import Payload, decode_inline, unpack, unpack_batches
 from tablevault_pd.store.embedded.small_lists import LISTS_AT_ONCE, read_small_lists
 from tablevault_pd.store.engine.int_codec import unpack as unpack_numbers
-from tablevault_pd.store.engine.payloads import has_dictionary
+from tablevault_pd.store.engine.payloads import decode, has_dictionary
 from tablevault_pd.store.engine.zones import ranges_to_read
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 SMALL_ROWS = 4096  # chunks of fewer rows are joined with their neighbours, up to as many of them
 AT_ONCE_BYTES = 4 << 20  # of small segments that are read at once
+DECODED, DECODED_BYTES = 256, 1 << 12  # so many segments of at most so many bytes stay decoded
 OPEN_SEGMENTS = 4  # of those that a scan has read from, in case the next piece is of one of them
 
 # From the segment that holds the row :low on, or the one after; many small ones are fetched a page at a time.
@@ -53,6 +55,8 @@ class Reader:
     def __init__(self, catalog: SqliteCatalog, schemas: Schemas, versions: Versions, segments: Path) -> None:
         self._catalog, self._schemas, self._versions = catalog, schemas, versions
         self._segments = segments
+        # By content: what is cached is what these bytes say, whatever was committed or rolled back since.
+        self._decoded = lru_cache(maxsize=DECODED)(self._decode)
 
     def schema(self, schema_id: int) -> pa.Schema:
         """Return a schema as committed."""
@@ -169,9 +173,16 @@ class Reader:
         self, row: tuple[Any, ...], columns: Sequence[str] | None, where: str
     ) -> tuple[pa.Table, bool]:
         """Return the rows of a segment, and whether their memory may be written to."""
-        table, private = unpack(self._payload(row), self._segments, columns, where)
+        schema_id, codec, _, size = row[2:6]
+        decoded = (
+            decode_inline if size > DECODED_BYTES else lambda _, data: self._decoded(schema_id, codec, data)
+        )
+        table, private = unpack(self._payload(row), self._segments, columns, where, decoded=decoded)
         _check_count(table, row[1], columns, where)
         return table, private
+
+    def _decode(self, schema_id: int, codec: str, data: bytes) -> pa.Table:
+        return decode(codec, pa.py_buffer(data), self._schemas.schema(schema_id))
 
     def unpack_batches(
         self, rows: Sequence[tuple[Any, ...]], columns: Sequence[str] | None, names: Sequence[str]
@@ -265,24 +276,25 @@ class _Read:
         self, positions: np.ndarray, generation: np.ndarray, address: np.ndarray
     ) -> Iterator[tuple[int, Chunk]]:
         """Yield the rows of these addresses, which are shown at `positions`: a chunk for each segment, with its schema id."""
-        order = np.lexsort((address, generation))
-        ends = np.append(np.flatnonzero(np.diff(generation[order])) + 1, len(order))
+        if len(address) > 1:
+            order = np.lexsort((address, generation))
+            positions, generation, address = positions[order], generation[order], address[order]
         done = 0
-        while done < len(order):
-            low, of = int(address[order[done]]), int(generation[order[done]])
+        while done < len(address):
+            low, of = int(address[done]), int(generation[done])
             opened = self._open(of, low, low + 1)
             assert opened is not None  # a row that a version shows is in a segment, or missing
             row, table, private = opened
-            end = int(ends[np.searchsorted(ends, done, side="right")])
-            rows = address[order[done:end]] - row[0]
-            rows = rows[: np.searchsorted(rows, row[1])]
+            end = done + int(generation[done:].searchsorted(of, side="right"))
+            end = done + int(address[done:end].searchsorted(row[0] + row[1]))
+            rows = address[done:end] - row[0]
             if rows[-1] - rows[0] + 1 == len(rows):  # all that lie between: a view
                 table = table.slice(int(rows[0]), len(rows))
             else:
                 table, private = _taken(table, rows), True
             erased = None if row[8] is None else np.flatnonzero(np.isin(rows, _erased(row)))
-            yield row[2], Chunk(positions[order[done : done + len(rows)]], table, private, erased)
-            done += len(rows)
+            yield row[2], Chunk(positions[done:end], table, private, erased)
+            done = end
 
     def _open(self, generation: int, low: int, high: int) -> tuple[tuple[Any, ...], pa.Table, bool] | None:
         """The segment that holds a row, or where that need not be there the next one; None if it begins at `high` or later."""

@@ -37,7 +37,7 @@ from tablevault_pd.store.engine.tables import joined
 from tablevault_pd.store.engine.zones import add_range, ranges_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from io import FileIO
     from pathlib import Path
     from types import TracebackType
@@ -270,8 +270,19 @@ class Stage:
 _verified: dict[str, io.Identity] = {}
 
 
+def decode_inline(part: Payload, data: bytes) -> pa.Table:
+    """The rows of a payload in the catalogue, whose bytes these are."""
+    return decode(part.codec, pa.py_buffer(data), part.schema)
+
+
 def unpack(
-    part: Payload, folder: Path, columns: Sequence[str] | None, where: str, *, again: bool = False
+    part: Payload,
+    folder: Path,
+    columns: Sequence[str] | None,
+    where: str,
+    *,
+    again: bool = False,
+    decoded: Callable[[Payload, bytes], pa.Table] = decode_inline,
 ) -> tuple[pa.Table, bool]:
     """The rows of a committed payload, and whether their memory may be written to.
 
@@ -280,10 +291,8 @@ def unpack(
     """
     try:
         if part.file is None:
-            return _project(
-                decode(part.codec, pa.py_buffer(_checked(part, part.data or b"", where)), part.schema),
-                columns,
-            ), False
+            data = _checked(part, part.data or b"", where)
+            return _project(decoded(part, data), columns), False
         return _unpack_file(part, segment_path(folder, part.file), columns, where, again)
     except (VaultError, FileNotFoundError):
         raise
@@ -353,4 +362,5 @@ def _checked(part: Payload, data: Any, where: str) -> Any:
 def _project(table: pa.Table, columns: Sequence[str] | None) -> pa.Table:
     if columns is None:
         return table
-    return table.select([name for name in columns if name in table.schema.names])
+    names = table.column_names
+    return table.select([name for name in columns if name in names])
