@@ -17,7 +17,8 @@ import pytest
 
 import tablevault_pd as tv
 from tablevault_pd.cli import commands, wording
-from tablevault_pd.cli.commands import COMMANDS, main, parser
+from tablevault_pd.cli.command_list import COMMANDS
+from tablevault_pd.cli.commands import main, parser
 from tablevault_pd.cli.output import display_width, pad_or_cut, plain, table
 from tablevault_pd.display import printable
 

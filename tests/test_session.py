@@ -579,7 +579,8 @@ def test_loop(vault):
 
 
 def test_the_commands_of_the_command_line(vault):
-    from tablevault_pd.cli.commands import COMMANDS, parser
+    from tablevault_pd.cli.command_list import COMMANDS
+    from tablevault_pd.cli.commands import parser
 
     commands = {command.name: command for command in COMMANDS}
 

@@ -33,6 +33,7 @@ from tablevault_pd.store.engine.languages import ENGLISH, check_language
 from tablevault_pd.vault.analysis import Analysis
 from tablevault_pd.vault.catalog import Catalog
 from tablevault_pd.vault.comparing import Comparing
+from tablevault_pd.vault.control import Control
 from tablevault_pd.vault.explore import Explore
 from tablevault_pd.vault.lineage import Lineage
 from tablevault_pd.vault.lists import List
@@ -74,6 +75,7 @@ class Vault(
     Sql,
     Explore,
     Sessions,
+    Control,
     Claiming,
     MappedLists,
     Maintenance,
