@@ -378,7 +378,7 @@ def test_cells_of_a_notebook(tmp_path):
             running.run("df = pd.DataFrame({'a': [7]})\nvault.save('other', df);", "F")
             assert check(running) == "[]"
         running.run("def g(x):\n    return x + 2", "C")
-        assert check(running) == "[['out', 0, 'code', 'cell 9: g']]"
+        assert check(running) == "[['out', 0, 'code', 'In[10]: g']]"
         running.run("df = pd.DataFrame({'a': [f(1)]})", "D")
         running.run("vault.save('out', df);", "E")
         assert check(running) == "[]"
@@ -484,7 +484,7 @@ def test_a_cell_without_an_id_that_binds_no_name_may_have_another_form(tmp_path)
         assert check(running) == "[]"
         running.run("rows.append(2)")  # another form of it, or the next step?
         assert check(running) == (
-            "[['one', 0, 'unknown', 'cell 1: rows.append(1)'], ['below', 0, 'unknown', 'cell 1: rows.append(1)']]"
+            "[['one', 0, 'unknown', 'In[2]: rows.append(1)'], ['below', 0, 'unknown', 'In[2]: rows.append(1)']]"
         )
         running.run("vault.save('two', {'a': sum(rows)}, inputs=False);")  # the next step
         assert check(running) == "[]"
@@ -527,9 +527,9 @@ def test_a_lambda_that_another_cell_defines_otherwise_makes_stale(tmp_path):
         running.run("f = lambda x: x + 1  # the same", "E")
         assert check(running) == "[]"
         running.run("f = lambda x: x + 2", "F")
-        assert check(running) == "[['one', 0, 'code', 'cell 1: f']]"
+        assert check(running) == "[['one', 0, 'code', 'In[2]: f']]"
         running.run("def g(n):\n    return n", "G")
-        assert check(running, "'two'") == "[['two', 0, 'code', 'cell 1: g']]"
+        assert check(running, "'two'") == "[['two', 0, 'code', 'In[2]: g']]"
 
 
 def test_names_that_a_module_makes_itself_change_with_what_makes_them(tmp_path):

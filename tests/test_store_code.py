@@ -12,6 +12,9 @@ import pytest
 from first_contact import Watched
 from stores import database_of, new_place
 
+from tablevault_pd.analysis.code_changes import code_changes
+from tablevault_pd.code import Slice
+from tablevault_pd.code.newer import name_of
 from tablevault_pd.errors import VaultReadOnly
 from tablevault_pd.search.query import parse_text
 from tablevault_pd.store import (
@@ -68,6 +71,24 @@ def test_slices_come_back_as_they_were_put(store):
     other = WrittenCode(two, 5, 0, (part("z = 3", 5, two),))
     store.put_code([other])
     assert store.written_code([(two, 5, 0)]) == [other]
+
+
+def test_a_part_of_a_notebook_is_named_by_the_count_that_it_shows(store):
+    """In[7] where the cell has a count, also in the slice of another session; else its number within the session."""
+    one, two = session(store), session(store)
+    store.put_cell(Cell(one, 0, "f = 1", NOW, execution_count=7))
+    store.put_cell(Cell(two, 0, "log(1)", NOW))
+    unnamed = replace(part("log(1)", 0, two), names=())
+    store.put_code(
+        [WrittenCode(two, 0, 0, (part("f = 1", 0, one), unnamed, part("y = 2", None, None, "helper.py")))]
+    )
+    [code] = store.written_code([(two, 0, 0)])
+    assert [name_of(one_part) for one_part in code.parts] == ["In[7]: f", "cell 0: log(1)", "helper.py: f"]
+    assert code.parts[0] == part("f = 1", 0, one), "the count says nothing of what the code is"
+    counted = replace(unnamed, text="log(2)", tree="another", count=9)
+    [change] = code_changes(Slice((unnamed,)), Slice((counted,)))
+    assert change.line[0] == "In[9]"
+    assert Slice((counted,)).text.startswith("# In[9]\n")
 
 
 def test_code_is_found_by_slice_and_by_whole_session(store):

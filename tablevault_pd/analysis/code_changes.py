@@ -158,6 +158,4 @@ def _title(part: Part) -> str:
 
 
 def _place(part: Part) -> str:
-    if part.path:
-        return part.path
-    return "code" if part.cell is None else f"cell {part.cell}"
+    return part.place or "code"

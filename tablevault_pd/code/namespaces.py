@@ -33,6 +33,7 @@ class Piece:
     until: int | None = None  #: the place that it came to; None: all of it ran
     module: str | None = None  #: what it was imported as
     whole: bool = False  #: whether the function that a script runs is one statement
+    count: int | None = None  #: the execution count of the cell, where there is one
 
     def executed(self) -> Sequence[Statement]:
         """The statements that have begun; of a loop, those of its turns before, too."""
@@ -207,7 +208,7 @@ class Namespace:
         piece, statement = self.pieces[self.owners[number]], self.statements[number]
         return Part(
             piece.path, piece.session_id, piece.cell, statement.line, statement.end, statement.kind, shown(statement.names),
-            text_of(piece.text, statement), statement.tree, piece.notebook,
+            text_of(piece.text, statement), statement.tree, piece.notebook, piece.count,
         )  # fmt: skip
 
 

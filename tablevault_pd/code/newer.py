@@ -483,10 +483,9 @@ def _trees_by_cell(parts: Iterable[Part], but: tuple[Any, Any]) -> Iterator[tupl
 
 
 def name_of(part: Part) -> str:
-    """``helper.py: clean``, ``cell 3: f``; of a statement without names its first line."""
-    place = part.path if part.path is not None else "a cell" if part.cell is None else f"cell {part.cell}"
+    """``helper.py: clean``, ``In[3]: f``; of a statement without names its first line."""
     what = function_of(part.tree) or ", ".join(part.names) or _first_of(part.text)
-    return f"{place}: {what}"
+    return f"{part.place or 'a cell'}: {what}"
 
 
 def _first_of(text: str) -> str:

@@ -65,7 +65,9 @@ def slice_of_session(store: Store, session_id: int) -> Slice:
     if stored is not None:
         return stored
     pieces = [
-        Piece(cell.text, cell.path, session_id, cell.cell, cell.notebook, cell.until)
+        Piece(
+            cell.text, cell.path, session_id, cell.cell, cell.notebook, cell.until, count=cell.execution_count
+        )
         for cell in store.cells([session_id])
     ]
     sources = {source.path: source for source in store.sources([session_id])}  # the latest of each

@@ -71,10 +71,7 @@ class Slice:
         for part in self.parts:
             if (part.path, part.session_id, part.cell) != place:
                 place = (part.path, part.session_id, part.cell)
-                head = part.path if part.path is not None else f"cell {part.cell}"
-                pieces.append(
-                    f"# {head}" if part.cell is not None or part.path is not None else "# an earlier cell"
-                )
+                pieces.append(f"# {part.place or 'an earlier cell'}")
             pieces.append(part.text)
         return "\n".join(pieces) + "\n" * bool(pieces)
 

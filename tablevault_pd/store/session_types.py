@@ -109,6 +109,16 @@ class Part:
     text: str
     tree: str  #: digest: equal where the syntax trees are
     notebook: str | None = None
+    count: int | None = field(
+        default=None, compare=False
+    )  #: the execution count of its cell, where there is one
+
+    @property
+    def place(self) -> str | None:
+        """Where it stands, for people: ``helper.py``, ``In[7]``, ``cell 0`` where no count is known; None if no session has it."""
+        if self.path is not None or self.cell is None:
+            return self.path
+        return f"cell {self.cell}" if self.count is None else f"In[{self.count}]"
 
 
 @dataclass(frozen=True, slots=True)

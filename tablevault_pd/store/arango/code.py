@@ -15,7 +15,7 @@ import numpy as np
 from tablevault_pd.store.arango.code_search import keys_of
 from tablevault_pd.store.arango.records import attributes_of, record_of
 from tablevault_pd.store.arango.terms import code_words
-from tablevault_pd.store.engine.slices import code_of, stored_part
+from tablevault_pd.store.engine.slices import cells_of, code_of, stored_part
 from tablevault_pd.store.session_types import Confirmation, Part, WrittenCode, runs_together
 from tablevault_pd.store.text_query import matching_ids, needs_everything
 
@@ -41,9 +41,15 @@ FOR w IN tv_written_code
   LET slice = DOCUMENT("tv_slices", w.slice)
   RETURN {session: w.session, cell: w.cell, line: w.line, parts: slice.parts, unresolved: slice.unresolved}
 """
-STATEMENTS = (
-    "FOR s IN tv_statements FILTER s._key IN @keys RETURN [s._key, [s.path, s.kind, s.names, s.text, s.tree]]"
-)
+STATEMENTS = """
+RETURN {
+  statements: (FOR s IN tv_statements FILTER s._key IN @keys RETURN [s._key, [s.path, s.kind, s.names, s.text, s.tree]]),
+  counts: (
+    FOR c IN tv_cells FILTER c._key IN @cells AND c.execution_count != null
+      RETURN [c.session, c.cell, c.execution_count]
+  )
+}
+"""
 SLICES_OF = """
 LET held = (
   FOR key IN @keys
@@ -108,13 +114,24 @@ class SliceStore:
 
     def written_code(self, places: Sequence[tuple[int, int, int]]) -> list[WrittenCode]:
         """The slices of these (session, cell, line); those without one are left out."""
-        if not places:
+        rows = self._client.query(WRITTEN, keys=[_place_key(*place) for place in places]) if places else []
+        if not rows:
             return []
-        rows = self._client.query(WRITTEN, keys=[_place_key(*place) for place in places])
         keys = sorted({part[0] for row in rows for part in row["parts"]})
-        statements = dict(self._client.query(STATEMENTS, keys=keys)) if keys else {}
+        cells = set().union(*(cells_of(row["session"], row["parts"]) for row in rows))
+        [answer] = self._client.query(
+            STATEMENTS, keys=keys, cells=[f"{session}-{cell}" for session, cell in sorted(cells)]
+        )
+        statements = dict(answer["statements"])
+        counts = {(session, cell): count for session, cell, count in answer["counts"]}
         return [
-            code_of((row["session"], row["cell"], row["line"]), row["parts"], row["unresolved"], statements)
+            code_of(
+                (row["session"], row["cell"], row["line"]),
+                row["parts"],
+                row["unresolved"],
+                statements,
+                counts,
+            )
             for row in rows
         ]
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from tablevault_pd.store.embedded.code_tables import ROWS_CONFIRMED
 from tablevault_pd.store.engine.fts_index import add_source, integers, matching_sources, source_ids
-from tablevault_pd.store.engine.slices import Statement, code_of, stored_part
+from tablevault_pd.store.engine.slices import Statement, cells_of, code_of, stored_part
 from tablevault_pd.store.session_types import Confirmation, Part, WrittenCode, runs_together
 from tablevault_pd.store.text_query import matching_ids
 from tablevault_pd.store.times import from_time, to_time
@@ -29,6 +29,10 @@ INSERT INTO statements (digest, path, kind, names, text, tree, source) VALUES (?
 STATEMENT = "SELECT id, source FROM statements WHERE digest = ?"
 STATEMENTS = """
 SELECT id, path, kind, names, text, tree FROM statements WHERE id IN (SELECT value FROM json_each(?))
+"""
+COUNTS = """
+SELECT c.session, c.cell, c.execution_count FROM json_each(?) j
+JOIN cells c ON c.session = j.value ->> 0 AND c.cell = j.value ->> 1 WHERE c.execution_count IS NOT NULL
 """
 SLICE = "SELECT id FROM slices WHERE digest = ?"
 INSERT_SLICE = "INSERT INTO slices (digest, parts, unresolved) VALUES (?, ?, ?)"
@@ -196,8 +200,13 @@ def _written_code(db: Connection, places: str) -> list[WrittenCode]:
         key: (path, kind, json.loads(names), text, tree)
         for key, path, kind, names, text, tree in db.execute(STATEMENTS, (json.dumps(ids),)).fetchall()
     }
+    cells: set[tuple[int, int]] = set().union(*(cells_of(row[0], row[3]) for row in rows))
+    counts = {
+        (session, cell): count
+        for session, cell, count in db.execute(COUNTS, (json.dumps(sorted(cells)),)).fetchall()
+    }
     return [
-        code_of((session, cell, line), parts, unresolved, statements)
+        code_of((session, cell, line), parts, unresolved, statements, counts)
         for session, cell, line, parts, unresolved in rows
     ]
 

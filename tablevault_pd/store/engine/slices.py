@@ -19,21 +19,35 @@ def stored_part(code: WrittenCode, part: Part, key: Hashable) -> list[Any]:
     return [key, session_id, part.cell, part.line, part.end, part.notebook]
 
 
+def cells_of(own: int, parts: Sequence[Sequence[Any]]) -> set[tuple[int, int]]:
+    """The (session, cell) that stored parts of a slice of session `own` stand in."""
+    return {(_session(own, part), part[2]) for part in parts if part[2] is not None}
+
+
 def code_of(
     place: tuple[int, int, int],
     parts: Sequence[Sequence[Any]],
     unresolved: Sequence[str],
     statements: Mapping[Any, Statement],
+    counts: Mapping[tuple[int, int], int | None],
 ) -> WrittenCode:
-    """The slice of a (session, cell, line) from what is stored of it, and its statements by key."""
+    """The slice of a (session, cell, line) from what is stored of it, its statements by key and the execution counts of its cells."""
     return WrittenCode(
-        *place, tuple(_part(place[0], part, statements[part[0]]) for part in parts), tuple(unresolved)
+        *place, tuple(_part(place[0], part, statements[part[0]], counts) for part in parts), tuple(unresolved)
     )
 
 
-def _part(own: int, part: Sequence[Any], statement: Statement) -> Part:
+def _session(own: int, part: Sequence[Any]) -> int:
+    session_id: int | None = part[1]
+    return own if session_id is None else session_id
+
+
+def _part(
+    own: int, part: Sequence[Any], statement: Statement, counts: Mapping[tuple[int, int], int | None]
+) -> Part:
     _, session_id, cell, line, end, notebook = part
     path, kind, names, text, tree = statement
-    if session_id is None and cell is not None:
-        session_id = own
-    return Part(path, session_id, cell, line, end, kind, tuple(names), text, tree, notebook)
+    if cell is not None:
+        session_id = _session(own, part)
+    count = counts.get((session_id, cell))
+    return Part(path, session_id, cell, line, end, kind, tuple(names), text, tree, notebook, count)
