@@ -23,7 +23,7 @@ import pytest
 
 import tablevault_pd as tv
 from tablevault_pd import frames
-from tablevault_pd.capture import environment, returned
+from tablevault_pd.capture import environment, returned, script
 from tablevault_pd.frames import schemas
 from tablevault_pd.reading.reports import labels_of
 from tablevault_pd.saving.commit import new_token
@@ -352,7 +352,7 @@ def test_the_git_state_takes_two_processes_and_none_outside_of_a_repository(
     (repository / "src").mkdir(parents=True)
     assert environment.git_state(repository) is None
     git(repository, "init")
-    assert environment.git_state(repository) is None  # without a commit
+    assert environment.git_state(repository) == {"recorded": False}  # without a commit
     file = repository / "src" / "train.py"
     file.write_text("a = 1\n")
     git(repository, "add", ".")
@@ -557,9 +557,17 @@ def test_a_script_that_raises_nothing_is_not_taken_apart(monkeypatch: pytest.Mon
     assert returned.running_calls(frames_of) == []
 
 
+def in_repository(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have sessions of this process ask git about a folder."""
+    (folder / ".git").mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(script, "main_file", lambda: None)
+
+
 def test_git_is_asked_once_and_while_a_session_begins(
-    vault: tv.Vault, monkeypatch: pytest.MonkeyPatch
+    vault: tv.Vault, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    in_repository(here, monkeypatch)
     folders: list[Path] = []
     asked, opened = threading.Event(), vault.store.open_session
 
@@ -609,22 +617,27 @@ def test_a_git_that_does_not_answer_costs_no_session_its_end(
 
     monkeypatch.setattr(environment, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     monkeypatch.setattr(environment.subprocess, "Popen", Git)
-    assert environment.git_state(tmp_path) is None
-    assert len(waited) == 4
+    assert environment.git_state(tmp_path) == {"recorded": False}
+    assert len(waited) == 2
     assert sum(waited) <= EXIT_S - 1
     assert all(git.stdout.closed for git in started)
 
 
-def test_a_git_that_cannot_be_asked_is_told_once(vault: tv.Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_git_that_cannot_be_asked_is_told_once(
+    vault: tv.Vault, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_repository(here, monkeypatch)
+
     def git_state(folder: Path, no_fork: object) -> None:
         raise RuntimeError("no git today")
 
     monkeypatch.setattr(environment, "git_state", git_state)
     with (
         pytest.warns(RuntimeWarning, match="cannot record the environment of short#1: no git today") as told,
-        vault.session("short"),
     ):
-        pass
+        with vault.session("short"):
+            pass
+        assert vault.run("short").environment["git_recorded"] is False
     assert len(told) == 1
     assert vault.sessions()["outcome"].tolist() == ["finished"]
 

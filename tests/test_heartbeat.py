@@ -12,7 +12,7 @@ import pytest
 from stores import Faults, database_of, faults, new_database
 from test_forks import wait_until
 
-from tablevault_pd.capture import environment
+from tablevault_pd.capture import environment, script
 from tablevault_pd.session import heartbeat
 from tablevault_pd.session.heartbeat import HeartbeatThread
 from tablevault_pd.store import Beat, Session
@@ -110,8 +110,10 @@ def test_a_beat_without_news_is_one_small_update(faults: Faults) -> None:
 
 
 def test_heartbeats_go_on_while_the_environment_is_read(
-    folder_vault: tv.Vault, monkeypatch: pytest.MonkeyPatch
+    folder_vault: tv.Vault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / ".git").mkdir()
+    monkeypatch.setattr(script, "main_file", lambda: tmp_path / "train.py")
     go_on, store = threading.Event(), folder_vault.store
 
     def slow_git(folder: Path, no_fork: object) -> dict[str, Any]:

@@ -272,8 +272,8 @@ def test_what_a_session_ran_in_are_columns(vault):
     assert found.python == platform.python_version()
     assert isinstance(found.argv, list)
     assert found.packages["pandas"] == pd.__version__
-    assert vault.sessions("nobody-*", info=True).columns[16:23].tolist() == [
-        "argv", "cwd", "python", "packages", "git_commit", "git_branch", "git_dirty",
+    assert vault.sessions("nobody-*", info=True).columns[16:24].tolist() == [
+        "argv", "cwd", "python", "packages", "git_commit", "git_branch", "git_dirty", "git_recorded",
     ]  # fmt: skip
 
 

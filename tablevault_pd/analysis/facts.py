@@ -132,6 +132,8 @@ def _facts(session: Session) -> dict[Fact, Any]:
         for name in ("commit", "branch", "dirty")
         if info.get(f"git_{name}") is not None
     }
+    if info.get("git_recorded") is False:
+        facts["git", "commit"] = "not recorded"
     if info.get("argv"):
         facts["argv", "command line"] = " ".join(map(str, info["argv"]))
     return facts | {("host", "host"): session.host}

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
-GIT_TIMEOUT_S = 3.0  # of all it is asked together: the end of a session waits five seconds, for this and for what comes after it
+GIT_TIMEOUT_S = 3.0  # of all it is asked together: the end of a process waits five seconds, for this and for what comes after it
+GIT_NOT_RECORDED = {"recorded": False}  # stands for the state until git has answered, and where it does not
 KILL_TIMEOUT_S = 0.2  # within which a process that was killed has ended
 PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg", ".git")  # where one is, a project begins
 _FIELD = r"(?mi)^{}:[ \t]*(\S+)"
@@ -61,14 +62,25 @@ def package_versions(between: Callable[[], object] = bool) -> dict[str, str]:
 
     There may be hundreds: `between` is called after each, in which a background thread lets others run.
     """
-    top_level = {name.partition(".")[0] for name in tuple(sys.modules) if not name.startswith("_")}
-    loaded = frozenset(top_level - set(sys.stdlib_module_names))
+    loaded = _loaded()
     versions = _versions_by_modules.get(loaded)
     if versions is None:
         versions = _versions_of(loaded, between)
         _versions_by_modules.clear()
         _versions_by_modules[loaded] = versions
     return dict(versions)
+
+
+def known_versions() -> dict[str, str] | None:
+    """Return what :func:`package_versions` would, if it was called since the last import."""
+    versions = _versions_by_modules.get(_loaded())
+    return None if versions is None else dict(versions)
+
+
+def _loaded() -> frozenset[str]:
+    """Return the names of the loaded packages and modules outside of the standard library."""
+    top_level = {name.partition(".")[0] for name in tuple(sys.modules) if not name.startswith("_")}
+    return frozenset(top_level - sys.stdlib_module_names)
 
 
 _versions_by_modules: dict[frozenset[str], dict[str, str]] = {}  # of the modules that were loaded last
@@ -113,21 +125,20 @@ def _modules_of(distribution: metadata.Distribution) -> set[str]:
 
 
 def git_state(folder: Path, no_fork: AbstractContextManager[object] | None = None) -> dict[str, Any] | None:
-    """Return commit, branch and by how much the work tree differs; None outside of a repository or without git.
+    """Return commit, branch and by how much the work tree differs from that commit; None outside of a repository.
 
-    In `no_fork` no other thread forks: the child would hold the pipes open, and the answers never end.
+    :data:`GIT_NOT_RECORDED` where git does not tell the commit; `dirty` is None where it does not tell the difference.
+    In `no_fork` no other thread forks: the child would hold the pipe open, and the answer never ends.
     """
-    if not _may_be_in_repository(folder):
+    if not may_be_in_repository(folder):
         return None  # without a process that says so
-    # Beside each other, the longer one first: a short session waits for both. Without external diff programs of the user.
-    deadline = time.monotonic() + GIT_TIMEOUT_S
-    with no_fork or nullcontext():
-        diff = _git(folder, "diff", "--numstat", "--no-ext-diff", "--no-textconv", "HEAD")
-        head = _git(folder, "rev-parse", "HEAD", "--abbrev-ref", "HEAD")
-    printed, counted = _answer(head, deadline), _answer(diff, deadline)
+    deadline, no_fork = time.monotonic() + GIT_TIMEOUT_S, no_fork or nullcontext()
+    printed = _ask(folder, no_fork, deadline, "rev-parse", "HEAD", "--abbrev-ref", "HEAD")
     if printed is None:
-        return None
+        return GIT_NOT_RECORDED
     commit, _, branch = printed.partition("\n")
+    # Without external diff programs of the user.
+    counted = _ask(folder, no_fork, deadline, "diff", "--numstat", "--no-ext-diff", "--no-textconv", commit)
     return {
         "commit": commit,
         "branch": branch,
@@ -143,7 +154,8 @@ def _diff_size(counted: str) -> dict[str, int]:
     return {"changed_files": len(rows), "lines_added": added, "lines_removed": removed}
 
 
-def _may_be_in_repository(folder: Path) -> bool:
+def may_be_in_repository(folder: Path) -> bool:
+    """Return whether a folder looks as if it is in a repository, by the names around it."""
     if "GIT_DIR" in os.environ:
         return True
     # A repository without a work tree has its HEAD in the folder itself.
@@ -172,25 +184,22 @@ def _nearest(folder: Path, names: Sequence[str]) -> Path:
     return folder
 
 
-def _git(folder: Path, *arguments: str) -> subprocess.Popen[str] | None:
-    """Start git; None where there is none."""
+def _ask(
+    folder: Path, no_fork: AbstractContextManager[object], deadline: float, *arguments: str
+) -> str | None:
+    """Return what git prints; None if there is none, or it fails, or has not ended by `deadline`."""
     try:
-        return subprocess.Popen(
-            ["git", "-c", "core.fsmonitor=false", *arguments],
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
-        )
+        with no_fork:
+            process = subprocess.Popen(
+                ["git", "-c", "core.fsmonitor=false", *arguments],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+            )
     except OSError:
-        return None
-
-
-def _answer(process: subprocess.Popen[str] | None, deadline: float) -> str | None:
-    """Return what a process printed; None if it failed, or has not ended by `deadline`."""
-    if process is None:
         return None
     try:
         printed, _ = process.communicate(timeout=max(deadline - time.monotonic(), 0.0))

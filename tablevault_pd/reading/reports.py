@@ -60,6 +60,7 @@ DTYPES = {
     "fixed": "bool",
     "removed": "bool",
     "git_dirty": "boolean",
+    "git_recorded": "boolean",
     "created": "datetime64[us, UTC]",
     "updated": "datetime64[us, UTC]",
     "time": "datetime64[us, UTC]",
@@ -112,7 +113,7 @@ STORED = (
     "error",
     "tags",
 )
-INFO = ("argv", "cwd", "python", "packages", "git_commit", "git_branch", "git_dirty")
+INFO = ("argv", "cwd", "python", "packages", "git_commit", "git_branch", "git_dirty", "git_recorded")
 CELLS = (
     "session",
     "cell",
@@ -348,7 +349,10 @@ def latest(frame: pd.DataFrame, overview: Overview, ids: Sequence[int]) -> pd.Da
 def environment(session: Session) -> dict[str, Any]:
     """Return the environment of a session: its info, with each part of the git state by its own name."""
     info = {name: value for name, value in session.info.items() if name not in ("git", "machine", "opening")}
-    git = {f"git_{name}": value for name, value in (session.info.get("git") or {}).items()}
+    state = session.info.get("git") or {}
+    if state:
+        state = {**state, "recorded": "commit" in state}
+    git = {f"git_{name}": value for name, value in state.items()}
     return info | git | {"host": session.host, "user": session.user, "pid": session.pid}
 
 

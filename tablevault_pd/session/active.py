@@ -231,13 +231,14 @@ def watch_worker() -> None:
 def _hand_over() -> None:
     for session in _open:
         session.hand_over()
+    HEARTBEAT.settle(EXIT_S)  # sessions that ended in the task
 
 
 def _end_all(ending: ExitStatus) -> None:
     deadline = time.monotonic() + EXIT_S  # for all of them together
     for session in reversed(list(_open)):  # the inner ones first
         session.end(ending, timeout_s=max(deadline - time.monotonic(), 0.1), quietly=True)
-    HEARTBEAT.abandon()
+    HEARTBEAT.abandon(max(deadline - time.monotonic(), 0.1))
 
 
 def _note_earlier_cells() -> None:

@@ -1,24 +1,22 @@
-"""The environment of a session: packages and git commit, read once.
+"""The environment of a session: the state of git and the packages, each read once, in the background.
 
-Git is asked when the session begins, beside its first transaction. To read the packages takes a while, so a thread of its own does
-it after the first heartbeat; heartbeats go on meanwhile. The program goes on, too: the thread stops for a moment after each
-package, since a thread that asks for the interpreter waits 5 ms for a busy one.
+Git is asked when the session begins, packages are read after the first heartbeat. To read them takes a while: their thread stops for a
+moment after each one, since a thread that asks for the interpreter waits 5 ms for a busy one. The end of a session waits for
+neither. Until git has answered, the info of the session says that its state is not recorded.
 """
 
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.capture import environment, script
-from tablevault_pd.store.engine.fork_guard import no_fork
+from tablevault_pd.session.git import GIT, GitQuestion
 from tablevault_pd.store.engine.threads import Background
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
 
 PAUSE_S = 0.0005  # after each package, while nobody waits
 
@@ -27,70 +25,88 @@ class EnvironmentCapture:
     """Reads the environment of one session."""
 
     def __init__(self) -> None:
-        self.was_taken = False  #: whether take() has returned it
-        self._result: Mapping[str, Any] | Exception | None = None
+        self._git = GitQuestion(Path(), {})  # of a session that has not asked
+        self._packages: Mapping[str, Any] | Exception | None = None
+        self._taken = [False, False]
         self._is_awaited = False
-        self._git: tuple[Mapping[str, Any] | None] | None = None  # once it was asked
-        self._git_background = Background(self._try_git, "git")
-        self._background = Background(self._read, "environment")
+        self._background = Background(self._read_packages, "packages")
 
-    def begin(self) -> None:
-        """Ask git for the state of the code as it is now, without waiting for the answer."""
-        self._git_background.ask()
+    def begin(self) -> dict[str, Any]:
+        """Ask git for the state of the code as it is now, without waiting. Return what the info says until it has answered."""
+        file = script.main_file()
+        folder = file.parent if file is not None else Path.cwd()
+        if not environment.may_be_in_repository(folder):
+            return {}
+        self._git = GIT.ask(folder)
+        return {"git": environment.GIT_NOT_RECORDED}
+
+    @property
+    def was_taken(self) -> bool:
+        """Whether take() has returned all of it."""
+        return all(self._taken)
+
+    @property
+    def is_read(self) -> bool:
+        """Whether all of it is read."""
+        return None not in self._parts
+
+    @property
+    def _parts(self) -> tuple[Mapping[str, Any] | Exception | None, ...]:
+        return self._git.answer, self._packages
 
     def wait(self, timeout_s: float) -> bool:
         """Have it read, and wait until it is, at most so many seconds. Return whether it is."""
         deadline = time.monotonic() + timeout_s
         self._is_awaited = True
-        self._ask()
-        while self._result is None and time.monotonic() < deadline:
+        while not self.is_read:
+            self._ask()
+            for background in (GIT.background, self._background):
+                if background.refused:
+                    background.complete()
+            if time.monotonic() >= deadline:
+                break
             time.sleep(0.001)
-        return self._result is not None
+        return self.is_read
 
-    def take(self, *, at_once: bool) -> Mapping[str, Any] | None:
-        """Return the part of the session's info that the environment is, one time; None while it is being read.
+    def take(self, *, ending: bool) -> Mapping[str, Any]:
+        """Return the parts of the session's info that the environment is: all at once, or what is read when the session ends.
 
-        `at_once` reads it here. Raises what reading it raised.
+        Each is returned one time; then what is read later. Raises what reading it raised.
         """
         if self.was_taken:
-            return None
-        if at_once:
-            self._is_awaited = True
-            self._background.join()
-            self._read()
+            return {}
+        if ending and self._packages is None:
+            versions = environment.known_versions()
+            self._packages = None if versions is None else {"packages": versions}
         self._ask()
-        if self._result is None:
-            return None
-        self.was_taken = True
-        if isinstance(self._result, Exception):
-            raise self._result
-        return self._result
+        parts = self._parts
+        if None in parts and not ending:
+            return {}
+        new: dict[str, Any] = {}
+        for number, part in enumerate(parts):
+            if part is not None and not self._taken[number]:
+                self._taken[number] = True
+                if isinstance(part, Exception):
+                    raise part
+                new |= part
+        return new
+
+    def drop(self) -> None:
+        """Take nothing of it any more."""
+        self._taken = [True, True]
 
     def _ask(self) -> None:
-        if self._result is None and self._background.is_done:
+        if self._git.answer is None and GIT.background.is_done:
+            GIT.background.ask()
+        if self._packages is None and self._background.is_done:
             self._background.ask()
 
-    def _read(self) -> None:
-        if self._result is not None:
-            return
-        try:
-            self._git_background.complete()
-            git = self._read_git()
-            packages = {"packages": environment.package_versions(self._let_others_run)}
-            self._result = packages | ({} if git is None else {"git": git})
-        except Exception as error:  # noqa: BLE001  # raised where the result is used
-            self._result = error
-
-    def _read_git(self) -> Mapping[str, Any] | None:
-        if self._git is None:
-            file = script.main_file()
-            folder = file.parent if file is not None else Path.cwd()
-            self._git = (environment.git_state(folder, no_fork),)
-        return self._git[0]
-
-    def _try_git(self) -> None:
-        with suppress(Exception):  # to read the environment raises it again
-            self._read_git()
+    def _read_packages(self) -> None:
+        if self._packages is None:
+            try:
+                self._packages = {"packages": environment.package_versions(self._let_others_run)}
+            except Exception as error:  # noqa: BLE001  # raised where the result is used
+                self._packages = error
 
     def _let_others_run(self) -> None:
         if not self._is_awaited:

@@ -6,10 +6,12 @@ and sent later; a warning says so once, and again if the trouble comes back afte
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import time
 import weakref
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
@@ -51,6 +53,14 @@ class Recording(Protocol):
     flushed: Flag  #: its end is written, or never will be
     attempted: Wakeup  #: a beat was sent, successfully or not
     failing: bool  #: the last beat could not be sent, and not because the store was busy
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all of it is written, what comes after its end included, or never will be."""
+
+    @property
+    def awaits_environment(self) -> bool:
+        """Whether nothing is to be sent before its environment is read: it has ended."""
 
     def next_beat(self) -> Beat:
         """Return all unsent data; the same beat again until it was sent."""
@@ -163,10 +173,24 @@ class HeartbeatThread:
                 return False
         return True
 
-    def abandon(self, store: Store | None = None) -> None:
-        """Drop all data that `store`, or any store, has not taken, and warn of what is lost: the vault or the process ends."""
-        sessions = [session for session in self._sessions if store is None or session.store is store]
-        self._give_up(sessions, VaultClosed("It was closed before everything was written."), NotRecorded)
+    def settle(self, timeout_s: float, store: Store | None = None) -> None:
+        """Wait until what comes after the end of sessions is written, to `store` or to any, at most `timeout_s` seconds."""
+        deadline = time.monotonic() + timeout_s
+        ended = [session for session in self._of(store) if session.flushed.is_set()]
+        for session in ended:
+            session.wait_for_environment(max(deadline - time.monotonic(), 0.0))
+        for session in ended:
+            self.wait_for(session, partial(_is_sent, session), max(deadline - time.monotonic(), 0.0))
+
+    def abandon(self, timeout_s: float, store: Store | None = None) -> None:
+        """Settle, then drop all data that `store`, or any, has not taken, and warn of what is lost: the vault or the process ends."""
+        self.settle(timeout_s, store)
+        self._give_up(
+            self._of(store), VaultClosed("It was closed before everything was written."), NotRecorded
+        )
+
+    def _of(self, store: Store | None) -> list[Recording]:
+        return [session for session in list(self._sessions) if store is None or session.store is store]
 
     def prevent_rounds(self, deadline: float) -> None:
         """Let the thread begin no round from now on, and wait for one under way until `deadline`: the interpreter ends."""
@@ -184,7 +208,7 @@ class HeartbeatThread:
             if _abandoned():
                 for session in reversed(list(self._sessions)):
                     session.end(timeout_s=EXIT_S, quietly=True)
-                self.abandon()
+                self.abandon(EXIT_S)
             self._round(woken=woken)
             with self._lock:
                 if not self._sessions:
@@ -195,7 +219,8 @@ class HeartbeatThread:
         with self._rounds:
             by_store: dict[int, list[Recording]] = {}
             for session in list(self._sessions):
-                by_store.setdefault(id(session.store), []).append(session)
+                if not session.awaits_environment:
+                    by_store.setdefault(id(session.store), []).append(session)
             for sessions in by_store.values():
                 may_beat = time.monotonic() >= self._retry_at.get(sessions[0].store, 0.0)
                 if may_beat and self._is_due(sessions, woken=woken):
@@ -234,7 +259,7 @@ class HeartbeatThread:
             again |= session.on_sent(response.time, own_requests)
         for session in sessions:
             session.update_flag()
-        self._forget([session for session in sessions if session.flushed.is_set()])
+        self._forget([session for session in sessions if session.is_done])
         if again:
             self._wakeup.wake()
 
@@ -279,14 +304,14 @@ class HeartbeatThread:
     def _give_up(
         self, sessions: Sequence[Recording], error: Exception, category: type[RuntimeWarning] = RuntimeWarning
     ) -> None:
-        lost = [session.abandon(error) for session in sessions if not session.flushed.is_set()]
+        lost = [session.abandon(error) for session in sessions if not session.is_done]
         if lost:
             warn(f"tablevault_pd cannot record any more. {error} Lost: {', '.join(lost)}.", category)
         self._forget(sessions)
 
     def _try_later(self, sessions: Sequence[Recording], error: Exception) -> None:
         store = sessions[0].store
-        unfinished = [session for session in sessions if not session.flushed.is_set()]
+        unfinished = [session for session in sessions if not session.is_done]
         if store not in self._troubled and unfinished:
             self._troubled.add(store)
             warn(f"tablevault_pd cannot record this session now, and goes on trying: {error}")
@@ -316,6 +341,11 @@ def _abandoned() -> bool:
     return forked_by_a_thread and not main.is_alive() and set(innermost_frames()) == {threading.get_ident()}
 
 
+def _is_sent(session: Recording) -> bool:
+    """Return whether nothing of a session that has ended is left to be sent now."""
+    return session.is_done or session.awaits_environment
+
+
 def warn(text: str, category: type[RuntimeWarning] = RuntimeWarning) -> None:
     """Warn of what is not recorded. Never raises, whatever the warning filters are."""
     try:
@@ -325,6 +355,7 @@ def warn(text: str, category: type[RuntimeWarning] = RuntimeWarning) -> None:
 
 
 HEARTBEAT = HeartbeatThread()
+atexit.register(partial(HEARTBEAT.abandon, EXIT_S))  # for sessions that had ended before the process does
 at_end.append(HEARTBEAT.prevent_rounds)
 
 

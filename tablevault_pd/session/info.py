@@ -12,6 +12,7 @@ from tablevault_pd.errors import InvalidInput, short_repr
 from tablevault_pd.keywords import public
 from tablevault_pd.reading import liveness
 from tablevault_pd.reading import reports as answers
+from tablevault_pd.session.heartbeat import HEARTBEAT
 
 if TYPE_CHECKING:
     from tablevault_pd.store import Session, Store
@@ -43,7 +44,8 @@ class RunInfo:
         The last value of each metric. :meth:`curve` has all.
     environment : dict
         argv, cwd, executable, python, platform, packages, git_commit, git_branch, git_dirty and more about the git
-        state, host, user and pid; without those that are not known.
+        state, git_recorded, host, user and pid; without those that are not known. ``git_recorded`` is False where git has not
+        answered, or was not waited for; outside of a repository it is left out.
 
     Examples
     --------
@@ -139,7 +141,8 @@ class RunInfo:
 
     @property
     def environment(self) -> dict[str, Any]:
-        """Its environment: argv, cwd, python, packages, git commit, host …; see the class."""
+        """Its environment: argv, cwd, python, packages, git commit, host …; see the class. Waits up to two seconds for git."""
+        HEARTBEAT.flush(self._store, info=True)
         (session,) = self._store.sessions([self.id], info=True)
         return answers.environment(session)
 

@@ -66,9 +66,9 @@ class Outbox:
         self._beaten_at = float("-inf")
         self._sent_stop = self._sent_first_step = False
 
-    def begin_environment(self) -> None:
-        """Begin to read the environment: what may change from now on."""
-        self._environment.begin()
+    def begin_environment(self) -> dict[str, Any]:
+        """Begin to read the environment: what may change from now on. Return what the info says until it is read."""
+        return self._environment.begin()
 
     def begin(self, row: Session, offset: timedelta) -> None:
         """Begin to send for a session that the store has opened."""
@@ -100,7 +100,7 @@ class Outbox:
         if self.backlog.waits:
             ending = None  # there is more to send before it
         now = time.monotonic()
-        alive = now - self._beaten_at >= row.beat_s
+        alive = not self.flushed.is_set() and now - self._beaten_at >= row.beat_s
         if alive:
             self._beaten_at = now
         changes, self._changes = self._changes, {}
@@ -141,31 +141,50 @@ class Outbox:
 
     def clear(self) -> None:
         """Drop all unsent data."""
-        self.unsent = None
+        self._environment.drop()
+        self.unsent, self._sent = None, self._number
         self.backlog.clear()
         self.cells.clear()
         self.flushed.set()
 
+    def forget(self) -> Flag:
+        """Drop all unsent data in a forked child, whose parent sends it. Return a new flag that says so."""
+        self._environment.drop()
+        self.unsent, self._sent, self.flushed = None, self._number, Flag()
+        self.flushed.set()
+        return self.flushed
+
     def waits_for(self, params: Params, *, info: bool) -> int:
         """Return the number of the beat after which all present data is sent; 0 if it is.
 
-        With `info`, that includes the environment, which the first beat does not have.
+        With `info`, that includes the environment, which the first beat does not have, and which may come after the end.
         """
-        if self.flushed.is_set():
+        if self.flushed.is_set() and not info:
             return 0
         news = self._changes or self._sources or self.cells.has_news or params.changed
         later = self.backlog.later_batches or int(bool(news))
         if info and not self._environment.was_taken:
-            later = max(later, 2 if self._beaten_at == float("-inf") else 1)
+            later = max(later, 2 if self._beaten_at == float("-inf") and self.ending is None else 1)
         return self._number + later if later or self._sent < self._number else 0
 
     def wait_for_environment(self, timeout_s: float) -> bool:
         """Wait until the environment is read, and can be sent. Return whether it is."""
-        return self.flushed.is_set() or self._environment.was_taken or self._environment.wait(timeout_s)
+        return self._environment.was_taken or self._environment.wait(timeout_s)
 
     def has_sent(self, number: int) -> bool:
         """Return whether that beat was sent, or never will be."""
-        return self._sent >= number or self.flushed.is_set()
+        return self._sent >= number or self.is_done
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the end is written, and the environment, or never will be."""
+        # In this order: a beat is counted before it takes the environment.
+        return self.flushed.is_set() and self._environment.was_taken and self._sent == self._number
+
+    @property
+    def awaits_environment(self) -> bool:
+        """Whether the end is written, and nothing is to be sent before more of the environment is read."""
+        return self.flushed.is_set() and self._sent == self._number and not self._environment.is_read
 
     def _timeline(self, control: ControlState) -> dict[str, Any]:
         """Return what is new in the timeline of this attempt; see :attr:`Beat.timeline`."""
@@ -202,16 +221,17 @@ class Outbox:
         return {}
 
     def _read_environment(self, row: Session) -> None:
-        """Take the environment, which is read after the first heartbeat, at the latest with the last one."""
+        """Take the environment, which is read after the first heartbeat; with the last one what there is, then the rest."""
         if not self._environment.was_taken and self._beaten_at == float("-inf") and self.ending is None:
             return
         try:
-            self._sources = self.code.sources(row.id, self.cells.current_cell)
-            environment = self._environment.take(at_once=self.ending is not None)
+            if not self.flushed.is_set():
+                self._sources = self.code.sources(row.id, self.cells.current_cell)
+            environment = self._environment.take(ending=self.ending is not None)
         except Exception as error:  # noqa: BLE001  # the session goes on without it
             warn(f"tablevault_pd cannot record the environment of {row.label}: {error}")
             return
-        if environment is not None:
+        if environment:
             self.info = {**self.info, **environment}
             self.change(info=self.info)
 

@@ -305,8 +305,8 @@ class Recorder(SessionState):
     def _open(self, *, parent: int | None, last: Session | None) -> None:
         if parent is None and self.around is not None:
             parent = self.around.id
-        self.outbox.begin_environment()
-        self.outbox.info = opening.process_info(self.settings.redactor, self._token)
+        unread = self.outbox.begin_environment()
+        self.outbox.info = opening.process_info(self.settings.redactor, self._token) | unread
         new = opening.new_row(
             self._name, parent, self._tags, self.params.take(), self.outbox.info, self.settings.user
         )
@@ -422,6 +422,9 @@ class Recorder(SessionState):
 
     def reset_after_fork(self) -> None:
         """Reset in a forked child, where the session belongs to the parent process. Its first use begins a child session."""
+        if self._ended:  # the parent writes what is left
+            self.flushed = self.outbox.forget()
+            return
         self._reset()
         self.is_orphan = self.has_request = self._check_log = True
         active.forked()

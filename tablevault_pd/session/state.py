@@ -166,7 +166,7 @@ class SessionState:
     def next_beat(self) -> Beat:
         """Return all unsent data; the same beat again until it was sent."""
         # Read before anything is taken, so that this beat has all that was logged before the end.
-        ending = self.outbox.ending
+        ending = None if self.flushed.is_set() else self.outbox.ending
         if ending is not None:
             self.reads.flush()
         return self.outbox.next_beat(self.row, self.params, self.control, ending)
@@ -174,6 +174,16 @@ class SessionState:
     def waits_for(self, *, info: bool = False) -> int:
         """Return the number of the beat after which all present data is sent; 0 if it is."""
         return 0 if self.is_orphan else self.outbox.waits_for(self.params, info=info)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all of it is written, what comes after its end included, or never will be."""
+        return self.outbox.is_done
+
+    @property
+    def awaits_environment(self) -> bool:
+        """Whether nothing is to be sent before its environment is read: it has ended."""
+        return self.outbox.awaits_environment
 
     def wait_for_environment(self, timeout_s: float) -> bool:
         """Wait until the environment is read, and can be sent. Return whether it is."""
@@ -210,6 +220,9 @@ class SessionState:
 
     def abandon(self, error: Exception) -> str:
         """Discard buffered data, stop recording and release paused threads. Return a text that says what is lost."""
+        if self.flushed.is_set():
+            self.outbox.clear()
+            return f"the state of git and the packages of {self.row.label}"
         lost_values = len(self.outbox.backlog)
         lost = (
             f"{lost_values:,} logged values of {self.row.label}"

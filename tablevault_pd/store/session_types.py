@@ -285,7 +285,8 @@ class Beat:
     cells: tuple[Cell, ...] = ()
     measures: tuple[Measures, ...] = ()
     sources: tuple[ModuleSource, ...] = ()
-    changes: Mapping[str, Any] = field(default_factory=dict)  #: tags, params, info
+    #: tags, params, info; the last only while `attempt` is the newest one: it may come after the end
+    changes: Mapping[str, Any] = field(default_factory=dict)
     outcome: str | None = None  #: it ends now, so
     error: str | None = None
     attempt: int = 0  #: of the session, that this process makes

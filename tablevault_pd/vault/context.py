@@ -70,7 +70,7 @@ class VaultContext:
             for run in self.sessions():
                 left_s = max(deadline - time.monotonic(), 0.0)
                 run.end(ending, timeout_s=left_s, quietly=True)  # abandon() tells
-            HEARTBEAT.abandon(self.store)
+            HEARTBEAT.abandon(max(deadline - time.monotonic(), 0.0), self.store)
             self.store.close()
             self.closed = True
 

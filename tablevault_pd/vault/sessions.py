@@ -157,7 +157,8 @@ class Sessions(VaultPart):
             Only those with a description that has a vector of this length, of the session or of a list that it wrote: the
             nearest first, by cosine similarity.
         info : bool
-            Add what they ran in: argv, cwd, python, packages, git_commit, git_branch and git_dirty.
+            Add what they ran in: argv, cwd, python, packages, git_commit, git_branch, git_dirty and git_recorded: False where
+            they ran in a repository and git has not answered, missing outside of one.
         columns : list of str, optional
             Only these columns, in this order. Nothing else is read: ``["session", "params.lr", "metrics.loss"]``.
         show : dict, optional
@@ -268,7 +269,7 @@ class Sessions(VaultPart):
              list  version operation
         0  losses        1      save
         """
-        self._flush(info=True)
+        self._flush()
         return RunInfo(self.store, resolve_session(self.store, which))
 
     def tag(

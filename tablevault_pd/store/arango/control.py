@@ -65,8 +65,9 @@ LET waiting = (FOR r IN tv_requests FILTER r.session IN @ids AND r.acknowledged 
 LET beats = (FOR key IN @alive UPDATE {_key: key} WITH {heartbeat: now} IN tv_sessions)
 RETURN {now, waiting}
 """
-# The sessions come first: an unknown one fails the statement before it wrote anything. A block of logged values grows
-# by what is new in it: a beat of a number that it has seen comes again.
+# The sessions come first: an unknown one fails the statement before it wrote anything. An info may come after the end of
+# its attempt, when the next one has begun. A block of logged values grows by what is new in it: a beat of a number that it
+# has seen comes again.
 BEAT = """
 LET now = DATE_NOW() * 1000
 LET waiting = (
@@ -75,15 +76,21 @@ LET waiting = (
     SORT r.id
     RETURN r
 )
-LET timelines = MERGE(FOR s IN tv_sessions FILTER s._key IN @beats[*].key RETURN {[s._key]: s.timeline})
+LET before = MERGE(
+  FOR s IN tv_sessions FILTER s._key IN @beats[*].key RETURN {[s._key]: {timeline: s.timeline, openings: s.openings}}
+)
 LET sessions = (
   FOR b IN @beats
-    LET timeline = b.timeline == null ? {} : {timeline: MERGE_RECURSIVE(timelines[b.key], b.timeline)}
+    LET timeline = b.timeline == null ? {} : {timeline: MERGE_RECURSIVE(before[b.key].timeline, b.timeline)}
     UPDATE {_key: b.key}
       WITH MERGE(b.changes, timeline, b.alive ? {heartbeat: now} : {}, b.ends ? {ended: now, heartbeat: now} : {})
       IN tv_sessions OPTIONS {keepNull: true, mergeObjects: false, waitForSync: true}
 )
-LET infos = (FOR i IN @infos INSERT i INTO tv_infos OPTIONS {overwriteMode: "replace", waitForSync: true})
+LET infos = (
+  FOR i IN @infos
+    FILTER before[i.document._key].openings == i.openings
+    INSERT i.document INTO tv_infos OPTIONS {overwriteMode: "replace", waitForSync: true}
+)
 LET cells = (FOR c IN @cells INSERT MERGE(c, {saved: now}) INTO tv_cells OPTIONS {overwriteMode: "replace", waitForSync: true})
 LET measures = (
   FOR m IN @measures
@@ -309,7 +316,7 @@ def _telling(beats: Sequence[Beat]) -> dict[str, Any]:
         sessions.append(
             {"key": key, "changes": fields, "timeline": timeline, "alive": beat.alive, "ends": ends}
         )
-        infos += info
+        infos += [{"document": document, "openings": beat.attempt + 1} for document in info]
     measures = [(beat.number, one) for beat in beats for one in beat.measures]
     sources = [(beat.session_id, source) for beat in beats for source in beat.sources]
     return {

@@ -260,7 +260,7 @@ def _write(db: Any, beat: Beat, now: int) -> None:
     for code in beat.code:
         insert_code(db, code)
     if beat.changes:
-        change_session(db, key, beat.changes)
+        change_session(db, key, beat.changes, attempt=beat.attempt)
     if beat.timeline:
         db.execute(ADD_TO_TIMELINE, (json.dumps({beat.attempt: dict(beat.timeline)}), key))
     if beat.answered:

@@ -48,10 +48,11 @@ UPDATE sessions SET user = ?, host = ?, pid = ?, parent = ?, ended = ?, heartbea
 WHERE id = ?
 """
 UPDATE_SESSION = """
-UPDATE sessions SET started = ?, ended = ?, heartbeat = ?, beat_s = ?, paused = ?, outcome = ?, error = ?, tags = ?, params = ?,
-    info = ?
+UPDATE sessions SET started = ?, ended = ?, heartbeat = ?, beat_s = ?, paused = ?, outcome = ?, error = ?, tags = ?, params = ?
 WHERE id = ?
 """
+# It may come after the end, when the next attempt has begun.
+SET_INFO = "UPDATE sessions SET info = ? WHERE id = ? AND attempt = coalesce(?, attempt)"
 ALL_SESSIONS = f"SELECT {COLUMNS} FROM sessions ORDER BY id"  # noqa: S608  # a constant
 SESSIONS_NAMED = f"SELECT {COLUMNS} FROM sessions WHERE name = ? ORDER BY id"  # noqa: S608  # a constant
 # A JSON array carries any number of ids in one bound value.
@@ -243,17 +244,24 @@ def session_rows(db: Any, ids: Sequence[int] | None, name: str | None) -> list[t
     return rows.fetchall()  # type: ignore[no-any-return]  # sqlite3 types rows as Any
 
 
-def change_session(db: Any, session_id: int, changes: Mapping[str, Any]) -> None:
-    """Set fields of a session inside an open transaction."""
+def change_session(
+    db: Any, session_id: int, changes: Mapping[str, Any], *, attempt: int | None = None
+) -> None:
+    """Set fields of a session inside an open transaction; its info only while `attempt`, if one is given, is the newest."""
+    others = dict(changes)
+    info = others.pop("info", None)
+    if info is not None:
+        db.execute(SET_INFO, (json.dumps(dict(info)), session_id, attempt))
+    if not others and attempt is not None:
+        return  # of a beat, whose session is there
     row = db.execute(SESSIONS_BY_ID, (json.dumps([session_id]),)).fetchone()
     if row is None:
         raise SessionNotFound(f"No session with the id {session_id} is in this vault.")
-    (_, info) = db.execute(INFO_OF, (json.dumps([session_id]),)).fetchone()
-    new = replace(to_session(row), **changes)
+    new = replace(to_session(row), **others)
     db.execute(
         UPDATE_SESSION,
         (from_time(new.started), _maybe(new.ended), _maybe(new.heartbeat), new.beat_s, new.paused, new.outcome, new.error,
-         json.dumps(new.tags), json.dumps(dict(new.params)), json.dumps(dict(new.info)) if "info" in changes else info, session_id),
+         json.dumps(new.tags), json.dumps(dict(new.params)), session_id),
     )  # fmt: skip
 
 

@@ -104,6 +104,7 @@ class Background:
         self._pid = os.getpid()
         self._turn = threading.RLock()  # held by the thread at work
         self._asked = self._busy = False
+        self.refused = False  #: no thread could be started, as while Python ends: complete() does the work
         self.stop = Flag()  #: the work is to end
         _backgrounds.add(self)
 
@@ -111,7 +112,10 @@ class Background:
         """Have the work done, and once more if it is under way."""
         self._asked = True
         if not self._busy:
-            start(self._run, self._name)
+            start(self._run, self._name, self._refuse)
+
+    def _refuse(self, error: RuntimeError) -> None:
+        self.refused = True
 
     def join(self) -> None:
         """Wait while a thread is at work."""

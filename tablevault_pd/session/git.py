@@ -1,0 +1,69 @@
+"""Ask git for the state of the code, in the background, with one git at a time for all sessions of a process."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tablevault_pd.capture import environment
+from tablevault_pd.store.engine.fork_guard import no_fork
+from tablevault_pd.store.engine.threads import Background
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+@dataclass(slots=True, eq=False)
+class GitQuestion:
+    """What a session wants to know of the repository around a folder."""
+
+    folder: Path
+    #: what the session's info gets of it; None until git has answered
+    answer: Mapping[str, Any] | Exception | None = None
+
+
+class GitQueue:
+    """Answers questions one after the other. An answer is given to all that asked for its folder before git was started.
+
+    So hundreds of short sessions start few processes, and none of them gets an answer from before its beginning.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[GitQuestion] = []  # each until it is answered, whatever interrupts the work
+        self.background = Background(self._work, "git")
+
+    def ask(self, folder: Path) -> GitQuestion:
+        """Ask for the state of the code as it is now, without waiting for the answer."""
+        question = GitQuestion(folder)
+        self._waiting.append(question)
+        self.background.ask()
+        return question
+
+    def _work(self) -> None:
+        while self._waiting and not self.background.stop.is_set():
+            folder = self._waiting[0].folder
+            asked = [question for question in self._waiting.copy() if question.folder == folder]
+            answer = _answer(folder)
+            for question in asked:
+                question.answer = answer
+                self._waiting.remove(question)
+
+    def reset_after_fork(self) -> None:
+        """Reset in a forked child: its questions and the thread are the parent's."""
+        self.__init__()  # type: ignore[misc]
+
+
+def _answer(folder: Path) -> Mapping[str, Any] | Exception:
+    try:
+        state = environment.git_state(folder, no_fork)
+    except Exception as error:  # noqa: BLE001  # raised where the answer is used
+        return error
+    return {} if state is None else {"git": state}
+
+
+GIT = GitQueue()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=GIT.reset_after_fork)

@@ -1,0 +1,285 @@
+"""What git says of the code may come after the end of a session: the end does not wait for it, and nothing is said in its place."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pytest
+from stores import Faults, faults, new_database
+from test_forks import in_child, wait_until
+from test_session_exits import environment as plain_environment
+
+import tablevault_pd as tv
+from tablevault_pd.capture import script
+from tablevault_pd.capture.environment import package_versions
+from tablevault_pd.errors import NotRecorded
+from tablevault_pd.session import heartbeat
+from tablevault_pd.session.heartbeat import HEARTBEAT
+from tablevault_pd.store import Beat, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tablevault_pd.store import Store
+
+__all__ = ["faults"]  # a fixture, used by its name
+
+NOT_RECORDED = {"recorded": False}
+IDENTITY = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
+#: The real one, once a file is there; each call leaves a line.
+SLOW_GIT = """#!/bin/sh
+echo "$3" >> "{folder}/calls"
+while [ ! -e "{folder}/go-$3" ]; do sleep 0.01; done
+exec "{git}" "$@"
+"""
+
+
+class SlowGit:
+    """The git that processes find: it waits until it may go on, by its commands."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.real = folder, shutil.which("git") or ""
+        program = folder / "git"
+        program.write_text(SLOW_GIT.format(folder=folder, git=self.real))
+        program.chmod(0o755)
+
+    def go(self, *commands: str) -> None:
+        for command in commands or ("rev-parse", "diff"):
+            (self.folder / f"go-{command}").touch()
+
+    def answer_first(self, vault: tv.Vault) -> None:
+        """Answer what the session of ``connect()`` has asked, and no other."""
+        self.go()
+        vault.sessions(info=True)
+        for file in self.folder.iterdir():
+            if file.name != "git":
+                file.unlink()
+
+    def calls(self) -> list[str]:
+        calls = self.folder / "calls"
+        return calls.read_text().split() if calls.exists() else []
+
+    def run(self, *arguments: str) -> str:
+        """What the real one prints."""
+        done = subprocess.run([self.real, *IDENTITY, *arguments], check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+
+@pytest.fixture
+def git(
+    here: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[SlowGit]:
+    """A repository of one commit, in which this process is, and a git that does not answer yet."""
+    slow = SlowGit(tmp_path_factory.mktemp("bin"))
+    (here / "train.py").write_text("a = 1\n")
+    (here / ".gitignore").write_text("test.vault\n")
+    for words in (["init", "-q", "-b", "work"], ["add", "."], ["commit", "-qm", "one"]):
+        slow.run(*words)
+    monkeypatch.setattr(script, "main_file", lambda: None)
+    monkeypatch.setenv("PATH", f"{slow.folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr("tablevault_pd.capture.environment.GIT_TIMEOUT_S", 60.0)
+    monkeypatch.setattr(heartbeat, "FLUSH_S", 60.0)
+    yield slow
+    slow.go()
+    HEARTBEAT.settle(60.0)
+
+
+def stored(vault: tv.Vault, name: str) -> list[Session]:
+    """The sessions of a name as they are in the store, without waiting for anything."""
+    return vault.store.sessions(name=name, info=True)
+
+
+def test_the_end_waits_for_no_git_and_its_answer_comes_later(
+    git: SlowGit, vault: tv.Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package_versions()  # known from here on
+    with vault.session("short") as s:
+        pass
+    [row] = stored(vault, "short")
+    assert (row.outcome, s.state) == ("finished", "ended")
+    assert row.info["git"] == NOT_RECORDED
+    assert row.info["packages"]["pandas"] == pd.__version__
+    monkeypatch.setattr(heartbeat, "FLUSH_S", 0.02)
+    assert vault.run("short").state == "finished"  # waits for nothing
+    with pytest.warns(RuntimeWarning, match="short#1"):
+        shown = vault.sessions("short", info=True).iloc[0]
+    assert not shown.git_recorded
+    assert shown[["git_commit", "git_branch", "git_dirty"]].isna().all()
+    monkeypatch.setattr(heartbeat, "FLUSH_S", 60.0)
+    git.go()
+    environment = vault.run("short").environment
+    assert environment["git_commit"] == git.run("rev-parse", "HEAD")
+    assert (environment["git_recorded"], environment["git_branch"]) == (True, "work")
+    assert stored(vault, "short") == [
+        replace(row, info=stored(vault, "short")[0].info)
+    ]  # nothing else changed
+    assert s._recorder not in HEARTBEAT._sessions
+
+
+def test_hundreds_of_short_sessions_share_few_gits_and_none_gets_an_answer_from_before_it_began(
+    git: SlowGit, folder_vault: tv.Vault
+) -> None:
+    git.answer_first(folder_vault)
+    with folder_vault.session("first"):
+        wait_until(lambda: "rev-parse" in git.calls())
+    git.go("rev-parse")
+    wait_until(lambda: "diff" in git.calls())  # the first one's commit is known
+    before = git.run("rev-parse", "HEAD")
+    git.run("commit", "-q", "--allow-empty", "-m", "two")
+    for _ in range(100):
+        with folder_vault.session("loop"):
+            pass
+    git.go()
+    loop = folder_vault.sessions("loop", info=True)
+    assert set(loop.git_commit) == {git.run("rev-parse", "HEAD")}
+    assert folder_vault.run("first").environment["git_commit"] == before
+    # The second git may have been started by the first sessions of the loop, while the others were beginning.
+    assert len(git.calls()) <= 6
+
+
+def test_closing_waits_for_the_answer(git: SlowGit, here: Path) -> None:
+    vault = tv.connect(here / "v", session="s")
+    closed = threading.Thread(target=vault.close)
+    closed.start()
+    wait_until(lambda: not [run for run in HEARTBEAT._sessions if not run.flushed.is_set()])
+    assert closed.is_alive()
+    git.go()
+    closed.join()
+    with tv.connect(here / "v", mode="r") as again:
+        assert again.run("s").environment["git_commit"] == git.run("rev-parse", "HEAD")
+
+
+def test_closing_waits_no_longer_than_it_may_and_says_what_is_lost(git: SlowGit, here: Path) -> None:
+    vault = tv.connect(here / "v", session="s", timeout_s=0.5)
+    with pytest.warns(NotRecorded, match="Lost: the state of git and the packages of s#1"):
+        vault.close()
+    with tv.connect(here / "v", mode="r") as again:
+        assert again.run("s").state == "finished"
+        assert again.run("s").environment["git_recorded"] is False
+
+
+def test_a_forked_child_leaves_the_answer_to_its_parent(git: SlowGit, folder_vault: tv.Vault) -> None:
+    with folder_vault.session("outer") as outer:
+        with folder_vault.session("inner") as inner:
+            pass
+
+        def child() -> str:
+            with folder_vault.session("in child"):
+                pass
+            return json.dumps([inner.state, inner.id, inner._recorder.is_done, len(HEARTBEAT._sessions)])
+
+        wait_until(lambda: "rev-parse" in git.calls())
+        git.go()
+        assert json.loads(in_child(child))[:3] == ["ended", inner.id, True]
+    commit = git.run("rev-parse", "HEAD")
+    assert [folder_vault.run(s).environment["git_commit"] for s in (outer, inner)] == [commit] * 2
+    assert len(stored(folder_vault, "inner")) == 1
+
+
+def test_the_answer_of_an_attempt_is_not_that_of_the_next_one(git: SlowGit, vault: tv.Vault) -> None:
+    git.answer_first(vault)
+    with vault.session("train"):
+        wait_until(lambda: "rev-parse" in git.calls())
+    git.go("rev-parse")
+    wait_until(lambda: "diff" in git.calls())
+    git.run("commit", "-q", "--allow-empty", "-m", "two")
+    with vault.session(resume="train#1"):
+        git.go()
+    assert vault.run("train").environment["git_commit"] == git.run("rev-parse", "HEAD")
+    assert vault.run("train").attempts == 2
+
+
+def test_a_beat_of_an_attempt_that_is_over_changes_no_info(store: Store) -> None:
+    opened = store.open_session(Session("s", "u", "h", 1, datetime.now(UTC), info={"argv": [1]}))
+    store.beat([Beat(opened.id, 1, changes={"info": {"argv": [2]}}, outcome="failed")])
+    store.beat([Beat(opened.id, 2, changes={"info": {"argv": [3]}})])  # after the end
+    [ended] = store.sessions([opened.id], info=True)
+    assert (ended.info, ended.outcome) == ({"argv": [3]}, "failed")
+    store.reopen_session(replace(ended, info={"argv": [4]}), last_beat=ended.heartbeat)
+    store.beat([Beat(opened.id, 3, changes={"info": {"argv": [5]}, "tags": ("late",)})])
+    store.beat(
+        [
+            Beat(opened.id, 1, changes={"info": {"argv": [6]}}, attempt=1),
+            Beat(opened.id, 4, changes={"info": {}}),
+        ]
+    )
+    [resumed] = store.sessions([opened.id], info=True)
+    assert (resumed.info, resumed.tags, resumed.outcome) == ({"argv": [6]}, ("late",), None)
+
+
+@pytest.mark.arango
+def test_a_late_answer_is_one_request_or_part_of_one(
+    git: SlowGit, faults: Faults, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "WATCH_S", 60.0)
+    with new_database(faulty=True) as url, tv.connect(url, create=True, session=False) as vault:
+        for name in ("a", "b", "c"):
+            with vault.session(name):
+                pass
+        wait_until(lambda: all(run.awaits_environment for run in HEARTBEAT._sessions))
+        faults.reset()
+        git.go()
+        HEARTBEAT.settle(60.0, vault.store)
+        assert faults.requests() == 1
+        assert vault.sessions(info=True)["git_commit"].nunique() == 1
+
+
+SCRIPT = """
+import os, signal, sys, tablevault_pd as tv
+vault = tv.connect("v", session=False)
+with vault.session("short"):
+    pass
+print("ended", flush=True)
+if "kill" in sys.argv:
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def process(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """A script whose session has ended, without an answer of git."""
+    (folder / "train.py").write_text(SCRIPT)
+    command = [sys.executable, "train.py", *arguments]
+    variables = plain_environment() | {"PATH": os.environ["PATH"]}
+    started = subprocess.Popen(command, cwd=folder, env=variables, stdout=subprocess.PIPE, text=True)
+    assert started.stdout is not None
+    assert started.stdout.readline() == "ended\n"
+    return started
+
+
+@pytest.mark.ci
+def test_the_end_of_a_process_waits_for_the_answer(git: SlowGit, here: Path) -> None:
+    with process(here) as started:
+        git.go()
+        assert started.wait(60) == 0
+    with tv.connect(here / "v", mode="r") as vault:
+        environment = vault.run("short").environment
+    assert environment["git_commit"] == git.run("rev-parse", "HEAD")
+    assert environment["git_dirty"] is True
+
+
+@pytest.mark.ci
+def test_a_session_of_a_killed_process_says_that_its_git_state_is_not_recorded(
+    git: SlowGit, here: Path
+) -> None:
+    with process(here, "kill") as started:
+        started.wait(60)
+    git.go()
+    with tv.connect(here / "v", session=False) as vault:
+        with vault.session("other"):
+            pass
+        assert vault.sessions("short")["outcome"].tolist() == ["finished"]
+        environment = vault.run("short").environment
+        told = vault.differences("short", "other").query("what == 'git'")
+    assert environment["git_recorded"] is False
+    assert not {"git_commit", "git_dirty"} & environment.keys()
+    assert told[["name", "a"]].values.tolist()[0] == ["commit", "not recorded"]
