@@ -19,6 +19,7 @@ rng = np.random.default_rng(0)
 @pytest.fixture
 def vault(tmp_path, monkeypatch):
     monkeypatch.setattr(ann, "SMALLEST", 400)
+    monkeypatch.setattr(cells, "CELL_BYTES", 0)  # however few cells are spared
     with tv.connect(tmp_path / "v", capture="none") as vault:
         yield vault
 
@@ -99,3 +100,23 @@ def test_an_index_that_could_not_be_extended_goes_on(vault, monkeypatch):
         assert len(set(vault.search(near=more["vec"][5], k=20, approx=True)["position"])) == 20
         settle(vault)
     assert index.built.size == 1200
+
+
+def test_one_query_is_answered_exactly_where_that_is_as_fast(vault, monkeypatch):
+    frame = vectors(600, 600, None)
+    vault.save("x", frame)
+    nearest_to_itself(vault, frame, 0, metric="cosine")
+    settle(vault)
+    visits: list[int] = []
+    real = cells.VectorCells.nearest
+    monkeypatch.setattr(
+        cells.VectorCells, "nearest", lambda *args: visits.append(len(args[1])) or real(*args)
+    )
+    one, two = frame["vec"][5], np.array(frame["vec"][:2].to_list())
+    for cell_bytes, visited in ((0, [1, 2]), (1 << 40, [2])):
+        monkeypatch.setattr(cells, "CELL_BYTES", cell_bytes)
+        visits.clear()
+        found = vault.search(near=one, k=10, approx=True)
+        vault.search(near=two, k=10, approx=True)
+        assert visits == visited
+    pd.testing.assert_frame_equal(found, vault.search(near=one, k=10))

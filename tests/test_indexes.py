@@ -27,6 +27,7 @@ TOPICS = np.random.default_rng(1).standard_normal((40, DIM)) * 3
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
     monkeypatch.setattr(ann, "SMALLEST", 400)
+    monkeypatch.setattr(cells, "CELL_BYTES", 0)
 
 
 def vectors(rows: int, seed: int = 0) -> pd.DataFrame:
@@ -254,8 +255,8 @@ def test_a_child_forked_while_an_index_is_built_builds_its_own(tmp_path, monkeyp
 
 BUILD = """
 import sys, numpy as np, tablevault_pd as tv
-from tablevault_pd.store.engine import ann_index
-ann_index.SMALLEST = 400
+from tablevault_pd.store.engine import ann_index, cells
+ann_index.SMALLEST, cells.CELL_BYTES = 400, 0
 with tv.connect(sys.argv[1], capture="none") as vault:
     vector = vault.read("x")["vec"].iloc[7]
     vault.search(near=vector, k=1, approx=True)

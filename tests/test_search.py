@@ -17,6 +17,7 @@ from torture.harness import times
 
 import tablevault_pd as tv
 from tablevault_pd.search.query import parse_text
+from tablevault_pd.store.engine import cells as vector_cells
 
 SETTLED = [
     "ref", "list", "position", "version", "kind", "column", "score", "text_score", "near_score", "value", "session", "cell",
@@ -353,7 +354,8 @@ def test_text_and_near_are_fused_by_rank(vault, news):
     assert np.isnan(by.loc[3, "near_score"])
 
 
-def test_approximate_search_never_hides_new_or_filtered_rows(vault):
+def test_approximate_search_never_hides_new_or_filtered_rows(vault, monkeypatch):
+    monkeypatch.setattr(vector_cells, "CELL_BYTES", 0)
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((12_000, 8)).astype(np.float32)
     vault.save("v", pd.DataFrame({"vec": list(rows), "n": range(len(rows))}))

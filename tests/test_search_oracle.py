@@ -21,6 +21,7 @@ from torture.harness import times
 
 import tablevault_pd as tv
 from tablevault_pd.store import Cell
+from tablevault_pd.store.engine import cells as vector_cells
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -372,8 +373,9 @@ def test_words_and_vectors_of_many_rows(large):
 
 
 @pytest.mark.slow
-def test_approximate_vectors_of_many_rows(large):
+def test_approximate_vectors_of_many_rows(large, monkeypatch):
     """Near rows may be missed, but what is found is scored rightly, and no row is missed for being new or filtered."""
+    monkeypatch.setattr(vector_cells, "CELL_BYTES", 0)
     vault, frame, vectors = large
     rng = np.random.default_rng(14)
     hits = 0

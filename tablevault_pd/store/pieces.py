@@ -7,6 +7,7 @@ it) permanently names a stored row of a list. A version shows an ordered list of
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,6 +54,12 @@ class Pieces:
         """From (generation, first, stop) of each piece."""
         generation, first, stop = np.array(list(pieces), np.int64).reshape(-1, 3).T
         return cls(generation, first, stop)
+
+    @classmethod
+    @lru_cache(maxsize=1024)
+    def one(cls, generation: int, first: int, stop: int) -> Pieces:
+        """A single piece."""
+        return cls.of([(generation, first, stop)])
 
     @property
     def total(self) -> int:
@@ -130,6 +137,8 @@ class Pieces:
 
     def overlaps(self, other: Pieces) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(position here, position there, rows) of each run of rows that both show, in order of position here."""
+        if len(self) == len(other) == 1:
+            return _overlap(self, other)
         _, order = other._by_address()
         _, start, stop = self.runs(other.generation[order], other.first[order], other.stop[order])
         return start, other.positions(*self.addresses(start)), stop - start
@@ -240,6 +249,14 @@ class Pieces:
 
 
 EMPTY = Pieces.of([])
+
+
+def _overlap(one: Pieces, other: Pieces) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """:meth:`Pieces.overlaps` of a single piece and another one."""
+    first = np.maximum(one.first, other.first)
+    rows = np.minimum(one.stop, other.stop) - first
+    both = (rows > 0) & (one.generation == other.generation)
+    return (first - one.first)[both], (first - other.first)[both], rows[both]
 
 
 def _key(generation: np.ndarray | int, address: np.ndarray) -> np.ndarray:

@@ -79,7 +79,7 @@ class Version:
     @property
     def tail(self) -> Pieces:
         """The rows of its own generation that it shows at the end."""
-        return Pieces.of([(self.generation, self.first, self.start + self.rows)])
+        return Pieces.one(self.generation, self.first, self.start + self.rows)
 
     @property
     def deleted(self) -> bool:

@@ -25,7 +25,7 @@ import pyarrow as pa
 import tablevault_pd as tv
 from tablevault_pd.keys import key_index
 from tablevault_pd.store.embedded import journal
-from tablevault_pd.store.engine import ann_index
+from tablevault_pd.store.engine import ann_index, cells
 from torture.crashes import in_child
 from torture.harness import LONG
 
@@ -48,7 +48,7 @@ VALUES: list[Any] = [
 def make_world(place: Path) -> None:
     """A vault that has something in most tables, closed."""
     key_index._LACKING_ROWS = 1  # so that indexes of a few rows are kept in files, here and in the children
-    ann_index.SMALLEST = 10
+    ann_index.SMALLEST, cells.CELL_BYTES = 10, 0
     if not LONG:
         journal.MOST_MISSING, journal.READ_BYTES = 500, 1 << 22
     note = place.parent / "note.txt"

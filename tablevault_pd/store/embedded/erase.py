@@ -87,6 +87,7 @@ class Eraser:
                 continue  # compaction or a vacuum put other segments in their place
             io.failpoint("erased")
             self._vectors.close()
+            self._vault.opened.close()
             return Erasure(version, files, self._finish())
 
     def _commit(

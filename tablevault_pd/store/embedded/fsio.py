@@ -251,7 +251,7 @@ def load_private(path: Path, size: int) -> tuple[pa.Buffer, Identity]:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise EOFError(f"{path.name} is no plain file")
-        identity = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
+        identity = _identity(status)
         if status.st_size != size:  # touching pages past the end would kill the interpreter
             raise EOFError(f"{path.name} has {status.st_size} bytes, and not the {size} that were written")
         if size < MAP_FROM_BYTES:
@@ -263,6 +263,15 @@ def load_private(path: Path, size: int) -> tuple[pa.Buffer, Identity]:
         return pa.py_buffer(_map(descriptor, size)), identity
     finally:
         os.close(descriptor)
+
+
+def identity_of(path: Path) -> Identity:
+    """What tells a file from what it was. Raises FileNotFoundError."""
+    return _identity(os.stat(path))
+
+
+def _identity(status: os.stat_result) -> Identity:
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _map(descriptor: int, size: int) -> mmap.mmap:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from tablevault_pd.store.embedded.catalog import SqliteCatalog
     from tablevault_pd.store.embedded.journal import Journal
+    from tablevault_pd.store.embedded.opened import OpenedFiles
     from tablevault_pd.store.embedded.schemas import Schemas
     from tablevault_pd.store.embedded.text import TextSearch
     from tablevault_pd.store.embedded.versions import Versions
@@ -27,3 +28,4 @@ class VaultParts:
     schemas: Schemas
     versions: Versions
     text: TextSearch
+    opened: OpenedFiles

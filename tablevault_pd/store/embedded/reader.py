@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from tablevault_pd.errors import VaultCorrupt, VaultError, VersionNotFound
 from tablevault_pd.store import Chunk
-from tablevault_pd.store.embedded.segments import Payload, decode_inline, unpack, unpack_batches
+from tablevault_pd.store.embedded.segments import Payload, decode_inline, project, unpack, unpack_batches
 from tablevault_pd.store.embedded.small_lists import LISTS_AT_ONCE, read_small_lists
 from tablevault_pd.store.engine.int_codec import unpack as unpack_numbers
 from tablevault_pd.store.engine.payloads import decode, has_dictionary
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tablevault_pd.filters.predicate import Where
     from tablevault_pd.store import ScanRequest, Version
     from tablevault_pd.store.embedded.catalog import SqliteCatalog
+    from tablevault_pd.store.embedded.opened import OpenedFiles
     from tablevault_pd.store.embedded.schemas import Schemas
     from tablevault_pd.store.embedded.versions import Versions
     from tablevault_pd.store.pieces import Pieces
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 SMALL_ROWS = 4096  # chunks of fewer rows are joined with their neighbours, up to as many of them
 AT_ONCE_BYTES = 4 << 20  # of small segments that are read at once
 DECODED, DECODED_BYTES = 256, 1 << 12  # so many segments of at most so many bytes stay decoded
+FEW_ROWS = 1024  # so many are copied out of files that stay open
 OPEN_SEGMENTS = 4  # of those that a scan has read from, in case the next piece is of one of them
 
 # From the segment that holds the row :low on, or the one after; many small ones are fetched a page at a time.
@@ -52,9 +54,16 @@ WHERE list = ? AND generation = ? AND rows = 0 ORDER BY id LIMIT 1
 class Reader:
     """Reads rows of the versions of one vault folder."""
 
-    def __init__(self, catalog: SqliteCatalog, schemas: Schemas, versions: Versions, segments: Path) -> None:
+    def __init__(
+        self,
+        catalog: SqliteCatalog,
+        schemas: Schemas,
+        versions: Versions,
+        opened: OpenedFiles,
+        segments: Path,
+    ) -> None:
         self._catalog, self._schemas, self._versions = catalog, schemas, versions
-        self._segments = segments
+        self._opened, self._segments = opened, segments
         # By content: what is cached is what these bytes say, whatever was committed or rolled back since.
         self._decoded = lru_cache(maxsize=DECODED)(self._decode)
 
@@ -129,7 +138,8 @@ class Reader:
         if version.gone:
             raise VersionNotFound.vacuumed(version.list, version.version)
         [shown] = self.pieces([version])
-        read = _Read(self, version, rows.columns, dict(shown.ends()))
+        few = len(positions) <= FEW_ROWS
+        read = _Read(self, version, rows.columns, dict(shown.ends()), shared=few)
         yield from _joined_neighbours(read.rows_at(positions, *shown.addresses(positions)))
 
     def rows_of_generation(
@@ -170,14 +180,20 @@ class Reader:
         )
 
     def unpack(
-        self, row: tuple[Any, ...], columns: Sequence[str] | None, where: str
+        self, row: tuple[Any, ...], columns: Sequence[str] | None, where: str, *, shared: bool = False
     ) -> tuple[pa.Table, bool]:
-        """Return the rows of a segment, and whether their memory may be written to."""
+        """Return the rows of a segment, and whether their memory may be written to. A `shared` file stays open."""
         schema_id, codec, _, size = row[2:6]
-        decoded = (
-            decode_inline if size > DECODED_BYTES else lambda _, data: self._decoded(schema_id, codec, data)
-        )
-        table, private = unpack(self._payload(row), self._segments, columns, where, decoded=decoded)
+        part = self._payload(row)
+        if shared and codec == "file":
+            table, private = project(self._opened.table(part, where), columns), False
+        else:
+            decoded = (
+                decode_inline
+                if size > DECODED_BYTES
+                else lambda _, data: self._decoded(schema_id, codec, data)
+            )
+            table, private = unpack(part, self._segments, columns, where, decoded=decoded)
         _check_count(table, row[1], columns, where)
         return table, private
 
@@ -214,8 +230,11 @@ class _Read:
         ends: Mapping[int, int],
         needed: Pieces | None = None,
         where: Where | None = None,
+        *,
+        shared: bool = False,
     ) -> None:
         self._reader, self._version, self._columns = reader, version, columns
+        self._shared = shared  #: files stay open, and what is read of them is copied
         self._ends = ends  #: up to where each generation will be asked for
         self._needed = needed  #: only these rows must be there; None: all
         self._filter = where
@@ -288,7 +307,9 @@ class _Read:
             end = done + int(generation[done:].searchsorted(of, side="right"))
             end = done + int(address[done:end].searchsorted(row[0] + row[1]))
             rows = address[done:end] - row[0]
-            if rows[-1] - rows[0] + 1 == len(rows):  # all that lie between: a view
+            if (private or row[4] is None) and rows[-1] - rows[0] + 1 == len(
+                rows
+            ):  # all that lie between: a view
                 table = table.slice(int(rows[0]), len(rows))
             else:
                 table, private = _taken(table, rows), True
@@ -345,7 +366,9 @@ class _Read:
         return int(starts.min()) if len(starts) else None
 
     def _table(self, key: tuple[Any, ...], row: tuple[Any, ...]) -> tuple[pa.Table, bool]:
-        table = self._opened.pop(key, None) or self._reader.unpack(row, self._columns, self._where)
+        table = self._opened.pop(key, None) or self._reader.unpack(
+            row, self._columns, self._where, shared=self._shared
+        )
         self._opened[key] = table
         if len(self._opened) > OPEN_SEGMENTS:
             del self._opened[next(iter(self._opened))]

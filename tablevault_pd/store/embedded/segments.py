@@ -292,7 +292,7 @@ def unpack(
     try:
         if part.file is None:
             data = _checked(part, part.data or b"", where)
-            return _project(decoded(part, data), columns), False
+            return project(decoded(part, data), columns), False
         return _unpack_file(part, segment_path(folder, part.file), columns, where, again)
     except (VaultError, FileNotFoundError):
         raise
@@ -307,7 +307,7 @@ def unpack_batches(parts: Sequence[Payload], columns: Sequence[str] | None, wher
     """
     messages = [_checked(part, part.data or b"", name) for part, name in zip(parts, where, strict=True)]
     try:
-        return _project(decode_batches(messages, parts[0].schema), columns)
+        return project(decode_batches(messages, parts[0].schema), columns)
     except (VaultError, FileNotFoundError):
         raise
     except UNDECODABLE as error:
@@ -340,7 +340,7 @@ def _unpack_file(
     if new or compressed:  # which is decompressed anew each time
         require_sound(table, texts=again)
     _verified[path.name] = identity
-    return _project(table, columns), True
+    return project(table, columns), True
 
 
 def _uncompressed(file: pa.RecordBatchFileReader, part: Payload) -> pa.Table:
@@ -359,7 +359,8 @@ def _checked(part: Payload, data: Any, where: str) -> Any:
     return data
 
 
-def _project(table: pa.Table, columns: Sequence[str] | None) -> pa.Table:
+def project(table: pa.Table, columns: Sequence[str] | None) -> pa.Table:
+    """Return those of these columns that a table has; None: all."""
     if columns is None:
         return table
     names = table.column_names

@@ -21,6 +21,7 @@ from tablevault_pd.store.embedded.index_report import IndexReport
 from tablevault_pd.store.embedded.journal import Journal
 from tablevault_pd.store.embedded.maintenance import MaintenanceTasks
 from tablevault_pd.store.embedded.names import NameCatalog
+from tablevault_pd.store.embedded.opened import OpenedFiles
 from tablevault_pd.store.embedded.parts import VaultParts
 from tablevault_pd.store.embedded.reader import Reader
 from tablevault_pd.store.embedded.schemas import Schemas
@@ -80,7 +81,8 @@ class EmbeddedStore(PartedStore):
         self._versions = Versions(catalog)
         self._names = NameCatalog(catalog)
         self._schemas = Schemas(catalog)
-        self._reader = Reader(catalog, self._schemas, self._versions, segments)
+        self._opened = OpenedFiles(segments)
+        self._reader = Reader(catalog, self._schemas, self._versions, self._opened, segments)
         self._sessions = SessionRecords(catalog)
         self._descriptions = Descriptions(catalog)
         self._control = SessionControl(catalog)
@@ -97,7 +99,7 @@ class EmbeddedStore(PartedStore):
             catalog, self._schemas, self._versions, self.journal, segments, self.text.index_later
         )
         parts = VaultParts(
-            self.folder, segments, self.files, catalog, self.journal, self._schemas, self._versions, self.text
+            self.folder, segments, self.files, catalog, self.journal, self._schemas, self._versions, self.text, self._opened,
         )  # fmt: skip
         self._maintenance = MaintenanceTasks(parts, _check_folder)
         self._index_report = IndexReport(parts)
@@ -116,6 +118,7 @@ class EmbeddedStore(PartedStore):
         """Close the catalogue, and the indexes in memory."""
         self.text.close()
         self.vectors.close()
+        self._opened.close()
         self.catalog.close()
 
     # -- what parts of these names answer here: the others are in PartedStore

@@ -138,6 +138,7 @@ def _locked(path: Path) -> LockFile | None:
 
 def unlink(vault: VaultParts, paths: Iterable[Path]) -> None:
     """Remove segments that the catalogue no longer names, as soon as losing its log could not bring them back."""
+    vault.opened.close()  # what is open keeps its space on disk
     if vault.catalog.checkpoint():
         for path in paths:
             io.remove(path)

@@ -1,7 +1,7 @@
 """Approximate vector search: the cells of a column, found by a thread and kept beside the list. They may always be dropped.
 
-Rows that the index does not have yet are searched exactly. Where filters leave few rows, or the cells that are visited
-hold too few, all rows that the filters leave are searched exactly.
+Rows that the index does not have yet are searched exactly. Where filters leave few rows, the cells that are visited hold too
+few, or looking at all is as fast, all rows that the filters leave are searched exactly.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Index:
         Only rows before `end` are looked for, and only those at the addresses `allowed`.
         """
         built = self._built
-        if built is None:
+        if built is None or (len(queries) == 1 and not built.cells.pays):
             return None
         cells, vectors = built.cells, Vectors(blocks, self._metric)
         upto = min(cells.upto, end)

@@ -27,6 +27,7 @@ NEAREST = 10
 PER_CELL = 40  # vectors by which a centre is found
 MOST_CELLS = 4096
 ROUNDS = 8
+CELL_BYTES = 400_000  # to visit a cell takes as long as to read so many bytes of vectors on the way
 NUMBERS_AT_ONCE = 1 << 28  # products of one piece of work: some hundredths of a second
 ROWS_AT_ONCE = 1 << 13
 # for so few products BLAS wakes no other threads, which on a busy machine takes a hundred times as long
@@ -104,6 +105,13 @@ class VectorCells:
     def size(self) -> int:
         """How many vectors are in it."""
         return len(self.addresses)
+
+    @property
+    def pays(self) -> bool:
+        """Whether one query is answered faster by cells than by all vectors, which are read in one pass."""
+        count, dim = self.centers.shape
+        spared = self.size * dim * self.centers.itemsize * (1 - self.probes / count)
+        return bool(spared > self.probes * CELL_BYTES)
 
     def clipped(self, upto: int) -> VectorCells:
         """The same without the addresses from `upto` on."""

@@ -85,7 +85,7 @@ class Block:
         return out
 
     def error_bound(
-        self, scores: np.ndarray, query: np.ndarray, metric: Metric, picked: np.ndarray
+        self, scores: np.ndarray, query: np.ndarray, metric: Metric, picked: np.ndarray | slice
     ) -> np.ndarray:
         """By how much the `scores` of the rows `picked` may be wrong at most; infinity where nothing is certain.
 

@@ -20,7 +20,7 @@ from tablevault_pd.store import Chunk, Hits, Metric, Scope, VectorQuery, Version
 from tablevault_pd.store.engine import ann_index as ann
 from tablevault_pd.store.engine.ranking import ranked
 from tablevault_pd.store.engine.vector_block import MAPPED_BYTES, Block
-from tablevault_pd.store.engine.vector_scores import exact_scores, in_float32_range, lengths
+from tablevault_pd.store.engine.vector_scores import exact_scores, in_float32_range
 from tablevault_pd.store.pieces import Pieces, expanded
 
 if TYPE_CHECKING:
@@ -328,7 +328,7 @@ def _exactly(
 
     With `first`, only of rows from that address on.
     """
-    tame = bool(in_float32_range(lengths(queries)).all())
+    tame = bool(in_float32_range(_rough_lengths(queries)).all())
     for block in blocks:
         picked, positions = _live(block, metric, shown, first)
         count = len(block) if picked is None else len(picked)
@@ -340,14 +340,21 @@ def _exactly(
             estimates = block.scores(queries, metric, picked if few else None)
             estimates = estimates if few or picked is None else estimates[picked]
         for number, query in enumerate(queries):
-            best = np.arange(count)
-            if k is not None and estimates is not None:
+            if k is None or estimates is None:
+                best = np.arange(count)
+            else:
                 scores = estimates[:, number]
-                doubt = block.error_bound(scores, query, metric, best if picked is None else picked)
+                doubt = block.error_bound(scores, query, metric, slice(None) if picked is None else picked)
                 best = _best(scores, doubt, k)
             at = best if picked is None else picked[best]
             rows = block.rows if len(at) == len(block) else block.rows[at]
             yield number, at if positions is None else positions[best], exact_scores(rows, query, metric)
+
+
+def _rough_lengths(queries: np.ndarray) -> np.ndarray:
+    """Their lengths, but infinity or 0 for those whose squares leave the range of float64."""
+    with np.errstate(over="ignore", under="ignore"):
+        return np.asarray(np.sqrt(np.einsum("ij,ij->i", queries, queries)))
 
 
 def _live(
