@@ -108,6 +108,54 @@ def test_what_documents_count_is_counted_again(vault, monkeypatch: pytest.Monkey
         assert {name for name, _, _ in told} == set(DAMAGES)
 
 
+#: What is kept beside what it follows from, how it is damaged, and where that is told.
+COUNTS = {
+    **{
+        f"counter of {name}": (
+            f"FOR m IN tv_meta FILTER m._key == '{name}' UPDATE m WITH {{value: 0}} IN tv_meta",
+            ("damaged counter", f"tv_meta/{name}"),
+        )
+        for name in ("lists", "sessions", "descriptions", "requests", "confirmations")
+    },
+    "last value": (
+        "FOR l IN tv_latest FILTER l.metric == 'loss' UPDATE l WITH {value: 9} IN tv_latest",
+        ("damaged last value", None),
+    ),
+    "no last value": (
+        "FOR l IN tv_latest FILTER l.metric == 'acc' REMOVE l IN tv_latest",
+        ("damaged last value", None),
+    ),
+}
+
+
+def test_what_follows_from_the_rest_is_counted_again(url: str) -> None:
+    with connected(url) as vault:
+        vault.save("jobs", pd.DataFrame({"n": range(4)}))
+        vault.describe("jobs", "what is to be done")
+        with vault.session("maker") as run:
+            for step in range(3):
+                run.log({"loss": 1 / (1 + step), "acc": step}, step=step)
+            assert len(vault.claim("jobs", 2)) == 2
+            vault.upsert("keyed", {"n": 1}, key="n")
+            vault.upsert("keyed", {"n": 1}, key="n")
+            vault.pause("maker")
+        assert vault.check().empty
+        told = set()
+        for statement, (what, path) in COUNTS.values():
+            execute = database_of(url).aql.execute
+            assert execute(statement).statistics()["modified"] == 1, statement
+            told.add((what, path))
+        problems = vault.check()
+        paths = [path if path.startswith("tv_meta") else None for path in problems["path"].fillna("")]
+        assert set(zip(problems["what"], paths, strict=True)) == told
+        assert len(problems) == len(COUNTS)
+        assert vault.check(fix=True)["fixed"].all()
+        assert vault.check().empty
+        assert vault.sessions("maker")[["metrics.loss", "metrics.acc"]].to_numpy().tolist() == [[1 / 3, 2.0]]
+        with vault.session("other"):
+            assert sorted(vault.claim("jobs", 9)["n"]) == [0, 1, 2, 3]
+
+
 def test_documents_of_others_are_told_and_change_nothing(url: str) -> None:
     with connected(url) as vault:
         vault.save("rows", pd.DataFrame({"text": ["lamp", "tide"]}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -21,7 +22,7 @@ from tablevault_pd.store.text_query import AllOf, AnyOf, Word
 
 pytest.importorskip("arango")
 
-from tablevault_pd.store.arango import ArangoStore, code_search, text, text_index
+from tablevault_pd.store.arango import ArangoStore, code_search, layout, text, text_index
 from tablevault_pd.store.arango.layout import VIEW
 
 if TYPE_CHECKING:
@@ -333,6 +334,40 @@ def test_code_is_found_however_far_the_index_is(
         assert store.search_code(parse_text("lamp", code=True))[:, 1].tolist() == [1, 3]
         assert store.search_code(parse_text("zinc", code=True))[:, 1].tolist() == [0]
         store.close()
+
+
+def test_code_that_a_view_made_anew_does_not_show_yet_is_found(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fills in any order: that it shows the last documents says nothing of those before them."""
+    monkeypatch.setattr(code_search, "LAG_MS", 0)
+    monkeypatch.setattr(code_search, "LAST", 1)
+    from test_store_search import NOW, a_session
+
+    def found(store: Store) -> list[int]:
+        return store.search_code(parse_text("lamp", code=True))[:, 1].tolist()
+
+    def lose(number: int) -> None:  # as if the view had come to it last
+        lost = {"_key": f"{session}-{number}", "session": session, "cell": number, "code": "lamp", "saved": 1}
+        copied = (
+            "FOR c IN tv_cells FILTER c.cell == 0 INSERT MERGE(UNSET(c, '_id', '_rev'), @lost) INTO tv_cells"
+        )
+        database_of(url).aql.execute(copied, bind_vars={"lost": lost})
+
+    with closing(ArangoStore(url, create=True)) as store:
+        stop_index(url)
+        session = a_session(store)
+        store.put_cell(Cell(session, 0, "lamp", NOW))
+        catch_up_code(url)
+        assert found(store) == [0]
+        lose(1)
+        with closing(ArangoStore(url)) as other:
+            assert found(other) == [0, 1]
+        catch_up_code(url)
+        assert found(store) == [0, 1]
+        lose(2)
+        database_of(url).aql.execute(layout.NEXT_VIEW)
+        assert found(store) == [0, 1, 2]
 
 
 def catch_up_code(url: str) -> None:

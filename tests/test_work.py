@@ -461,26 +461,40 @@ def test_the_command_line_follows_a_list(here, capsys):
 # ---------------------------------------------------------------- damage
 
 
-def forget_holders(vault: tv.Vault) -> None:
+def damage(vault: tv.Vault, aql: str, sql: str) -> None:
     if "://" in vault.place:
         database_of(f"{vault.place.replace('@', ':' + os.environ['TABLEVAULT_PASSWORD'] + '@')}").aql.execute(
-            "FOR w IN tv_work UPDATE w WITH {holders: []} IN tv_work"
+            aql
         )
         return
     with closing(sqlite3.connect(Path(vault.place) / "catalog.db")) as catalog, catalog:
-        catalog.execute("DELETE FROM work_holders")
+        catalog.execute(sql)
 
 
 def test_check_finds_claims_that_would_never_fall_back(vault):
     vault.save("jobs", jobs(1, 2, 3))
     vault.finish(vault.claim("jobs", k=2).iloc[:1])
     assert vault.check().empty
-    forget_holders(vault)
+    damage(vault, "FOR w IN tv_work UPDATE w WITH {holders: []} IN tv_work", "DELETE FROM work_holders")
     found = vault.check(fix=True)
     assert found[["what", "list", "fixed"]].values.tolist() == [["claims", "jobs", True]]
     assert found["detail"].str.startswith("1 claim of").all()
     assert states(vault) == "doo"
     assert vault.check().empty
+
+
+def test_check_finds_rows_that_nobody_would_look_at(vault):
+    vault.save("jobs", jobs(1, 2, 3))
+    vault.finish(vault.claim("jobs", k=2).iloc[:1])
+    vault.append("jobs", jobs(4, 5))
+    assert vault.check().empty
+    damage(vault, "FOR w IN tv_work UPDATE w WITH {frontier: 4} IN tv_work", "UPDATE work SET frontier = 4")
+    found = vault.check(fix=True)
+    assert found[["what", "list", "fixed"]].values.tolist() == [["claims", "jobs", True]]
+    assert found["detail"].str.startswith("2 rows that nobody").all()
+    assert vault.check().empty
+    with tv.connect(vault.place) as other:
+        assert other.claim("jobs", k=9)["n"].tolist() == [3, 4, 5]
 
 
 def test_check_knows_the_numbers_of_claims(vault, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 from tablevault_pd import frames
@@ -10,6 +11,7 @@ from tablevault_pd.progress import Bar
 from tablevault_pd.reading import maintenance_reports, reports
 from tablevault_pd.saving import file_columns
 from tablevault_pd.store import Problem, Severity, Store, Version
+from tablevault_pd.work.check import wrong_frontiers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +21,9 @@ def check(store: Store, *, fix: bool) -> pd.DataFrame:
     """Return what is damaged or stray in the vault, then files outside of it that changed since they were saved."""
     with Bar("checking", unit="parts") as bar:
         problems = store.check(fix=fix, progress=bar)
+        if not any(problem.what == "missing collection" for problem in problems):
+            with suppress(VaultCorrupt):  # the store has reported it
+                problems += wrong_frontiers(store, fix=fix)
         for state in store.lists():
             if not state.head.deleted and not state.head.gone:
                 problems += _changed_files(store, state.head)

@@ -31,8 +31,9 @@ class Maintenance(VaultPart):
         ----------
         fix : bool
             Remove strays: files that no commit names. Make anew or remove what follows from the rows: the index of texts, digests of
-            keys, approximate indexes, zone maps. Lost commits are reported for the last time; what is left of them is kept.
-            Damage is never repaired by guessing.
+            keys, approximate indexes, zone maps, where the search for open rows begins; on a server, what is counted and the last
+            values of metrics. Lost commits are reported for the last time; what is left of them is kept. Damage is never repaired
+            by guessing.
 
         Returns
         -------

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tablevault_pd.errors import FileMissing, VaultCorrupt
 from tablevault_pd.store import Problem
 from tablevault_pd.store.arango.batches import BATCHES_BY_KEY
+from tablevault_pd.store.arango.check_counts import wrong_counts
 from tablevault_pd.store.arango.check_layout import foreign_documents, missing_parts
 from tablevault_pd.store.arango.check_lists import LOST, ListChecks, damage, wrong_contents
 from tablevault_pd.store.arango.claims import check_claims
@@ -75,6 +76,7 @@ def check(vault: VaultParts, *, fix: bool, progress: Progress | None) -> list[Pr
     problems += vault.lineage.damaged_edges()
     problems += _kept_files(vault, progress)
     problems += check_claims(vault.client, fix=fix)
+    problems += wrong_counts(vault.client, fix=fix)
     problems += foreign_documents(vault.client)
     problems += strays(vault, fix=fix)
     return sorted(problems, key=lambda problem: problem.severity)

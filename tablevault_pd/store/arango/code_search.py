@@ -1,7 +1,8 @@
 """Searching code of a vault on a server: cells, statements and modules, through the view ``tv_search``.
 
-What was stored lately is looked up by its time instead: nobody waits for the view. Each link of the view shows what was
-stored in the order in which it was; one that lacks some of the last ones lags behind, and then all are looked through.
+What was stored lately is looked up by its time instead: nobody waits for the view. A view that was made anew shows what is
+there in any order; once it has shown all, each of its links shows what was stored in the order in which it was. So a process counts
+all code once, and then the last of it: where the view lacks some, all code is looked through.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from tablevault_pd.store.text_query import Leaf, Node
 
 # 3.12; nothing in it is newer than 3.10. As the statements of text.py. What may hold a literal is found by its triples of
-# characters, and all that is found is looked at again. Of each collection the last documents that the view should hold have to be
-# in it: those before them then are, too.
+# characters, and all that is found is looked at again. Of each collection all documents that the view should hold have to be in it,
+# or the last ones if it held all of them once: those before them then are, too.
 FIND_CODE = """
 LET since = @lag == null ? 0 : DATE_NOW() * 1000 - @lag
 LET cells = (FOR c IN tv_cells FILTER c.saved >= since RETURN KEEP(c, @attributes))
@@ -49,10 +50,15 @@ LET by_triples = (
       OPTIONS {collections: ["tv_cells", "tv_statements", "tv_sources"]}
       RETURN KEEP(c, @attributes)
 )
+LET view = DOCUMENT("tv_meta/views").value
+LET known = view == @whole_view
 LET after = [
-  NOT_NULL(FIRST(FOR c IN tv_cells FILTER c.saved > 0 AND c.saved < since SORT c.saved DESC LIMIT @last, 1 RETURN c.saved), 0),
-  NOT_NULL(FIRST(FOR c IN tv_statements FILTER c.saved > 0 AND c.saved < since SORT c.saved DESC LIMIT @last, 1 RETURN c.saved), 0),
-  NOT_NULL(FIRST(FOR c IN tv_sources FILTER c.saved > 0 AND c.saved < since SORT c.saved DESC LIMIT @last, 1 RETURN c.saved), 0)
+  NOT_NULL(FIRST(FOR c IN tv_cells FILTER known AND c.saved > 0 AND c.saved < since
+    SORT c.saved DESC LIMIT @last, 1 RETURN c.saved), 0),
+  NOT_NULL(FIRST(FOR c IN tv_statements FILTER known AND c.saved > 0 AND c.saved < since
+    SORT c.saved DESC LIMIT @last, 1 RETURN c.saved), 0),
+  NOT_NULL(FIRST(FOR c IN tv_sources FILTER known AND c.saved > 0 AND c.saved < since
+    SORT c.saved DESC LIMIT @last, 1 RETURN c.saved), 0)
 ]
 LET due = [
   COUNT(FOR c IN tv_cells FILTER c.saved > after[0] AND c.saved < since RETURN 1),
@@ -83,12 +89,13 @@ LET found = (
     RETURN [c._id, counts]
 )
 RETURN {
+  view,
   whole: shown[0] >= due[0] AND shown[1] >= due[1] AND shown[2] >= due[2],
   found,
   cells: (FOR c IN tv_cells FILTER @everything RETURN c._key)
 }
 """
-LAST = 100  # how many of the last documents have to be in the view
+LAST = 100  # how many of the last documents have to be in a view that once held all
 
 
 class CodeSearch:
@@ -99,6 +106,7 @@ class CodeSearch:
 
     def __init__(self, client: Client, *, has_triples: bool) -> None:
         self._client, self._has_triples = client, has_triples
+        self._whole_view: int | None = -1  # which view was seen to hold all code, of those that were made
 
     def search_code(self, query: Node) -> np.ndarray:
         """Cells whose code matches. One request, unless the view lags."""
@@ -147,10 +155,12 @@ class CodeSearch:
                 narrowing=[_surely_in_index(literal) for literal in literals],
                 triples=TRIPLES if self._has_triples else ANALYZER,
                 last=LAST,
+                whole_view=self._whole_view,
                 lag=lag,
                 everything=everything,
             )
             if answer["whole"]:
+                self._whole_view = answer["view"] if lag is not None else self._whole_view
                 break
         return dict(answer)
 

@@ -345,7 +345,7 @@ def _documents(
     return {**document, **dict.fromkeys(large)}, {"_key": key, "batch": key, **large}
 
 
-_NO_ITEMS: dict[str, Any] = {"parts": [], "items": {}, "item_bytes": {}, "bytes": 0}
+_NO_ITEMS: dict[str, Any] = {"parts": [], "items": {}, "bytes": 0}
 
 
 def _version(document: dict[str, Any] | None) -> Version | None:

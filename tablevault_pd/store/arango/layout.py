@@ -295,7 +295,7 @@ def lay_out(client: Client) -> None:
     if not client.run(_has_view):
         client.query(NEXT_VIEW)  # before it is made: what was seen in another one counts no more
     if not _once(client, lambda db: db.create_arangosearch_view(VIEW, properties=view)):
-        client.run(_complete_view)
+        _complete_view(client)
     for counter in ("lists", "sessions", "descriptions", "requests", "confirmations"):
         client.insert(META, {"_key": counter, "value": 0}, mode="ignore")
     # Last: a vault is there when this document is. Of two that are made at once, the first one stays.
@@ -330,17 +330,19 @@ def _make_graph(db: StandardDatabase) -> None:
     db.create_graph(GRAPH, edge_definitions=[edges])
 
 
-def _complete_view(db: StandardDatabase) -> None:
+def _complete_view(client: Client) -> None:
     """Add what the links of the view lack: the server then indexes the documents of these links anew.
 
     What another release added stays, as that relies on it.
     """
-    view: Any = db.view(VIEW)
+    view: Any = client.run(lambda db: db.view(VIEW))
     there = view["links"]
     links = {name: _joined(there.get(name, {}), link) for name, link in _LINKS.items()}
     changed = {name: link for name, link in links.items() if link != there.get(name)}
     if changed:
-        db.update_arangosearch_view(VIEW, {"links": changed})
+        client.query(NEXT_VIEW)
+        client.run(lambda db: db.update_arangosearch_view(VIEW, {"links": changed}))
+        client.query(NEXT_VIEW)  # what was seen between the two may have been in the former links
 
 
 def _joined(there: Mapping[str, Any], link: Mapping[str, Any]) -> dict[str, Any]:

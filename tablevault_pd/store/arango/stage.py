@@ -117,7 +117,7 @@ class Stage:
         #: Rows that share a schema, categories and how they are cut: of each column of payloads its number, the rows in one, and
         #: the bytes of all.
         self.parts: list[dict[str, Any]] = []
-        self.sizes: Counter[str] = Counter()  #: bytes of JSON in each collection
+        self.size = 0  #: bytes of JSON
         self.counts: Counter[str] = Counter()
         self.text_items = 0
         self.text_words = 0
@@ -158,8 +158,7 @@ class Stage:
         return {
             "parts": self.parts,
             "items": self.counts,
-            "item_bytes": self.sizes,
-            "bytes": sum(self.sizes.values()),
+            "bytes": self.size,
             **({"text_items": self.text_items, "text_words": self.text_words} if self.text_items else {}),
         }
 
@@ -218,7 +217,7 @@ class Stage:
                 self._send(collection)
             self._lines.setdefault(collection, []).append(line)
             self._waiting[collection] += len(line)
-            self.sizes[collection] += len(line)
+            self.size += len(line)
         self.counts[collection] += len(documents)
 
     def _send(self, collection: str) -> None:
