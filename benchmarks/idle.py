@@ -1,6 +1,6 @@
 """What a process costs that has a vault and a session open and does nothing: processor time, and requests to a server.
 
-Measured after two seconds, and again after minutes without anything to send. The server is the one that
+Measured after five seconds, and again after minutes without anything to send. The server is the one that
 TABLEVAULT_TEST_ARANGO_URL names; without it its lines are left out. The processes wait at the same time.
 """
 
@@ -38,7 +38,7 @@ def used():
     time.sleep(seconds)
     return (time.process_time() - before[0]) / seconds, (len(requests) - before[1]) / seconds
 with tv.connect(place, session="idle", create=True):
-    time.sleep(2)  # past what it looks up once: packages, commit
+    time.sleep(5)  # past what it looks up once: packages, commit
     soon = used()
     time.sleep(quiet_s)
     late = used()

@@ -12,7 +12,7 @@ from pathlib import Path
 from time import sleep
 from typing import TYPE_CHECKING, Any
 
-from timing import Line, answer_of, progress, start_child
+from timing import Line, answer_of, progress, shown, start_child
 
 if TYPE_CHECKING:
     import subprocess
@@ -113,9 +113,13 @@ def measure(folder: Path, scale: float) -> list[Line]:
         progress(f"  {name.lower()}")
         if name == "WIDE":
             shutil.rmtree(folder / "vault")
-        lines += lines_of(
-            what, *watched(BEGIN + constants() + globals()[name], str(folder / "vault"), str(rows))
-        )
+        code = BEGIN + constants() + globals()[name]
+        made = lines_of(what, *watched(code, str(folder / "vault"), str(rows)))
+        for line in made:  # they took minutes: nothing is lost if a later one fails
+            progress(
+                f"    {line.name}{'' if line.seconds is None else f': {shown(line.seconds)}'}  {line.note}"
+            )
+        lines += made
     return lines
 
 
@@ -124,29 +128,29 @@ def constants() -> str:
     return f"CHUNK, WIDTH, COLUMNS, RECALL_OF = {CHUNK}, {WIDTH}, {COLUMNS}, 3\n"
 
 
-def lines_of(what: str, answer: dict[str, float], peak: int) -> list[Line]:
+def lines_of(what: str, answer: dict[str, float], anonymous: int, mapped: int) -> list[Line]:
     """The times of one process, and its memory beside the limit."""
     note = f"recall@10 {answer.pop('recall'):.2f}" if "recall" in answer else ""
     lines = [Line(what, name, seconds, note=note) for name, seconds in answer.items()]
-    return [
-        *lines,
-        Line(what, f"  its memory: {peak / 1e6:,.0f} MB", None, peak / MOST_BYTES, 1.0, "of 1 GB"),
-    ]
+    memory = f"its memory: {anonymous / 1e6:,.0f} MB"
+    pages = f"of 1 GB; pages of files: {mapped / 1e6:,.0f} MB"
+    return [*lines, Line(what, memory, None, anonymous / MOST_BYTES, 1.0, pages)]
 
 
-def watched(code: str, *arguments: str) -> tuple[Any, int]:
-    """What a process prints, and the most anonymous memory that it had."""
-    process, peak = start_child(code, *arguments), 0
+def watched(code: str, *arguments: str) -> tuple[Any, int, int]:
+    """What a process prints, and the most anonymous memory and pages of files that it had."""
+    process, most = start_child(code, *arguments), [0, 0]
     while process.poll() is None:
-        peak = max(peak, anonymous_bytes(process))
+        most = [max(pair) for pair in zip(most, resident(process), strict=True)]
         sleep(POLL_S)
-    return answer_of(process), peak
+    return answer_of(process), *most
 
 
-def anonymous_bytes(process: subprocess.Popen[str]) -> int:
-    """The anonymous memory of a process; 0 where it has ended, and where the system does not tell."""
+def resident(process: subprocess.Popen[str]) -> list[int]:
+    """Bytes of anonymous memory, and of pages of files; 0 where the process has ended, and where the system does not tell."""
     try:
         lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
     except OSError:
-        return 0
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
+        return [0, 0]
+    values = {line.split(":")[0]: line.split()[1] for line in lines if line.startswith("Rss")}
+    return [int(values.get(name, 0)) * 1024 for name in ("RssAnon", "RssFile")]

@@ -20,7 +20,7 @@ from torture.harness import times
 
 from tablevault_pd import frames
 from tablevault_pd.store import Hits, Metric, Scope, Store, VectorQuery, Version
-from tablevault_pd.store.engine import vector_block
+from tablevault_pd.store.engine import vector_block, vector_scan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -471,3 +471,21 @@ def test_streamed_vectors_stay_in_their_file(folder_vault):
     [column] = folder_vault.store.vectors.columns.values()
     assert [len(block) for block in column.blocks] == [22_000] * 3
     assert (column.size_bytes, column.maps) == (0, 1)
+
+
+def test_a_column_in_more_files_than_are_kept_mapped_is_read_once(folder_vault, monkeypatch):
+    """The column that was searched last stays, or each search would read all of it again; others make room."""
+    monkeypatch.setattr(vector_scan, "KEPT_MAPS", 1)
+    for module in (vector_scan, vector_block):
+        monkeypatch.setattr(module, "MAPPED_BYTES", 1 << 20)
+    part = np.random.default_rng(0).standard_normal((5000, 64)).astype(np.float32)
+    table = pa.table({"vec": pa.FixedSizeListArray.from_arrays(pa.array(part.reshape(-1)), 64)})
+    for name in ("x", "x", "y", "y"):
+        folder_vault.append(name, table)
+    columns = folder_vault.store.vectors.columns
+    for name in ("x", "y"):
+        folder_vault.search(near=part[7], lists=name, k=1)
+        [column] = columns.values()
+        assert column.maps == 2
+        assert folder_vault.search(near=part[7], lists=name, k=2)["position"].tolist() == [7, 5007]
+        assert list(columns.values()) == [column]

@@ -68,7 +68,7 @@ class Vectors:
         rows = self._gather(addresses, lambda block, at: block.rows[at]).astype(np.float32, copy=False)
         if self._metric == "cosine":
             inverse = self._gather(addresses, lambda block, at: block.inverse[at])
-            rows = rows * inverse.astype(np.float32, copy=False)[:, None]
+            rows *= inverse.astype(np.float32, copy=False)[:, None]  # a copy of the column's by now
         return rows
 
     def exact(self, addresses: np.ndarray, query: np.ndarray) -> np.ndarray:

@@ -292,11 +292,11 @@ class VectorScan:
         return column
 
     def _evict(self) -> None:
-        """Keep the columns used last, as many as there is room for."""
+        """Keep the columns used last, as many as there is room for; the last one whatever its maps: it is read once."""
         with self._lock:
             maps = sum(column.maps for column in self.columns.values())
             size = sum(column.size_bytes for column in self.columns.values())
-            while self.columns and (maps > KEPT_MAPS or size > KEPT_BYTES):
+            while self.columns and (size > KEPT_BYTES or (maps > KEPT_MAPS and len(self.columns) > 1)):
                 _, column = self.columns.popitem(last=False)
                 maps, size = maps - column.maps, size - column.size_bytes
 
