@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import struct
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -89,6 +90,51 @@ def test_several_payloads_read_as_one_are_refused(kind: str) -> None:
     assert forged != stream.to_pybytes()
     with pytest.raises((ValueError, pa.ArrowException)):
         payloads.decode(codec, pa.py_buffer(forged), TABLE.schema)
+
+
+NUMBERS = pa.table({
+    "a": pa.array(range(ROWS), pa.int64()),
+    "b": pa.array(np.arange(ROWS) / 4),
+    "c": pa.array(range(ROWS), pa.int8()),
+    "t": pa.array(range(ROWS), pa.timestamp("us", "UTC")),
+})  # fmt: skip
+
+
+def message_of(table: pa.Table) -> bytes:
+    return table.combine_chunks().to_batches()[0].serialize().to_pybytes()
+
+
+@pytest.mark.parametrize("new", [-1, 1 << 60, ROWS + 1, 3])
+def test_alike_payloads_of_numbers_are_refused_where_their_length_is_forged(new: int) -> None:
+    """Three rows can be read of the bytes of fifty: how many there are to be is compared with the catalogue."""
+    forged = length(new)(message_of(NUMBERS))
+    assert forged != message_of(NUMBERS)
+    for messages in ([forged, forged], [message_of(NUMBERS), forged]):
+        try:
+            table = payloads.decode_batches(messages, NUMBERS.schema)
+        except (ValueError, OSError, pa.ArrowException):
+            continue
+        assert new == 3
+        assert table.num_rows in (6, ROWS + 3)
+
+
+def test_several_payloads_are_read_as_each_by_itself() -> None:
+    """Numbers of one length are cut out of all messages at once: also beside missing ones, truth values, texts, other lengths."""
+    with_missing = NUMBERS.set_column(1, "b", pa.array([None, 0.5] * (ROWS // 2), pa.float64()))
+    bools = NUMBERS.set_column(2, "c", pa.array([True, False] * (ROWS // 2)))
+    texts = NUMBERS.set_column(2, "c", pa.array([f"text {number}" for number in range(ROWS)]))
+    for table in (NUMBERS, with_missing, bools, texts):
+        for cuts in ([0, 25, 50], range(ROWS + 1), [0, 1, 4, 50], [0, 50], [0, 2, 2, 4, 6]):
+            parts = [table.slice(first, stop - first) for first, stop in pairwise(cuts)]
+            messages = [
+                part.combine_chunks().to_batches() or [pa.RecordBatch.from_pylist([], table.schema)]
+                for part in parts
+            ]
+            read = payloads.decode_batches(
+                [batch.serialize().to_pybytes() for [batch] in messages], table.schema
+            )
+            assert read.equals(pa.concat_tables(parts))
+            assert all(column.num_chunks <= 1 for column in read.columns)
 
 
 def test_other_columns_than_the_catalogue_says_are_refused() -> None:

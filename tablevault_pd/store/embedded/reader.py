@@ -204,7 +204,11 @@ class Reader:
         self, rows: Sequence[tuple[Any, ...]], columns: Sequence[str] | None, names: Sequence[str]
     ) -> pa.Table:
         """Return the rows of several small segments of one schema; errors name the version that a segment is of."""
-        table = unpack_batches([self._payload(row) for row in rows], columns, names)
+        schema_id = rows[0][2]
+        segments = ((*row[5:8], name) for row, name in zip(rows, names, strict=True))
+        table = unpack_batches(
+            self._schemas.schema(schema_id), self._schemas.seed(schema_id), segments, columns
+        )
         _check_count(table, sum(row[1] for row in rows), columns, names[0])
         return table
 

@@ -37,7 +37,7 @@ from tablevault_pd.store.engine.tables import joined
 from tablevault_pd.store.engine.zones import add_range, ranges_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from io import FileIO
     from pathlib import Path
     from types import TracebackType
@@ -300,18 +300,26 @@ def unpack(
         raise VaultCorrupt(f"The rows of {where} cannot be decoded: {error}") from error
 
 
-def unpack_batches(parts: Sequence[Payload], columns: Sequence[str] | None, where: Sequence[str]) -> pa.Table:
-    """The rows of several committed payloads in the catalogue, of the codec ``batch`` and one schema; each has its `where`.
+def unpack_batches(
+    schema: pa.Schema,
+    seed: int,
+    segments: Iterable[tuple[int, int, bytes, str]],
+    columns: Sequence[str] | None,
+) -> pa.Table:
+    """The rows of several payloads in the catalogue, of the codec ``batch`` and one schema with that seed.
 
-    Raises VaultCorrupt.
+    Each comes with its size, its checksum and the name of its list and version. Raises VaultCorrupt.
     """
-    messages = [_checked(part, part.data or b"", name) for part, name in zip(parts, where, strict=True)]
+    messages, names = [], []
+    for size, checksum, data, name in segments:
+        messages.append(_intact(data or b"", size, checksum, seed, name))
+        names.append(name)
     try:
-        return project(decode_batches(messages, parts[0].schema), columns)
+        return project(decode_batches(messages, schema), columns)
     except (VaultError, FileNotFoundError):
         raise
     except UNDECODABLE as error:
-        raise VaultCorrupt(f"The rows of {where[0]} cannot be decoded: {error}") from error
+        raise VaultCorrupt(f"The rows of {names[0]} cannot be decoded: {error}") from error
 
 
 def _unpack_file(
@@ -349,9 +357,14 @@ def _uncompressed(file: pa.RecordBatchFileReader, part: Payload) -> pa.Table:
 
 
 def _checked(part: Payload, data: Any, where: str) -> Any:
-    size = data.size if isinstance(data, pa.Buffer) else len(data)
-    if size != part.size or checksum_of(data, part.seed) != part.checksum:
-        name = f" (segment {part.file})" if part.file else ""
+    return _intact(data, part.size, part.checksum, part.seed, where, part.file)
+
+
+def _intact(data: Any, size: int, checksum: int, seed: int, where: str, file: str | None = None) -> Any:
+    if (data.size if isinstance(data, pa.Buffer) else len(data)) != size or checksum_of(
+        data, seed
+    ) != checksum:
+        name = f" (segment {file})" if file else ""
         raise VaultCorrupt(
             f"The rows of {where}{name} are damaged: they do not match their checksum. Other lists and versions stay "
             "readable; vault.check() lists all damage. Restore this vault from a backup, or save the list again."
