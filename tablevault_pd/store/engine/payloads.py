@@ -159,4 +159,4 @@ def _decode_alike(messages: Sequence[bytes], schema: pa.Schema) -> pa.Table | No
 
 def _is_of_bytes(kind: pa.DataType) -> bool:
     """Whether the cells of a type are as many bytes each, and nothing else."""
-    return pa.types.is_primitive(kind) and kind.bit_width % 8 == 0
+    return bool(pa.types.is_primitive(kind)) and kind.bit_width % 8 == 0
