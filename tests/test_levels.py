@@ -200,6 +200,33 @@ ALONG = [
 ]  # fmt: skip
 
 
+def test_a_slice_of_what_a_script_runs_has_what_makes_the_names_global_that_it_binds():
+    text = """G, K = 0, 0
+def show():
+    save(G)
+def main():
+    global G
+    global K
+    x = 1
+    if x:
+        G = 5
+    K = 3
+    {}
+G = 2
+main()
+"""
+    for last, lines in (
+        ("save(G)", {4, 5, 7, 8, 9, 11, 12, 13}),
+        ("show()", {2, 3, 4, 5, 7, 8, 9, 11, 12, 13}),
+    ):
+        parts = Slicer([Piece(text.format(last), "train.py", 1, 0)]).of_place(11).parts
+        assert {
+            line
+            for part in parts
+            for line in range(position.line_of(part.line), position.line_of(part.end) + 1)
+        } == lines
+
+
 @pytest.mark.parametrize(("text", "needed"), ALONG, ids=lambda value: repr(value)[-25:])
 def test_a_slice_has_of_the_functions_under_way_what_the_statement_in_them_needs(text, needed):
     saved = run(text, "")[-1 if "append(x)" in text or "return b" in text else 0]
@@ -231,6 +258,7 @@ def test_a_statement_with_too_many_ways_to_commits_has_one_slice_for_the_others(
 def test_what_functions_of_a_project_save_is_stale_by_what_it_needs_alone(tmp_path):
     model = """
         import tablevault_pd as tv
+        from other import count, grow
         def score(df, k):
             return df.assign(s=df["n"] * k)
         def fill(vault):
@@ -259,9 +287,15 @@ def test_what_functions_of_a_project_save_is_stale_by_what_it_needs_alone(tmp_pa
     edits = [
         ("* k)", "* k + 1)", []),  # the data and what this run has made are as they were
         ("sum()", "mean()", []),
+        ('vault.save("data"', 'n = count(rows)\n                vault.save("data"', []),
+        ("n = count(rows)", "n = grow(rows)", ["data"]),  # of another module, which changes them
+        ("n = grow(rows)", "n = 1", []),
         ('{"n": 2}]', '{"n": 22}]', ["data"]),
         ('{"n": 22}]', '{"n": 2}]\n                rows = rows[:2]', ["data"]),
     ]
+    (tmp_path / "other.py").write_text(
+        "def count(rows): return len(rows)\ndef grow(rows): return rows.append(3)\n"
+    )
     (tmp_path / "model.py").write_text(textwrap.dedent(model))
     script(tmp_path, train)
     for old, new, stale in edits:
@@ -285,6 +319,8 @@ def test_what_functions_of_a_project_save_is_stale_by_what_it_needs_alone(tmp_pa
 
 
 EDITED = """import random
+import mod
+from mod import theirs, theirs_second
 from other import clean
 def fix(rows): rows.append(1)
 def fix_second(n, rows): fix(rows)
@@ -294,10 +330,18 @@ def f(rows, v):
     n = 1
     v.save("a", out)
 """
+THEIRS = """
+def theirs(rows, others=()): rows.append(1); return 1
+def theirs_second(n, rows): return theirs(rows)
+def shows(rows): return len(rows)
+"""
 ADDED = {
     "rows.append(1)": True, "m = rows.pop()": True, "for r in rows: r['x'] = 1": True, "for r in rows: print(r)": False,
     "z = rows[0]; z.append(1)": True, "z = rows.copy(); z.append(1)": False, "fix(rows)": True, "fix_second(1, rows)": True,
     "fix_second(rows, 1)": False, "y = fix(rows)": True, "show(rows)": False, "clean(rows)": True, "y = clean(rows)": False,
+    "log.append(rows)": False, "log.append(rows); log[0].append(1)": True, "y = theirs(rows)": True, "y = theirs(n, rows)": False,
+    "y = theirs_second(1, rows)": True, "y = unknown(rows)": False, "y = mod.theirs(rows)": True, "mod.shows(rows)": False,
+    "log = {'a': rows}; log.clear()": False, "log = [rows]; log[0].pop()": True,
     "random.shuffle(rows)": True, "v.append('b', rows)": False, "print(len(rows))": False, "if v: return": True,
 }  # fmt: skip
 
@@ -307,8 +351,8 @@ def test_a_line_that_was_added_counts_where_it_changes_what_the_slice_uses(line)
     body = body_named(EDITED, "f")
     assert body is not None
     trees = {statement.tree for statement in body.statements if "n" not in statement.names}
-    newer = EDITED.replace("    n = 1\n", "    n = 1\n    " + line.replace("; z", "\n    z") + "\n")
-    assert is_edited("f", trees, EDITED, newer) == ADDED[line]
+    newer = EDITED.replace("    n = 1\n", "    n = 1\n    " + line.replace("; ", "\n    ") + "\n")
+    assert is_edited("f", trees, EDITED, newer, [Piece(THEIRS, "mod.py", module="mod")]) == ADDED[line]
 
 
 EDITED_SCRIPT = """import sys
@@ -329,6 +373,7 @@ vault.save("b", rows)
 ADDED_TO_SCRIPT = [
     ("rows = [1]", "rows.append(2)", "a"), ("rows = [1]", "rows = rows[1:]", "a"), ("rows = [1]", "print(rows)", ""),
     ("other = rows", "other.append(3)", "a"), ("other = rows", "rows = 2", "a"), ("other = rows", "more = rows[0]", ""),
+    ("other = rows", "log.append(rows)", ""),
     ("other = rows", "K = 5", "a"), ("other = rows", "def double(n): return n", "a"), ("other = rows", "def triple(n): return n", ""),
     ('save("a", rows)', "rows.append(7)", ""), ('save("a", rows)', "rows = [8]", ""), ('save("b", rows)', "rows = []", ""),
     ("rows = [5]", "rows.append(7)", "b"), ("rows = [5]", 'vault.save("c", rows)', ""), ("rows = [5]", "if K: rows = []", "b"),

@@ -45,6 +45,7 @@ def _fields(finder: Finder, node: ast.stmt) -> dict[str, Any]:
         "paths": tuple(finder.paths),
         "hands": tuple(finder.hands),
         "keeps_state": finder.keeps_state,
+        "declares": tuple(sorted(module.declared)),
     }
     if function is not None:
         parameters, changes = tuple(function.parameters), tuple(function.changed())

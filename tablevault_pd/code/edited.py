@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import builtins
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from tablevault_pd.code.bodies import body_named
-from tablevault_pd.code.program import handles_of
+from tablevault_pd.code.namespaces import Piece
+from tablevault_pd.code.program import Program, handles_of
+from tablevault_pd.code.sharing import HOLDS, PUT, SAME, SAME_NEW
 from tablevault_pd.code.statements import cut
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
+    from tablevault_pd.code.calls import Call
+    from tablevault_pd.code.namespaces import Namespace
     from tablevault_pd.code.statements import Statement
 
 #: Methods of a vault or a list, which leave it as it is for what else is done with it.
@@ -28,8 +33,13 @@ def function_of(tree: str) -> str | None:
     return function if colon else None
 
 
-def is_edited(function: str, trees: Collection[str], old: str, new: str) -> bool:
-    """Whether the statements of a function with these digests, in the text `old`, are others in `new`, or need others there."""
+def is_edited(
+    function: str, trees: Collection[str], old: str, new: str, modules: Sequence[Piece] = ()
+) -> bool:
+    """Whether the statements of a function with these digests, in the text `old`, are others in `new`, or need others there.
+
+    `modules` are those that the text may import from.
+    """
     before, after = body_named(old, function), body_named(new, function)
     if after is None:
         return any(statement.kind == "def" and function in statement.names for statement in cut(new))
@@ -41,11 +51,13 @@ def is_edited(function: str, trees: Collection[str], old: str, new: str) -> bool
     rest = iter([statement.tree for statement in after.statements])
     if not all(statement.tree in rest for statement in needed):
         return True
-    form = _NewForm(new, after.statements, after.decisive)
+    form = _NewForm(new, after.statements, modules, after.decisive)
     return form.added(needed, {statement.tree for statement in before.statements}) is not None
 
 
-def added(places: Collection[int], old: str, new: str, executed: Collection[int]) -> Statement | None:
+def added(
+    places: Collection[int], old: str, new: str, executed: Collection[int], modules: Sequence[Piece] = ()
+) -> Statement | None:
     """The first statement that a newer text of a script has, where it was executed, and that changes what a slice uses.
 
     Parameters
@@ -54,6 +66,8 @@ def added(places: Collection[int], old: str, new: str, executed: Collection[int]
         Where the statements of the slice begin in the text `old`.
     executed
         Where those begin that were executed of the text `new`.
+    modules
+        Those that it may import from.
     """
     before = cut(old, script=True)
     needed = [statement for statement in before if statement.line in places]
@@ -61,18 +75,22 @@ def added(places: Collection[int], old: str, new: str, executed: Collection[int]
     after = cut(new, script=True)
     if all(statement.tree in trees_before for statement in after if statement.line in executed):
         return None
-    return _NewForm(new, after).added(needed, trees_before, executed)
+    return _NewForm(new, after, modules).added(needed, trees_before, executed)
 
 
 class _NewForm:
     """A function or a script in a newer text: which of its statements change what others use."""
 
     def __init__(
-        self, text: str, statements: Sequence[Statement], decisive: Collection[int] = frozenset()
+        self,
+        text: str,
+        statements: Sequence[Statement],
+        modules: Sequence[Piece],
+        decisive: Collection[int] = frozenset(),
     ) -> None:
+        self._text, self._modules = text, modules
         self._statements, self._decisive = statements, decisive
         top = cut(text)
-        self._functions = {name: one for one in top if one.kind == "def" for name in one.names}
         self._handles: set[str] = set()
         for statement in (*top, *statements):
             self._handles |= handles_of(statement, self._handles)
@@ -134,41 +152,57 @@ class _NewForm:
         return False
 
     def _changed(self, statement: Statement) -> set[str]:
-        """The names of what a statement changes, as far as the text tells, and of what this is a part of."""
+        """The names of what a statement changes, as far as the texts tell, and of what this is a part of."""
         writing = {use.partition(".")[0] for use in statement.uses if use.rpartition(".")[2] in _WRITING}
-        changed = {change.name for change in statement.changed} - (writing & self._handles)
+        changed = {
+            (change.name, bool(change.path) or change.through)
+            for change in statement.changed
+            if change.name not in writing & self._handles
+        }
         is_dropped = statement.kind == "other" and not statement.names
-        for function, arguments in statement.calls:
-            changed |= {name for place, name in arguments if self._changes(function, place, is_dropped)}
-        return self._with_owners(changed.union(statement.alters))
+        for call in statement.calls:
+            changed.update((name, True) for name in self._changed_by(call, is_dropped=is_dropped))
+        return self._with_owners(changed.union((name, False) for name in statement.alters))
 
-    def _with_owners(self, names: set[str]) -> set[str]:
-        """Names, and those whose values have a part in theirs: in ``for row in rows:``, what changes a row changes the rows."""
+    def _with_owners(self, changes: set[tuple[str, bool]]) -> set[str]:
+        """Names, and those whose values have a part in theirs: in ``for row in rows:``, what changes a row changes the rows.
+
+        With each name whether something in its value may be changed, too: ``log.append(1)`` changes nothing that is in `log`.
+        """
         shares = [share for statement in self._statements for share in statement.shares]
-        size = 0
-        while size < len(names):
-            size = len(names)
-            names |= {source.partition(".")[0] for name, source, _ in shares if source and name in names}
-        return names
+        reached, waiting = set(changes), list(changes)
+        while waiting:
+            name, is_inside = waiting.pop()
+            for bound, source, how in shares:
+                owner = (source.partition(".")[0], is_inside or how not in (SAME, SAME_NEW))
+                if (
+                    bound == name
+                    and source
+                    and (is_inside or how[:1] not in (HOLDS, PUT))
+                    and owner not in reached
+                ):
+                    reached.add(owner)
+                    waiting.append(owner)
+        return {name for name, _ in reached}
 
-    def _changes(
-        self, function: str, place: int | str, is_dropped: bool, above: tuple[str, ...] = ()
-    ) -> bool:
-        """Whether a call changes an argument: one of another module may if nothing is done with what it returns."""
-        own = self._functions.get(function)
-        if own is None:
-            return is_dropped and "." not in function and not hasattr(builtins, function)
-        if function in above:
-            return False
-        if isinstance(place, int):
-            if place >= len(own.parameters):
-                return bool(own.changes)
-            place = own.parameters[place]
-        return place in own.changes or any(
-            name == place and self._changes(inner, at, is_dropped, (*above, function))
-            for inner, arguments in own.passes
-            for at, name in arguments
-        )
+    def _changed_by(self, call: Call, *, is_dropped: bool) -> Collection[str]:
+        """The arguments that a call changes. One that no captured text has may change all if its value is dropped."""
+        function, arguments = call
+        program, home = self._home
+        changed = program.changed_by(home, call)
+        if changed is None:
+            may = is_dropped and "." not in function and not hasattr(builtins, function)
+            return [name for _, name in arguments] if may else []
+        return changed
+
+    @cached_property
+    def _home(self) -> tuple[Program, Namespace]:
+        """The text, and the captured modules that it may import from."""
+        program = Program([Piece(self._text)], self._modules)
+        program.index(program.main)
+        module = next((piece.module for piece in self._modules if piece.text == self._text), None)
+        home = None if module is None else program.module(module)
+        return program, program.main if home is None else home
 
 
 def _roots(names: Collection[str]) -> set[str]:

@@ -67,6 +67,9 @@ class Namespace:
     )  #: name -> the statements that bind or change it
     bindings: dict[str, int] = field(default_factory=dict)  #: name -> the last statement that binds it
     imports: dict[str, list[int]] = field(default_factory=dict)  #: name -> the statements that import it
+    declared: dict[str, list[int]] = field(
+        default_factory=dict
+    )  #: name -> the statements that make it global
     is_indexed: bool = False
     under_way: set[int] = field(
         default_factory=set
@@ -85,6 +88,8 @@ class Namespace:
         self.owners.append(owner)
         self.headers.append(header)
         self.ends.update(dict.fromkeys(self._headers_of(len(self) - 1), len(self)))
+        for name in statement.declares:
+            self.declared.setdefault(name, []).append(len(self) - 1)
 
     def with_called(self, caller: int, piece: Piece, called: Sequence[Statement]) -> Namespace:
         """This namespace, with the statements of a function behind the one that calls it. The first is their header."""
@@ -172,6 +177,11 @@ class Namespace:
             if self.statements[number].kind == "assign"
             and any(path.startswith(name) for path in self.statements[number].paths for name in names)
         ]
+
+    def declarations(self, number: int) -> list[int]:
+        """What makes names global that a statement of the same function binds: ``global G``."""
+        declared = [other for name in self.statements[number].names for other in self.declared.get(name, ())]
+        return [other for other in declared if self._headers_of(other)[-1:] == self._headers_of(number)[-1:]]
 
     def always_runs(self, number: int) -> bool:
         """Whether no test and no loop decides if a statement runs."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tablevault_pd.capture.position import WAY
 from tablevault_pd.code.calls import RANDOM
 from tablevault_pd.code.edited import added, function_of, is_edited
+from tablevault_pd.code.namespaces import Piece
 from tablevault_pd.code.statements import begun, cut, text_of
 
 if TYPE_CHECKING:
@@ -108,6 +109,12 @@ class History:
             if source.path == path and (until is None or source.session_id <= until)
         ]
         return max(captured, key=lambda source: (source.session_id, source.cell), default=None)
+
+    @property
+    def modules(self) -> list[Piece]:
+        """All modules as they were captured last."""
+        newest = {source.path: source for source in self.sources}
+        return [Piece(source.text, source.path, module=source.module) for source in newest.values()]
 
     def newest_module(self, path: str) -> tuple[list[Executed], frozenset[str]] | None:
         """The statements of a module as it was captured last, and their trees."""
@@ -255,14 +262,15 @@ class Newer:
         if part.session_id is None or part.cell is None:
             history = self._history(code.session_id)
             old, new = (history.module(part.path or "", until) for until in (code.session_id, None))
-            return new is not None and is_edited(function, trees, "" if old is None else old.text, new.text)
+            before = "" if old is None else old.text
+            return new is not None and is_edited(function, trees, before, new.text, history.modules)
         history, here = self._history(part.session_id), (part.session_id, part.cell)
         text = next((cell.cell.text for cell in history.cells if cell.order == here), "")
         for cell in reversed(history.cells):
             if cell.order <= here:
                 return False
             if cell.cell.path == part.path and cell.defines(function):
-                return is_edited(function, trees, text, cell.cell.text)
+                return is_edited(function, trees, text, cell.cell.text, history.modules)
         return False
 
     def _module_changed(self, part: Part, code: WrittenCode) -> bool:
@@ -312,7 +320,8 @@ class Newer:
                     continue
                 ends = [number for number, one in enumerate(later.statements, 1) if one.tree in reached]
                 executed = {one.line for one in later.statements[max(ends, default=0) :]}
-                statement = added(lines, old, later.cell.text, executed)
+                modules = self._history(session_id).modules
+                statement = added(lines, old, later.cell.text, executed, modules)
                 if statement is not None:
                     yield f"{path}: {_first_of(text_of(later.cell.text, statement))}"
                 if statement is not None or later.complete:

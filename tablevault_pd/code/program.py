@@ -182,6 +182,13 @@ class Program:
                     return target, path
         return None
 
+    def changed_by(self, namespace: Namespace, call: Call) -> list[str] | None:
+        """The arguments that a call changes; None if no captured text has its function."""
+        current = namespace.bindings
+        if not any(True for _ in self._called(namespace, call[0], current)):
+            return None
+        return list(self._changed_by(namespace, [call], current, {}))
+
     def _changed_by(
         self,
         namespace: Namespace,

@@ -209,7 +209,7 @@ class _Walk:
         self._seen.add((*key, called if namespace.statements[number].later else -1))
         self._waiting.append((namespace, number, called, source))
         if (header := namespace.headers[number]) is not None:
-            for above in (header, *namespace.settings(header, number)):
+            for above in (header, *namespace.settings(header, number), *namespace.declarations(number)):
                 self._add(namespace, above, above, min(source, above) if namespace is self._main else source)
 
     def _patches(self, namespace: Namespace, use: str, number: int, called: int, source: int) -> None:

@@ -96,6 +96,7 @@ class Statement(NamedTuple):
         ""  #: of a header: "with", "if", "else" (``elif``, too, in the block of the test before) or "loop"
     )
     loop: int | None = None  #: the place of the outermost loop that it is in
+    declares: tuple[str, ...] = ()  #: names that are global from there on
 
     @property
     def bound(self) -> list[str]:
