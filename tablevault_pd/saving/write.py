@@ -45,10 +45,12 @@ def write(store: Store, what: Write, lineage: LineageRecorder, chunks: Iterable[
     first = next(stream)
     head = head_of(store, what)
     present = None if head is None else store.schema(head.schema_id)
-    key = key_of(what, None if head is None or head.deleted else present)
+    shown = None if head is None or head.deleted else present
+    key, language = key_of(what, shown), _language(what, shown)
     by_key = what.is_append and key is not None
-    fitter = _fitter(what, head, present, by_key=by_key)
-    language = _language(what, None if head is None or head.deleted else present)
+    joined = present if what.is_append or what.schema_mode == "strict" else None
+    total = head.total if head is not None and what.is_append else None
+    fitter = Fitter(what.list, what.schema_mode, joined, total, by_key=by_key)
     fitting = map(fitter.fit, (_in_language(chunk, language) for chunk in chain([first], stream)))
     first = next(fitting)
     check_addresses(store, what.list, first.table.schema, present)
@@ -77,15 +79,6 @@ def _in_language(chunk: IngestedChunk, language: str | None) -> IngestedChunk:
         return chunk
     schema = frames.with_language(chunk.table.schema, language)
     return replace(chunk, table=chunk.table.replace_schema_metadata(schema.metadata))
-
-
-def _fitter(what: Write, head: Version | None, present: pa.Schema | None, *, by_key: bool) -> Fitter:
-    """Return the fitter of a save: for an append, or a save in the mode "strict", with the columns of the list."""
-    if what.is_append and head is not None:
-        return Fitter(what.list, what.schema_mode, present, head.total, by_key=by_key)
-    return Fitter(
-        what.list, what.schema_mode, present if what.schema_mode == "strict" else None, by_key=by_key
-    )
 
 
 def _write(

@@ -142,18 +142,13 @@ class SqliteCatalog:
 
     def _open_here(self) -> list[SqliteConnection]:
         """The connections of this process to the same database, those of other stores included."""
-        catalogs = [
-            holder
-            for holder in forks.holders()
-            if isinstance(holder, SqliteCatalog)
-            and (holder._file, holder._inode) == (self._file, self._inode)
-        ]
-        return [
-            connection
-            for catalog in catalogs
-            for connection in catalog._open_ones.living()
-            if not connection.closed
-        ]
+        catalogs = (holder for holder in forks.holders() if isinstance(holder, SqliteCatalog))
+        same = [other for other in catalogs if (other._file, other._inode) == (self._file, self._inode)]
+        return [connection for catalog in same for connection in catalog._own()]
+
+    def _own(self) -> list[SqliteConnection]:
+        """The open connections of this catalogue."""
+        return [connection for connection in self._open_ones.living() if not connection.closed]
 
     def _require_no_removed_log(self) -> None:
         """Refuse to open the database where a process has it open with a log that was removed."""
@@ -250,7 +245,7 @@ class SqliteCatalog:
 
     def before_fork(self, *, alone: bool) -> bool:
         """Close every connection if no thread is inside. Whether none is open."""
-        open_ones = [connection for connection in self._open_ones.living() if not connection.closed]
+        open_ones = self._own()
         if alone:
             for connection in open_ones:
                 self._close(connection)
@@ -259,7 +254,7 @@ class SqliteCatalog:
 
     def in_child(self) -> None:
         """Begin anew. What came through the fork is never touched, not even closed."""
-        for connection in [connection for connection in self._open_ones.living() if not connection.closed]:
+        for connection in self._own():
             if connection.thread == threading.get_ident():  # its caller goes on in the child
                 connection.set_authorizer(refuse)
             forks.leak(connection)
@@ -280,7 +275,8 @@ class SqliteCatalog:
         An interrupt may come on any line. What undoes a line is a function of C in a ``finally``, which no signal handler
         gets in front of; the exit of a context manager written in Python could be left out.
         """
-        return self.write_then(_nothing, work, *args, **kwargs)
+        self.written = time.monotonic()
+        return self._write(lambda db: transaction(db, work, *args, **kwargs))
 
     def write_then(
         self,
@@ -291,7 +287,7 @@ class SqliteCatalog:
     ) -> T:
         """As :meth:`write`, and call `then` with the answer once it is committed, before another process may write."""
         self.written = time.monotonic()
-        return self._write(then, lambda db: transaction(db, work, *args, **kwargs))
+        return self._write(lambda db: transaction(db, work, *args, **kwargs), then)
 
     def write_unsynced(
         self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -305,9 +301,11 @@ class SqliteCatalog:
             finally:
                 db.execute(f"PRAGMA synchronous = {self._synchronous}")
 
-        return self._write(_nothing, unsynced)
+        return self._write(unsynced)
 
-    def _write(self, then: Callable[[T], object], transact: Callable[[SqliteConnection], T]) -> T:
+    def _write(
+        self, transact: Callable[[SqliteConnection], T], then: Callable[[T], object] | None = None
+    ) -> T:
         """Do one transaction, and what follows it, while no other process may write."""
         lock = self.lock()
         try:
@@ -316,7 +314,8 @@ class SqliteCatalog:
                 self._require_log_of(db)
                 answer = transact(db)
             io.failpoint("after-commit")
-            then(answer)
+            if then is not None:
+                then(answer)
             return answer
         finally:
             lock.close()
@@ -343,23 +342,19 @@ class SqliteCatalog:
             raise VaultReadOnly("This vault is open for reading. Connect with mode='rw' to write.")
         self._require_open()
         try:
-            return self._gate.take(self._timeout_s, self._wait_for_lock_file)
+            return self._gate.take(self._timeout_s, self._before_making_lock_file)
         except StorageError:
             if not self._is_whole():
                 self._wait_for_removal()
             raise
 
-    def _wait_for_lock_file(self) -> None:
-        """Make no lock file in a folder that is being removed: its catalogue may go a moment after its lock file."""
-        deadline = time.monotonic() + REMOVAL_S
-        while not self._gate.has_file() and time.monotonic() < deadline:
-            time.sleep(POLL_S)
-            self._require_usable()
+    def _before_making_lock_file(self) -> None:
+        self._wait_for_removal(unless=self._gate.has_file)
 
-    def _wait_for_removal(self) -> None:
-        """Raise VaultNotFound if the folder is being removed: its catalogue may go a moment after its log."""
+    def _wait_for_removal(self, unless: Callable[[], bool] = lambda: False) -> None:
+        """Raise VaultNotFound if the folder is being removed: its catalogue may go a moment after its lock file and its log."""
         deadline = time.monotonic() + REMOVAL_S
-        while time.monotonic() < deadline:
+        while not unless() and time.monotonic() < deadline:
             self._require_usable()
             time.sleep(POLL_S)
 
@@ -502,14 +497,10 @@ class SqliteCatalog:
             for connection in self._open_ones.living():
                 if connection.thread not in inside and connection.pid == os.getpid():
                     self._close(connection)
-            left = {connection.thread for connection in self._open_ones.living() if not connection.closed}
+            left = {connection.thread for connection in self._own()}
             if left <= {threading.get_ident()} or time.monotonic() > deadline:
                 return
             time.sleep(POLL_S)
-
-
-def _nothing(_: object) -> None:
-    """Do nothing after a commit."""
 
 
 class _OfThread:
