@@ -354,6 +354,18 @@ def test_text_and_near_are_fused_by_rank(vault, news):
     assert np.isnan(by.loc[3, "near_score"])
 
 
+def test_answers_do_not_share_the_names_or_values_of_their_columns(vault):
+    vault.save("v", pd.DataFrame({"vec": [[1.0, 0.0], [0.0, 1.0]]}))
+    first = vault.search(near=[1.0, 0.0])
+    first.columns.name = "mine"
+    first.loc[0, "score"] = -5.0
+    assert first.loc[0, "near_score"] == 1.0
+    again = vault.search(near=[1.0, 0.0])
+    assert again.columns.name is None
+    assert again["score"].to_list() == [1.0, 0.0]
+    assert again.columns.equals(pd.Index(list(again.columns)))
+
+
 def test_approximate_search_never_hides_new_or_filtered_rows(vault, monkeypatch):
     monkeypatch.setattr(vector_cells, "CELL_BYTES", 0)
     rng = np.random.default_rng(0)

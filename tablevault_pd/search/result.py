@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -98,7 +99,15 @@ def result_frame(store: Store, request: Request, ranked: RankedRows, spans: Writ
         columns[name] = (
             _objects(np.full(size, None, object), index) if cells is None else cells.set_axis(index)
         )
-    return pd.DataFrame(columns, index=index, copy=False)
+    frame = pd.DataFrame(dict(enumerate(columns.values())), index=index, copy=False)
+    frame.columns = pd.Index(list(columns)) if items.added else _standard_names(tuple(columns)).copy()
+    return frame
+
+
+@lru_cache
+def _standard_names(names: tuple[str, ...]) -> pd.Index:
+    """The index of columns that are not a list's own: pandas takes as long to make one as to make a column."""
+    return pd.Index(names)
 
 
 def _texts(values: Sequence[str | None]) -> Any:
@@ -130,15 +139,16 @@ def _writers(
     store: Store, spans: WriterSpans, versions: Sequence[Version], ranking: Ranking
 ) -> tuple[list[str | None], np.ndarray]:
     """``name#run`` and the cell of each row's writer; -1 where the cell is not known."""
-    scopes = np.unique(ranking.scope).tolist()
+    groups = _lines_by_scope(ranking.scope)
+    scopes = [int(ranking.scope[lines[0]]) for lines in groups]
     spans.load(versions[scope] for scope in scopes)
     ids, cells = np.full(len(ranking.scope), -1), np.full(len(ranking.scope), -1)
-    for scope, lines in zip(scopes, _lines_by_scope(ranking.scope), strict=True):
+    for scope, lines in zip(scopes, groups, strict=True):
         written = spans.of(versions[scope])
         if len(written.start):
             number = np.searchsorted(written.start, ranking.position[lines], side="right") - 1
             ids[lines], cells[lines] = written.session_id[number], written.cell[number]
-    labels = reports.labels_of(store, [key for key in np.unique(ids).tolist() if key >= 0])
+    labels = reports.labels_of(store, {key for key in ids.tolist() if key >= 0})
     return [labels.get(key) for key in ids.tolist()], cells
 
 
@@ -310,11 +320,11 @@ def _cells(part: _VersionLines, table: pa.Table | None, label: Hashable) -> np.n
         assert table is not None
         name = next(column.field for column in part.candidate.columns if column.label == label)
         cells = frames.cells_of(table, name)
-        # Of an object array, pandas would make strings.
-        is_object = cells.dtype == object
-        part.cells[label] = np.asarray(
-            cells if is_object else pd.Series(cells, copy=False).to_numpy(dtype=object)
-        )
+        if isinstance(cells, np.ndarray):  # of objects pandas would make strings, of times objects of its own
+            is_object = cells.dtype == object
+            part.cells[label] = cells if is_object else pd.Series(cells, copy=False).to_numpy(dtype=object)
+        else:
+            part.cells[label] = cells.to_numpy(dtype=object)
     return part.cells[label]
 
 

@@ -35,6 +35,9 @@ class WriterSpans:
         if not new:
             return
         spans = self._store.spans_written(list(new.values()))
+        if len(new) == 1:
+            self._spans[next(iter(new))] = spans
+            return
         bounds = np.searchsorted(spans.scope, np.arange(len(new) + 1)).tolist()
         for key, first, end in zip(new, bounds, bounds[1:], strict=False):
             self._spans[key] = Spans(*(getattr(spans, name)[first:end] for name in Spans.__slots__))

@@ -138,7 +138,8 @@ class Pieces:
     def overlaps(self, other: Pieces) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(position here, position there, rows) of each run of rows that both show, in order of position here."""
         if len(self) == len(other) == 1:
-            return _overlap(self, other)
+            _, start, stop = self.runs(other.generation, other.first, other.stop)
+            return start, start + (self.first - other.first), stop - start
         _, order = other._by_address()
         _, start, stop = self.runs(other.generation[order], other.first[order], other.stop[order])
         return start, other.positions(*self.addresses(start)), stop - start
@@ -150,6 +151,10 @@ class Pieces:
 
         The runs are in order of address, and apart.
         """
+        if len(self) == 1:
+            low, high = np.maximum(first, self.first), np.minimum(stop, self.stop)
+            run = ((low < high) & (generation == self.generation)).nonzero()[0]
+            return run, low[run] - self.first, high[run] - self.first
         starts = _key(self.generation, self.first)
         keys = _key(generation, first)
         ends = keys + (stop - first)
@@ -249,14 +254,6 @@ class Pieces:
 
 
 EMPTY = Pieces.of([])
-
-
-def _overlap(one: Pieces, other: Pieces) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """:meth:`Pieces.overlaps` of a single piece and another one."""
-    first = np.maximum(one.first, other.first)
-    rows = np.minimum(one.stop, other.stop) - first
-    both = (rows > 0) & (one.generation == other.generation)
-    return (first - one.first)[both], (first - other.first)[both], rows[both]
 
 
 def _key(generation: np.ndarray | int, address: np.ndarray) -> np.ndarray:

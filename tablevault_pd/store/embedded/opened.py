@@ -22,9 +22,8 @@ class OpenedFiles:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._tables: dict[
-            str, tuple[io.Identity, pa.Table]
-        ] = {}  # replaced as one, the file used last at its end
+        # By name; replaced as one, the file used last at its end.
+        self._tables: dict[str, tuple[Path, io.Identity, pa.Table]] = {}
 
     def table(self, part: Payload, where: str) -> pa.Table:
         """Return all columns of a payload that lies uncompressed in a file. Others have the table, too: copy what is handed on.
@@ -32,16 +31,17 @@ class OpenedFiles:
         Raises what :func:`unpack` raises.
         """
         assert part.file is not None
-        identity = io.identity_of(segment_path(self._folder, part.file))
-        tables = {name: opened for name, opened in self._tables.items() if name != part.file}
         earlier = self._tables.get(part.file)
-        if earlier is None or earlier[0] != identity:
-            earlier = identity, unpack(part, self._folder, None, where)[0]
+        path = segment_path(self._folder, part.file) if earlier is None else earlier[0]
+        identity = io.identity_of(path)
+        if earlier is None or earlier[1] != identity:
+            earlier = path, identity, unpack(part, self._folder, None, where)[0]
+        tables = {name: opened for name, opened in self._tables.items() if name != part.file}
         tables[part.file] = earlier
         if len(tables) > KEPT_FILES:
             del tables[next(iter(tables))]
         self._tables = tables
-        return earlier[1]
+        return earlier[2]
 
     def close(self) -> None:
         """Close all files."""
