@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import datetime as dates
+import json
 import sys
 import time
 from datetime import UTC, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pytest
+from test_forks import in_child
 from torture.harness import PROCESSES
 
 from tablevault_pd.reading import liveness
@@ -83,6 +86,17 @@ def test_order_and_cleaning_follow_the_versions(vault: tv.Vault, clock: Clock) -
 
 def _wait(end: object) -> None:
     end.wait()
+
+
+@pytest.mark.skipif(not liveness.start_of_process(), reason="the system does not tell when a process began")
+def test_a_forked_process_has_a_start_of_its_own() -> None:
+    assert liveness.start_of_process() == {liveness.START: _ticks()}
+    start, ticks = json.loads(in_child(lambda: json.dumps([liveness.start_of_process(), _ticks()])))
+    assert start == {liveness.START: ticks}
+
+
+def _ticks() -> int:
+    return int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
 
 
 @pytest.mark.skipif(not liveness.start_of_process(), reason="the system does not tell when a process began")

@@ -24,10 +24,12 @@ import pytest
 import tablevault_pd as tv
 from tablevault_pd import frames
 from tablevault_pd.capture import environment, returned, script
+from tablevault_pd.code import Slicer, slice_of_session
 from tablevault_pd.frames import schemas
 from tablevault_pd.reading.reports import labels_of
 from tablevault_pd.saving.commit import new_token
 from tablevault_pd.session import environment as session_environment
+from tablevault_pd.session import executed, heartbeat
 from tablevault_pd.session.environment import EnvironmentCapture
 from tablevault_pd.session.heartbeat import EXIT_S
 from tablevault_pd.store import Batch, Session
@@ -527,7 +529,7 @@ def test_others_run_between_packages_unless_somebody_waits(monkeypatch: pytest.M
     monkeypatch.setattr(session_environment, "time", clock)
     capture._let_others_run()
     assert pauses == [session_environment.PAUSE_S]
-    capture.take(at_once=True)
+    capture.wait(0.0)
     capture._let_others_run()
     assert pauses == [session_environment.PAUSE_S]
 
@@ -588,6 +590,44 @@ def test_git_is_asked_once_and_while_a_session_begins(
     assert len(folders) == 1
 
 
+def test_sessions_in_a_loop_work_through_the_script_once_and_each_has_a_slice_of_its_own(
+    folder_vault: tv.Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = "for _ in range(3):\n    pass\n"
+    monkeypatch.setattr("tablevault_pd.capture.script.main_source", lambda: script)
+    monkeypatch.setattr("tablevault_pd.capture.script.main_path", lambda folder: "train.py")
+    executed._of_script.cache_clear()
+    slicers: list[object] = []
+    monkeypatch.setattr(executed, "Slicer", lambda *pieces: slicers.append(pieces) or Slicer(*pieces))
+    for _ in range(3):
+        with folder_vault.session("loop"):
+            pass
+    assert len(slicers) == 1
+    ids = folder_vault.store.session_ids()[-3:]
+    slices = [slice_of_session(folder_vault.store, key) for key in ids]
+    assert [{part.session_id for part in one.parts} for one in slices] == [{key} for key in ids]
+    assert [one.text for one in slices] == [f"# train.py\n{script}"] * 3
+    script += "print(1)\n"
+    with folder_vault.session("loop") as last:
+        pass
+    assert slice_of_session(folder_vault.store, last.id).text == "# train.py\nprint(1)\n"
+
+
+def test_a_short_session_is_told_to_the_store_by_one_beat(
+    vault: tv.Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "WATCH_S", 60.0)
+    vault.sessions(info=True)  # from here on the thread sleeps until it is woken
+    beats: list[int] = []
+    beat = vault.store.beat
+    monkeypatch.setattr(
+        vault.store, "beat", lambda some: beats.extend(one.session_id for one in some) or beat(some)
+    )
+    with vault.session("short") as short:
+        pass
+    assert beats.count(short.id) == 1
+
+
 def test_a_git_that_does_not_answer_costs_no_session_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -618,7 +658,7 @@ def test_a_git_that_does_not_answer_costs_no_session_its_end(
     monkeypatch.setattr(environment, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     monkeypatch.setattr(environment.subprocess, "Popen", Git)
     assert environment.git_state(tmp_path) == {"recorded": False}
-    assert len(waited) == 2
+    assert len(waited) == 4
     assert sum(waited) <= EXIT_S - 1
     assert all(git.stdout.closed for git in started)
 

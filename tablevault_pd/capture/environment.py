@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from contextlib import nullcontext, suppress
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,6 +80,11 @@ def known_versions() -> dict[str, str] | None:
 
 def _loaded() -> frozenset[str]:
     """Return the names of the loaded packages and modules outside of the standard library."""
+    return _loaded_when(len(sys.modules), next(reversed(sys.modules)))
+
+
+@lru_cache(maxsize=1)
+def _loaded_when(modules: int, last: str) -> frozenset[str]:
     top_level = {name.partition(".")[0] for name in tuple(sys.modules) if not name.startswith("_")}
     return frozenset(top_level - sys.stdlib_module_names)
 
@@ -125,20 +131,22 @@ def _modules_of(distribution: metadata.Distribution) -> set[str]:
 
 
 def git_state(folder: Path, no_fork: AbstractContextManager[object] | None = None) -> dict[str, Any] | None:
-    """Return commit, branch and by how much the work tree differs from that commit; None outside of a repository.
+    """Return commit, branch and by how much the work tree differs; None outside of a repository.
 
     :data:`GIT_NOT_RECORDED` where git does not tell the commit; `dirty` is None where it does not tell the difference.
-    In `no_fork` no other thread forks: the child would hold the pipe open, and the answer never ends.
+    In `no_fork` no other thread forks: the child would hold the pipes open, and the answers never end.
     """
     if not may_be_in_repository(folder):
         return None  # without a process that says so
-    deadline, no_fork = time.monotonic() + GIT_TIMEOUT_S, no_fork or nullcontext()
-    printed = _ask(folder, no_fork, deadline, "rev-parse", "HEAD", "--abbrev-ref", "HEAD")
+    # Beside each other, the longer one first: closing a vault waits for both. Without external diff programs of the user.
+    deadline = time.monotonic() + GIT_TIMEOUT_S
+    with no_fork or nullcontext():
+        diff = _git(folder, "diff", "--numstat", "--no-ext-diff", "--no-textconv", "HEAD")
+        head = _git(folder, "rev-parse", "HEAD", "--abbrev-ref", "HEAD")
+    printed, counted = _answer(head, deadline), _answer(diff, deadline)
     if printed is None:
         return GIT_NOT_RECORDED
     commit, _, branch = printed.partition("\n")
-    # Without external diff programs of the user.
-    counted = _ask(folder, no_fork, deadline, "diff", "--numstat", "--no-ext-diff", "--no-textconv", commit)
     return {
         "commit": commit,
         "branch": branch,
@@ -184,22 +192,25 @@ def _nearest(folder: Path, names: Sequence[str]) -> Path:
     return folder
 
 
-def _ask(
-    folder: Path, no_fork: AbstractContextManager[object], deadline: float, *arguments: str
-) -> str | None:
-    """Return what git prints; None if there is none, or it fails, or has not ended by `deadline`."""
+def _git(folder: Path, *arguments: str) -> subprocess.Popen[str] | None:
+    """Start git; None where there is none."""
     try:
-        with no_fork:
-            process = subprocess.Popen(
-                ["git", "-c", "core.fsmonitor=false", *arguments],
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-                env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
-            )
+        return subprocess.Popen(
+            ["git", "-c", "core.fsmonitor=false", *arguments],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+        )
     except OSError:
+        return None
+
+
+def _answer(process: subprocess.Popen[str] | None, deadline: float) -> str | None:
+    """Return what a process printed; None if it failed, or has not ended by `deadline`."""
+    if process is None:
         return None
     try:
         printed, _ = process.communicate(timeout=max(deadline - time.monotonic(), 0.0))

@@ -112,6 +112,12 @@ class Wrapped:
             setattr(self._owner, self._name, self._raw)
 
 
+def in_pool_worker() -> bool:
+    """Return whether this process is a worker of a ``multiprocessing.Pool``, which kills it as soon as it has all results."""
+    process = sys.modules.get("multiprocessing.process")
+    return process is not None and "PoolWorker" in process.current_process().name
+
+
 class ExitWatcher:
     """Calls `end` once with the exit status of the process. One for each process."""
 
@@ -196,7 +202,7 @@ class ExitWatcher:
         process, util = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.util")
         if process is None or util is None or self._worker:
             return
-        if "PoolWorker" in process.current_process().name:
+        if in_pool_worker():
             self._hand_over_before_results(hand_over)
         util.Finalize(None, self._at_worker_exit, exitpriority=0)
         self._worker = True

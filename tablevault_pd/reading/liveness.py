@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,7 @@ def _seen(session: Session, stored: Overview, gone: bool) -> Session:
     return replace(session, ended=None)
 
 
+@cache
 def machine() -> str:
     """Return an id of this machine or container, within which process numbers are unique; empty if unknown."""
     try:
@@ -95,10 +97,20 @@ def looks_dead(session: Session) -> bool:
 
 def start_of_process() -> dict[str, int]:
     """Return when this process began, as an entry of a session's info; none where the system does not tell."""
+    return _start_of(os.getpid())
+
+
+@cache
+def _start_of(pid: int) -> dict[str, int]:
     try:
-        return {START: _process(os.getpid())[1]}
+        return {START: _process(pid)[1]}
     except (OSError, ValueError, IndexError):
         return {}
+
+
+if hasattr(os, "register_at_fork"):
+    for function in (machine, _start_of):
+        os.register_at_fork(after_in_child=function.cache_clear)
 
 
 def _process(pid: int) -> tuple[str, int]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from tablevault_pd.capture import marimo
-from tablevault_pd.capture.exits import ExitStatus, ExitWatcher
+from tablevault_pd.capture.exits import ExitStatus, ExitWatcher, in_pool_worker
 from tablevault_pd.capture.marimo import MarimoHooks
 from tablevault_pd.capture.notebook import CellOutcome, NotebookHooks, QuietStop, Typed, typed_before
 from tablevault_pd.errors import SessionStopped, WorkerStopped
@@ -206,6 +206,8 @@ def closed(session: ActiveSession) -> None:
             hooks.remove()
         _running_cells.clear()
     announce()
+    if not _open and in_pool_worker():  # of which the result is not watched any more
+        HEARTBEAT.settle(EXIT_S)
 
 
 def raise_if_stopped(store: Store) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,9 +40,8 @@ class Ran:
         return next(((key[1], cell) for key, cell in self.numbers.items() if key[0] == vault), (None, None))
 
 
+SOME_SESSION = -1  # stands in slices for the session that they are of
 CELLS: list[Ran] = []  #: all cells of this process's notebook, in order
-
-_projects: dict[Path, ProjectModules] = {}
 
 
 def folder_of_main() -> Path:
@@ -62,12 +61,13 @@ def folder_of_project() -> Path:
 
 
 _project_around = lru_cache(maxsize=64)(environment.project_folder)
+_modules_below = cache(ProjectModules)
 
 
 def project_modules(*, whole_repository: bool) -> ProjectModules:
     """Return the modules of the project, or those in the whole repository around it."""
     folder = environment.repository_folder(folder_of_main()) if whole_repository else folder_of_project()
-    return _projects.setdefault(folder, ProjectModules(folder))
+    return _modules_below(folder)
 
 
 class CodeRecorder:
@@ -180,13 +180,15 @@ class CodeRecorder:
         cells = [ran for ran in CELLS if (vault, session_id) in ran.numbers]
         if not cells and not self.scripts:
             return []
-        first = (session_id, cells[0].numbers[vault, session_id]) if cells else None
-        pieces = self._pieces(vault, session_id, None)
         if self.scripts:
+            pieces = self._pieces(vault, SOME_SESSION, None)
             pieces[-1] = replace(pieces[-1], until=place_of_main() or pieces[-1].until, whole=True)
-        begin = self.begun if self.scripts else None
-        code_slice = Slicer(pieces, self._module_pieces()).of_everything(first, begin)
-        return [_written(session_id, -1, 0, code_slice)]
+            some = _of_script(tuple(pieces), tuple(self._module_pieces()), self.begun)
+            parts = [replace(part, session_id=part.session_id and session_id) for part in some.parts]
+            return [WrittenCode(session_id, -1, 0, tuple(parts), some.unresolved)]
+        first = session_id, cells[0].numbers[vault, session_id]
+        pieces = self._pieces(vault, session_id, None)
+        return [_written(session_id, -1, 0, Slicer(pieces, self._module_pieces()).of_everything(first))]
 
     def _modules(self) -> Mapping[str, Module]:
         if self._capture == "none":
@@ -231,6 +233,12 @@ class CodeRecorder:
             if cell is not None and (session, number) == (session_id, cell):
                 break
         return pieces
+
+
+@lru_cache(maxsize=16)
+def _of_script(pieces: tuple[Piece, ...], modules: tuple[Piece, ...], begin: int | None) -> Slice:
+    """The slice of all that :data:`SOME_SESSION` executed: in a loop, each one executes the same."""
+    return Slicer(pieces, modules).of_everything(begin=begin)
 
 
 def place_of_read() -> ReadPlace:

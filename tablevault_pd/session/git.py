@@ -1,4 +1,4 @@
-"""Ask git for the state of the code, in the background, with one git at a time for all sessions of a process."""
+"""Ask git for the state of the code, in the background, once at a time for all sessions of a process."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class GitQueue:
     def _work(self) -> None:
         while self._waiting and not self.background.stop.is_set():
             folder = self._waiting[0].folder
-            asked = [question for question in self._waiting.copy() if question.folder == folder]
+            questions = [question for question in self._waiting.copy() if question.folder == folder]
             answer = _answer(folder)
-            for question in asked:
+            for question in questions:
                 question.answer = answer
                 self._waiting.remove(question)
 

@@ -116,13 +116,16 @@ class HeartbeatThread:
         with self._lock:
             if session not in self._sessions:
                 self._sessions.append(session)
-        self.wake()
+        self._start()
 
     def wake(self) -> None:
         """Start a round at once. Where no thread can start, as while Python ends, wait_for() sends itself."""
+        self._start()
+        self._wakeup.wake()
+
+    def _start(self) -> None:
         if self._thread is None and self._sessions:
             start(self._work, "heartbeat")
-        self._wakeup.wake()
 
     def flush(self, store: Store, *, info: bool = False) -> None:
         """Wait until the vault of `store` has all present data of the sessions of this process; free if it has.

@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 
 from tablevault_pd.names import MAX_BYTES
 
@@ -34,9 +35,14 @@ def announce(parent: Parent | None) -> None:
     if parent is None:
         os.environ.pop(VARIABLE, None)
     else:
-        os.environ[VARIABLE] = json.dumps(asdict(parent))
+        os.environ[VARIABLE] = _text_of(parent)
     if (passed := _passed_on()) is not None:
         passed[VARIABLE] = os.environ.get(VARIABLE)
+
+
+@lru_cache(maxsize=16)
+def _text_of(parent: Parent) -> str:
+    return json.dumps(asdict(parent))
 
 
 def _passed_on() -> dict[str, str | None] | None:
