@@ -120,19 +120,34 @@ def test_a_commit_whose_answer_is_lost_is_there_once(store: ArangoStore, faults:
     assert store.check() == []
 
 
-@pytest.mark.parametrize(
-    "match", [r"POST .*/_api/transaction/begin", r"PUT .*/_api/transaction", r"POST .*/_api/cursor"]
-)
+@pytest.mark.parametrize("skip", [0, 1], ids=["look", "insert"])
 @pytest.mark.parametrize("kind", ["drop-before", "drop-after"])
-def test_a_restore_survives_lost_answers(store: ArangoStore, faults: Faults, match: str, kind: str) -> None:
+def test_a_restore_and_a_rename_survive_lost_answers(
+    store: ArangoStore, faults: Faults, kind: str, skip: int
+) -> None:
     put(store, "a", numbers(1))
     put(store, "a", numbers(2))
-    faults.add(match, kind)
+    faults.add(r"POST .*/_api/cursor", kind, skip=skip)
     act(store, "a", "restore", target=1)
     assert faults.left() == 0
     assert values_of(store, "a") == [1]
     assert len(store.versions("a")) == 3
+    faults.add(r"POST .*/_api/cursor", kind, skip=skip)
+    assert store.rename_list("a", "b").version == 3
+    assert faults.left() == 0
+    assert [rename.old for rename in store.renames()] == ["a"]
+    assert values_of(store, "b") == [1]
     assert store.check() == []
+
+
+@pytest.mark.parametrize("match", [r"POST .*/_api/transaction/begin", r"PUT .*/_api/transaction"])
+@pytest.mark.parametrize("kind", ["drop-before", "drop-after"])
+def test_a_tag_survives_lost_answers(store: ArangoStore, faults: Faults, match: str, kind: str) -> None:
+    version = put(store, "a", numbers(1))
+    faults.add(match, kind)
+    store.tag_versions([(version.list_id, 1)], add=["best"])
+    assert faults.left() == 0
+    assert [(name.name, name.version) for name in store.version_names()] == [("best", 1)]
 
 
 @pytest.mark.parametrize("kind", ["drop-before", "drop-after", "status:503"])
