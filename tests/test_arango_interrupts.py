@@ -101,10 +101,10 @@ def test_calls_on_a_server_that_hangs_end_and_what_it_did_is_there(faults: Fault
         faults.add(r"POST .*/_api/document/tv_batches", "delay:1500")
         with pytest.raises(StoreUnavailable, match="none within"):
             vault.append("a", {"n": 1})
-        faults.add("transaction/begin", "delay:60000", count=100)
         faults.add("POST /_db/[^/]*/_api/cursor", "delay:60000", count=1)
         with pytest.raises(StoreUnavailable, match="none within"):
             vault.read("a")
+        faults.add("POST /_db/[^/]*/_api/cursor", "delay:60000", count=1)
         with pytest.raises(StoreUnavailable, match="none within"):
             vault.restore("a", 1)
         tv.log(loss=0.5)

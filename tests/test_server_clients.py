@@ -133,11 +133,11 @@ def test_what_is_locked_and_for_how_long_is_told(clients, monkeypatch: pytest.Mo
     """A client that died in a transaction holds its locks for a while."""
     one, other = clients
     one.save("rows", pd.DataFrame({"id": [1]}))
-    monkeypatch.setattr(one.store.client, "timeout_s", 0.1)
+    monkeypatch.setattr(one.store.client, "timeout_s", 1.2)  # a lock is waited for a second
     dead = other.store.client.database().begin_transaction(write=["tv_lists"])
     dead.aql.execute("FOR l IN tv_lists UPDATE l WITH {touched: 'x'} IN tv_lists")
     for call in (lambda: one.delete("rows"), lambda: one.rename("rows", "new")):
-        with pytest.raises(VaultBusy, match=r"Others had locked the list 'rows' in .* for 0\.1 s: .*minute"):
+        with pytest.raises(VaultBusy, match=r"Others had locked the list 'rows' in .* for 1\.2 s: .*minute"):
             call()
     dead.abort_transaction()
     one.delete("rows")

@@ -47,9 +47,6 @@ FIRST_PAUSE_S = 0.02
 LONGEST_PAUSE_S = 1.0
 # Of the time that an answer is waited for: the server stops a query before nobody waits for it.
 SERVER_SHARE = 0.9
-# The server waits a second for a lock (--rocksdb.transaction-lock-timeout) before it says who is locked out.
-SHORTEST_WAIT_S = 1.5
-
 A_DOCUMENT = "a document"  # that others have locked, where nothing better is known
 
 T = TypeVar("T")
@@ -181,7 +178,7 @@ class Client:
         locked: Failure | None = None  # what the server said last, if it did not only fall silent after it
         while True:
             left_s = (limit_s - (time.monotonic() - began)) / max(1, len(self.address.hosts) - silent)
-            result, failure = self._attempt(operation, database, max(wait_s or left_s, SHORTEST_WAIT_S))
+            result, failure = self._attempt(operation, database, max(wait_s or left_s, IMPATIENT_S))
             if failure is None:
                 return result  # type: ignore[return-value]  # an operation may well return None
             if failure.number in expect:
