@@ -265,9 +265,12 @@ def load_private(path: Path, size: int) -> tuple[pa.Buffer, Identity]:
         os.close(descriptor)
 
 
-def identity_of(path: Path) -> Identity:
-    """What tells a file from what it was. Raises FileNotFoundError."""
-    return _identity(os.stat(path))
+def identity_of(path: Path) -> Identity | None:
+    """What tells a file from what it was; None where that cannot be seen: to read it says why."""
+    try:
+        return _identity(os.stat(path))
+    except OSError:
+        return None
 
 
 def _identity(status: os.stat_result) -> Identity:

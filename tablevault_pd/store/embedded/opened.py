@@ -23,7 +23,7 @@ class OpenedFiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         # By name; replaced as one, the file used last at its end.
-        self._tables: dict[str, tuple[Path, io.Identity, pa.Table]] = {}
+        self._tables: dict[str, tuple[Path, io.Identity | None, pa.Table]] = {}
 
     def table(self, part: Payload, where: str) -> pa.Table:
         """Return all columns of a payload that lies uncompressed in a file. Others have the table, too: copy what is handed on.
@@ -34,7 +34,7 @@ class OpenedFiles:
         earlier = self._tables.get(part.file)
         path = segment_path(self._folder, part.file) if earlier is None else earlier[0]
         identity = io.identity_of(path)
-        if earlier is None or earlier[1] != identity:
+        if earlier is None or identity is None or earlier[1] != identity:
             earlier = path, identity, unpack(part, self._folder, None, where)[0]
         tables = {name: opened for name, opened in self._tables.items() if name != part.file}
         tables[part.file] = earlier
