@@ -337,6 +337,8 @@ def test_rows_that_hardly_differ_are_ranked_as_without_k(
     kind: str, width: str, one_pass: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(vector_block, "ONE_PASS_BYTES", one_pass)
+    monkeypatch.setattr(vector_scan, "GROUPS", 4)
+    monkeypatch.setattr(vector_scan, "GROUP_SCORES", 2)
     rng = np.random.default_rng(5)
     with np.errstate(over="ignore"):
         rows = (
@@ -356,6 +358,18 @@ def test_rows_that_hardly_differ_are_ranked_as_without_k(
                     assert told(some)[:k] == told(everything)[:k]
                     assert some.score[:k].tolist() == everything.score[:k].tolist()
         store.close()
+
+
+@given(
+    st.lists(st.sampled_from([-math.inf, -1.5, 0.0, 0.25, 1.0, 2.0, 3.0]), min_size=1, max_size=60), st.data()
+)
+@settings(max_examples=times(300, ordinary=60))
+def test_the_kth_best_of_scores_is_that_of_all_sorted(scores: list[float], data: st.DataObject) -> None:
+    k = data.draw(st.integers(1, len(scores)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vector_scan, "GROUPS", data.draw(st.integers(1, 8)))
+        patch.setattr(vector_scan, "GROUP_SCORES", data.draw(st.integers(1, 4)))
+        assert vector_scan._kth_best(np.array(scores, np.float32), k) == sorted(scores, reverse=True)[k - 1]
 
 
 @pytest.fixture
