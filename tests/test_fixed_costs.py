@@ -26,6 +26,7 @@ from tablevault_pd import frames
 from tablevault_pd.capture import environment, returned, script
 from tablevault_pd.code import Slicer, slice_of_session
 from tablevault_pd.frames import schemas
+from tablevault_pd.lineage.edges import CHUNK
 from tablevault_pd.reading.reports import labels_of
 from tablevault_pd.saving.commit import new_token
 from tablevault_pd.session import environment as session_environment
@@ -36,6 +37,7 @@ from tablevault_pd.store import Batch, Session
 from tablevault_pd.store.embedded import fsio, journal
 from tablevault_pd.store.embedded.lockfile import LockFile
 from tablevault_pd.store.embedded.store import EmbeddedStore
+from tablevault_pd.store.engine import edge_codec
 
 if TYPE_CHECKING:
     import sqlite3
@@ -190,6 +192,24 @@ def test_parents_of_one_row_are_as_many_statements_at_any_number_of_versions(
     assert parents[["parent_list", "parent_position"]].to_numpy().tolist() == [["small", 6]]
     assert len(seen) <= 9
     assert row.vault.parents()["session"].isna().all()
+
+
+def test_a_walk_from_one_row_unpacks_the_positions_of_its_own_edge_alone(
+    vault: tv.Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = 3 * CHUNK
+    parents = np.random.default_rng(0).permutation(rows)
+    vault.save("rows", pd.DataFrame({"a": range(rows)}), inputs=False)
+    vault.save("shuffled", pd.DataFrame({"a": range(rows)}), inputs={"rows": parents})
+    sizes: list[int] = []
+    unpack = edge_codec.unpack
+    monkeypatch.setattr(
+        edge_codec, "unpack", lambda *given: [sizes.append(len(unpack(*given))), unpack(*given)][1]
+    )
+    for row in (0, CHUNK - 1, CHUNK, rows - 1):
+        walked = vault.lineage("shuffled", rows=row)
+        assert walked["parent_position"].tolist() == [parents[row]]
+    assert sizes == [CHUNK] * 4
 
 
 def test_small_segments_stay_decoded_by_their_content_alone(vault: tv.Vault) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from tablevault_pd.errors import InvalidInput
 from tablevault_pd.store.edges import EdgeForm, EdgeTable
 
-CHUNK = 1 << 16  # pairs in one edge: a look-up of one row unpacks no more than these
+CHUNK = 1 << 14  # pairs in one edge: a look-up of one row unpacks no more than these
 MAX_LINES = 200_000_000
 
 

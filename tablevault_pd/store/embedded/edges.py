@@ -45,7 +45,8 @@ SELECT e.list, e.version, e.generation, e.start, e.rows, e.parent_list, e.parent
        e.span, e.basis, e.form, e.step, e.children, e.parents
 FROM edges e
 """
-# The spans come as JSON, so that one statement serves one row and thousands. The last level has one bin.
+# The spans come as JSON, so that one statement serves one row and thousands. The last level has one bin. A bin may hold edges of
+# other rows, too, whose positions take long to unpack: those beyond all spans are left out.
 _WANTED = """
 WITH spans AS MATERIALIZED (
     SELECT json_extract(value, '$[0]') AS low, json_extract(value, '$[1]') - 1 AS last FROM json_each(:spans)),
@@ -57,13 +58,15 @@ wanted AS MATERIALIZED (
 EDGES_BY_CHILD = f"""
 {_WANTED} {_EDGE}
 WHERE e.id IN (SELECT f.id FROM wanted w CROSS JOIN edges f ON f.list = :list AND f.generation = :generation
-               AND f.level = w.level AND f.bin BETWEEN w.low AND w.high)
+               AND f.level = w.level AND f.bin BETWEEN w.low AND w.high
+               WHERE f.start <= :last AND f.start + max(f.rows, 1) > :low)
 ORDER BY e.start, e.id
 """  # noqa: S608  # constants
 EDGES_BY_PARENT = f"""
 {_WANTED} {_EDGE}
 WHERE e.id IN (SELECT f.id FROM wanted w CROSS JOIN edges f ON f.parent_list = :list AND f.parent_generation = :generation
-               AND f.parent_level = w.level AND f.parent_bin BETWEEN w.low AND w.high)
+               AND f.parent_level = w.level AND f.parent_bin BETWEEN w.low AND w.high
+               WHERE f.parent <= :last AND f.parent + max(f.span, 1) > :low)
 ORDER BY e.id
 """  # noqa: S608  # constants
 ALL_BY_CHILD = _EDGE + "WHERE e.list = :list ORDER BY e.generation, e.start, e.id"
@@ -133,9 +136,10 @@ class LineageEdges:
                 if query.generation is None:
                     rows += db.execute(every, {"list": query.list}).fetchall()
                     continue
-                spans = json.dumps(few_spans(query.spans, _MAX_SPANS))
-                place = {"list": query.list, "generation": query.generation, "spans": spans}
-                rows += db.execute(some, place).fetchall()
+                spans = few_spans(query.spans, _MAX_SPANS)
+                place = {"list": query.list, "generation": query.generation, "spans": json.dumps(spans)}
+                lows, stops = zip(*spans, strict=True) if spans else ([0], [0])
+                rows += db.execute(some, place | {"low": min(lows), "last": max(stops) - 1}).fetchall()
             return edge_table_of(rows)
 
     def edges_of_batch(self, version: Version) -> EdgeTable:
