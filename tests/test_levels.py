@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import itertools
+import linecache
 import sys
 import textwrap
 from contextlib import suppress
@@ -68,7 +71,7 @@ def slice_of(script: str, module: str, saved: Saved) -> Any:
     return Slicer(pieces, [Piece(module, "mod.py", module="mod")]).of_place(saved[0], saved[1])
 
 
-def only(text: str, parts: Any, path: str) -> str:
+def only(text: str, parts: Any, path: str | None) -> str:
     """A text with nothing but the lines of a slice, each where it was."""
     inside = {
         line
@@ -163,6 +166,113 @@ def test_a_slice_along_the_stack_has_what_that_of_whole_functions_has(program):
     for number, (_, levels, _) in enumerate(ran[:30]):
         if levels and saves_the_same(program, ran, number, ()) is None:
             assert saves_the_same(program, ran, number, levels) is None, ran[number]
+
+
+def run_cells(cells: list[str], module: str) -> list[Saved]:
+    """As :func:`run`, the cells of a notebook: the number of the cell stands for the place in the script."""
+    saved: list[Saved] = []
+
+    begun: list[str] = []
+
+    def save(tag: Any, value: Tagged | None = None) -> None:
+        levels = position.way_of_cell(begun[-1])
+        saved.append(
+            (len(begun) - 1, levels, frozenset() if value is None else frozenset({tag} | value.tags))
+        )
+
+    shared = {"Tagged": Tagged, "save": save}
+    main, mod = ModuleType("__main__"), ModuleType("mod")
+    vars(main).update(shared), vars(mod).update(shared)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "__main__", main), patch.setitem(sys.modules, "mod", mod)
+        patch.setattr(position.script, "in_ipython", lambda: True)
+        exec(compile(module, MODULE, "exec"), vars(mod))
+        with suppress(Exception):
+            for text in cells:
+                begun.append(text)
+                file = f"<cell {next(FILES)}>"
+                patch.setitem(linecache.cache, file, (1, None, text.splitlines(keepends=True), file))
+                exec(compile(text, file, "exec"), vars(main))
+    return saved
+
+
+FILES = itertools.count()
+
+
+def cells_save_the_same(
+    cells: list[str], module: str, ran: list[Saved], number: int, levels: Any
+) -> list[str] | None:
+    """As :func:`saves_the_same`, of a notebook."""
+    saved = ran[number]
+    pieces = [Piece(text, None, 1, cell) for cell, text in enumerate(cells[: (saved[0] or 0) + 1])]
+    parts = Slicer(pieces, [Piece(module, "mod.py", module="mod")]).of_place(0, levels).parts
+    texts = [
+        only(text, [part for part in parts if part.cell == cell], None) for cell, text in enumerate(cells)
+    ]
+    alone = run_cells(texts, only(module, parts, "mod.py"))
+    before, same = (
+        [tags for cell, way, tags in some if (cell, _places(way)) == (saved[0], _places(saved[1]))]
+        for some in (ran[: number + 1], alone)
+    )
+    return None if same[: len(before)][-1:] == before[-1:] else [part.text for part in parts]
+
+
+def _places(way: Any) -> list[Any]:
+    return [level._replace(text=None) for level in way]
+
+
+@settings(max_examples=times(300, ordinary=30), deadline=None)
+@given(programs(), st.data())
+def test_a_slice_along_the_functions_of_a_notebook_has_what_that_of_whole_functions_has(program, data):
+    """Top-level statements are cells, or share one; some definitions run again, and some are replaced by others first."""
+    script, module = program
+    cells = [ast.get_source_segment(script, node) or "" for node in ast.parse(script).body]
+    again = data.draw(st.lists(st.sampled_from([5, 6]), max_size=2))
+    cells[7:7] = [cells[number] for number in again]
+    joined = [cells[0]]
+    for cell in cells[1:]:
+        if data.draw(st.integers(0, 3)):
+            joined.append(cell)
+        else:
+            joined[-1] += f"\n{cell}"
+    ran = run_cells(joined, module)
+    for number, (_, levels, _) in enumerate(ran[:30]):
+        if levels and cells_save_the_same(joined, module, ran, number, ()) is None:
+            assert cells_save_the_same(joined, module, ran, number, levels) is None, ran[number]
+
+
+def test_a_slice_along_the_functions_of_a_notebook_has_what_the_statement_in_them_needs():
+    cells = [
+        "K = 1\nL = 2",
+        "def f(a, b):\n    x = a + K\n    y = b + L\n    save(x)\n    save(y)",
+        "def main(n):\n    f(n, 2)\n    z = n\n    save(z)",
+        "def f(a, b):\n    x = a - K\n    y = b - L\n    save(x)\n    save(y)",
+        "main(1)",
+    ]
+    needed = [
+        {(0, 1), (2, 1), (2, 2), (3, 1), (3, 2), (3, 4), (4, 1)},
+        {(0, 2), (2, 1), (2, 2), (3, 1), (3, 3), (3, 5), (4, 1)},
+        {(2, 1), (2, 3), (2, 4), (4, 1)},
+    ]
+    pieces = [Piece(text, None, 1, cell) for cell, text in enumerate(cells)]
+    for (_, levels, _), lines in zip(run_cells(cells, ""), needed, strict=True):
+        parts = Slicer(pieces).of_place(0, levels).parts
+        places = {
+            (part.cell, line)
+            for part in parts
+            for line in range(position.line_of(part.line), position.line_of(part.end) + 1)
+        }
+        assert places - {(0, 1), (0, 2)} == lines - {(0, 1), (0, 2)}
+        assert (0, 1) in places or (0, 1) not in lines
+    moved = [
+        cells[0],
+        "\n" + cells[1],
+        "f(1, 2)",
+    ]  # IPython leaves the empty line out, and counts from the next one
+    pieces = [Piece(text, None, 1, cell) for cell, text in enumerate(moved)]
+    [(_, levels, _), *_] = run_cells([text.lstrip() for text in moved], "")
+    whole = Slicer(pieces).of_place(0, levels)
+    assert whole == Slicer(pieces).of_place(0), "taken whole"
 
 
 ALONG = [

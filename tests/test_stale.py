@@ -532,6 +532,37 @@ def test_a_lambda_that_another_cell_defines_otherwise_makes_stale(tmp_path):
         assert check(running, "'two'") == "[['two', 0, 'code', 'In[2]: g']]"
 
 
+def test_what_a_function_of_a_notebook_saves_is_stale_by_what_it_needs_alone(tmp_path):
+    """An edit of what only the second list needs leaves the first as it is, through two functions; a cell may run again."""
+    text = """def evaluate(k):
+    rows = [{{'n': k}}]{}
+    vault.save('one', rows)
+    total = sum(row['n'] for row in rows){}
+    vault.save('two', {{'total': total}})"""
+    with kernel(tmp_path) as running:
+        running.run("import tablevault_pd as tv\nvault = tv.connect('v', session='nb')", "A")
+        running.run(text.format("", ""), "B")
+        running.run("def main():\n    evaluate(2)", "C")
+        running.run("main()", "D")
+        running.run(text.format("", ""), "B")
+        assert check(running) == "[]"
+        running.run(text.format("", " + 1"), "B")
+        assert check(running) == "[['two', 0, 'code', 'In[2]: evaluate']]"
+        running.run("main()", "D")
+        assert check(running) == "[]"
+        running.run(text.format("\n    rows.append({'n': 1})", " + 1"), "B")  # an added line
+        assert check(running) == (
+            "[['one', 0, 'code', 'In[7]: evaluate'], ['two', 0, 'code', 'In[7]: evaluate']]"
+        )
+        running.run("def main():\n    evaluate(3)", "C")
+        running.run("main()", "D")
+        assert check(running) == "[]"
+        code = "print(*vault.read('one').vault.code(whole=True)['text'].str.strip(), sep='\\n')"
+        assert running.run(code).splitlines()[-5:] == [
+            "evaluate(3)", "def evaluate(k):", "rows = [{'n': k}]", "rows.append({'n': 1})", "vault.save('one', rows)",
+        ]  # fmt: skip
+
+
 def test_names_that_a_module_makes_itself_change_with_what_makes_them(tmp_path):
     make = """
     import helper, sys, tablevault_pd as tv

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import inspect
 import linecache
+import os
 import sys
 import threading
 from functools import lru_cache
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tablevault_pd.capture import script
 from tablevault_pd.capture.entry import entry_of
 from tablevault_pd.capture.modules import is_own_file
 from tablevault_pd.capture.script import main_source
@@ -51,6 +53,13 @@ class StackLevel(NamedTuple):
     first: int  #: the line of its ``def``
     call: tuple[int, int]  #: (line, column) where the call ends
     place: int  #: where the function had come to
+    text: str | None = None  #: of a notebook: the cell that the function stands in
+
+    @property
+    def caller(self) -> int:
+        """The place where the call ends."""
+        line, column = self.call
+        return line + COLUMN * column
 
 
 def place_of(line: int | None) -> int | None:
@@ -92,6 +101,23 @@ def way_of_main() -> tuple[int | None, tuple[StackLevel, ...]]:
     """Return :func:`place_of_main`, and the functions that were called from there; none in another thread."""
     frames = _frames_of_main(sys._getframe(1))
     return _place(frames), tuple(_levels_of(frames))
+
+
+def way_of_cell(text: str) -> tuple[StackLevel, ...]:
+    """Return the functions that the running cell of a notebook had called on the way to the current call, while these are of cells.
+
+    None in another thread, and none where IPython has run something else than the `text` of the cell: it has magics, for instance.
+    """
+    frames = _frames_of_main(sys._getframe(1)) if script.in_ipython() else []
+    is_plain = bool(frames) and _text_of_cell(frames[0].f_code.co_filename) == text.rstrip("\n")
+    return tuple(_levels_of(frames)) if is_plain else ()
+
+
+@lru_cache(maxsize=64)
+def _text_of_cell(file: str) -> str | None:
+    """What IPython has run under this name; None if it is the name of a file, or of nothing."""
+    lines = linecache.getlines(file)
+    return None if not lines or os.path.exists(file) else "".join(lines).rstrip("\n")
 
 
 def _place(frames: list[FrameType]) -> int | None:
@@ -138,7 +164,12 @@ def _level(caller: FrameType, called: FrameType, top: FrameType) -> StackLevel |
     code, in_main = called.f_code, called.f_globals is top.f_globals
     if code.co_flags & _SUSPENDED or not code.co_qualname.isidentifier():
         return None
-    if code.co_filename != top.f_code.co_filename and (in_main or not is_own_file(code.co_filename)):
+    text = None
+    if script.in_ipython():  # modules may have been edited and loaded anew, in part
+        text = _text_of_cell(code.co_filename) if in_main else None
+        if text is None:
+            return None
+    elif code.co_filename != top.f_code.co_filename and (in_main or not is_own_file(code.co_filename)):
         return None
     positions = caller.f_code.co_positions()
     _, line, _, column = next(islice(positions, caller.f_lasti // 2, None))
@@ -146,7 +177,7 @@ def _level(caller: FrameType, called: FrameType, top: FrameType) -> StackLevel |
         return None
     module = None if in_main else called.f_globals.get("__name__")
     place = place_in(code, called.f_lineno, called.f_lasti)
-    return StackLevel(module, code.co_name, code.co_firstlineno, (line, column), place)
+    return StackLevel(module, code.co_name, code.co_firstlineno, (line, column), place, text)
 
 
 def _is_entry(called: FrameType, top: FrameType) -> bool:

@@ -105,12 +105,12 @@ class _Names:
 class StackLevels:
     """The way from a statement of the main namespace to the one that was under way, as far as it can be followed."""
 
-    def __init__(self, program: Program, main: Namespace, number: int) -> None:
+    def __init__(self, program: Program, main: Namespace, number: int, roots: Sequence[int]) -> None:
         self._program = program
         self._top, self._at, self._depth = number, number, 0
         self._names = _Names(main)
         self.namespace = main
-        self.roots = [number]
+        self.roots = list(roots)
         #: (statement, name) -> the function that the name does not lead to, since its statements stand behind
         self.replaced: dict[tuple[int, str], tuple[str | None, int]] = {}
         self.bodies: list[tuple[tuple[str | None, int], range]] = []
@@ -135,6 +135,8 @@ class StackLevels:
         home, number = definition
         piece = home.pieces[home.owners[number]]
         if home.module != level.module or home.statements[number].line != level.first:
+            return False
+        if level.text is not None and piece.text.rstrip("\n") != level.text:
             return False
         body = body_of(piece.text, level.name, level.first)
         if body is None or not self._has_lasting_defaults(body, home, number):
@@ -207,7 +209,7 @@ class StackLevels:
                     yield f"{home.module}:{bound}", absolute(home, module), attribute
 
     def _definition(self, use: str) -> tuple[Namespace, int] | None:
-        """The one ``def`` that a dotted name leads to, if nothing else binds or changes a name on the way."""
+        """The ``def`` that a dotted name leads to, if nothing else binds or changes a name on the way."""
         module, _, path = use.rpartition(":")
         visited: set[tuple[str, str]] = set()
         while (module, path) not in visited:
@@ -217,6 +219,8 @@ class StackLevels:
                 return None
             base, rest = split(path)
             numbers = [number for number, one in enumerate(namespace.statements) if base in one.names]
+            if not module and all(namespace.is_definition(number) for number in numbers):
+                numbers = [number for number in numbers if number < self._top][-1:]  # of cells that ran again
             if len(numbers) != 1 or (not module and numbers[0] >= self._top):
                 return None
             statement = namespace.statements[numbers[0]]

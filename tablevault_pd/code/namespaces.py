@@ -183,6 +183,10 @@ class Namespace:
         declared = [other for name in self.statements[number].names for other in self.declared.get(name, ())]
         return [other for other in declared if self._headers_of(other)[-1:] == self._headers_of(number)[-1:]]
 
+    def is_definition(self, number: int) -> bool:
+        """Whether a statement defines a function, whatever happens."""
+        return self.statements[number].kind == "def" and self.always_runs(number)
+
     def always_runs(self, number: int) -> bool:
         """Whether no test and no loop decides if a statement runs."""
         return all(self.statements[header].block == "with" for header in self._headers_of(number))

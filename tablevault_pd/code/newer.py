@@ -269,9 +269,21 @@ class Newer:
         for cell in reversed(history.cells):
             if cell.order <= here:
                 return False
-            if cell.cell.path == part.path and cell.defines(function):
+            if (
+                cell.cell.path == part.path
+                and cell.defines(function)
+                and not self._was_beside(cell, part, code)
+            ):
                 return is_edited(function, trees, text, cell.cell.text, history.modules)
         return False
+
+    def _was_beside(self, later: RunCell, part: Part, code: WrittenCode) -> bool:
+        """Whether another cell of a notebook had the same text already when the rows were written."""
+        if not _are_different(part.notebook, later.cell.notebook):
+            return False
+        written = (code.session_id, code.cell)
+        cells = self._history(code.session_id).cells
+        return any(cell.trees == later.trees for cell in cells if cell.order < written)
 
     def _module_changed(self, part: Part, code: WrittenCode) -> bool:
         assert part.path is not None

@@ -92,16 +92,18 @@ class Slicer:
     def of_place(self, place: int | None, levels: Sequence[StackLevel] = ()) -> Slice:
         """What the statement of the last piece needs that `place` is in; without one, the whole piece and what it needs.
 
-        Of `levels`, the functions that it was about to call, the statement under way and what it needs.
+        Of `levels`, the functions that were under way below it, the statement under way and what it needs.
         """
         main = self._main
         last = len(main.pieces) - 1
         at = main.statements_at(last, place)
-        if len(at) == 1 and levels:
-            way = StackLevels(self._program, main, at[0])
+        roots = at or [number for number, owner in enumerate(main.owners) if owner == last]
+        callers = at or (main.statements_at(last, levels[0].caller) if levels else [])
+        if len(callers) == 1 and levels:
+            way = StackLevels(self._program, main, callers[0], roots)
             way.follow(levels)
             return self._slice(way.roots, way)
-        return self._slice(at or [number for number, owner in enumerate(main.owners) if owner == last])
+        return self._slice(roots)
 
     def of_everything(self, first: tuple[int, int] | None = None, begin: int | None = None) -> Slice:
         """All that was executed from a (session, cell) on, and what it needs; of the last piece what did not end before `begin`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tablevault_pd.capture.position import way_of_main
+from tablevault_pd.capture.position import way_of_cell, way_of_main
 from tablevault_pd.code import statement_place
 from tablevault_pd.session.executed import CELLS
 from tablevault_pd.session.heartbeat import warn
@@ -24,11 +24,14 @@ def store_code(store: Store, row: Session, outbox: Outbox, cell: int) -> int | N
     Return the place in a script where the running statement begins, with the number of the way from there to the commit;
     0 in a notebook; None if the code cannot be recorded.
     """
-    text = text_of_script(outbox, cell)
-    place, levels = (None, ()) if text is None else way_of_main()
-    line = statement_place(text or "", place)
-    if line is not None:
-        line, levels = outbox.code.numbered(cell, line, levels)
+    text, running = text_of_script(outbox, cell), outbox.cells.running(cell)
+    line: int | None
+    if text is not None:
+        place, levels = way_of_main()
+        line = statement_place(text, place)
+    else:
+        line, levels = 0, () if running is None else way_of_cell(running.text)
+    line, levels = (None, ()) if line is None else outbox.code.numbered(cell, line, levels)
     if outbox.cells.is_stored(cell) and outbox.code.is_stored(cell, line):
         return line or 0
     code = _new_code(store, row, outbox, cell, line, levels)
