@@ -83,16 +83,16 @@ def checked_digests(table: pa.Table, fields: Sequence[str], name: str) -> np.nda
 
 
 def check_present(
-    table: pa.Table, fields: Sequence[str], name: str, *, first: int = 0, what: str = "the key has the column"
+    table: pa.Table, fields: Sequence[str], name: str, *, what: str = "the key has the column"
 ) -> None:
-    """Raise InvalidInput for the first row with a missing cell in these fields; `first` is the number of the first row."""
+    """Raise InvalidInput for the first row with a missing cell in these fields."""
     for field in fields:
         missing = np.flatnonzero(_missing(table, field))
         if len(missing):
             label = frames.field_labels(table.schema)[field]
             raise InvalidInput(
                 f"Nothing was written to the list {name!r}: {what} {short_repr(label)}, which is missing in "
-                f"{len(missing)} of the rows; the first is row {first + int(missing[0])}. Fill it, or drop these rows."
+                f"{len(missing)} of the rows; the first is row {missing[0]}. Fill it, or drop these rows."
             )
 
 

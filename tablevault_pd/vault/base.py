@@ -13,12 +13,28 @@ from tablevault_pd.session.recorder import current_recorder
 from tablevault_pd.vault.context import VaultContext
 
 if TYPE_CHECKING:
+    from typing import Any, Literal, Unpack
+
     from tablevault_pd.store import Store, Version
     from tablevault_pd.store.pinned import PinnedStore
+    from tablevault_pd.vault.lists import List
+    from tablevault_pd.vault.options import UpsertOptions
 
 
 class VaultPart:
     """The state of a :class:`Vault`. Each theme of its calls is a subclass; `Vault` inherits from all of them."""
+
+    if TYPE_CHECKING:  # of Vault itself
+
+        def _list_at(self, version: Version) -> List: ...
+
+        def _write(
+            self,
+            operation: Literal["save", "append", "upsert"],
+            name: str,
+            obj: Any,
+            **options: Unpack[UpsertOptions],
+        ) -> List: ...
 
     def __init__(
         self,
@@ -78,11 +94,13 @@ class VaultPart:
         run = self._current_run()
         return None if run is None else run.id
 
-    @property
-    def _place(self) -> tuple[int | None, int | None]:
-        """The current cell, and the line of its statement in a script. The store has their code from then on."""
+    def _writer(self) -> dict[str, Any]:
+        """What a commit says of the current session, if there is one. The store has the code of the cell from then on."""
         run = self._current_run()
-        return (None, None) if run is None else run.stored_place()
+        if run is None:
+            return {}
+        cell, line = run.stored_place()
+        return {"session_id": run.id, "cell": cell, "line": line, "step": run.current_step}
 
     def _flush(self, *, info: bool = False) -> None:
         """Send recorded data of the sessions of this process to the store, before sessions or code are read.

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 class Lineage(VaultPart):
     """The part of a :class:`Vault` about lineage."""
 
+    def _meant_version(self, name: str | List) -> Version:
+        return name._version() if isinstance(name, List) else reading.resolve(self.store, name)
+
     def lineage(
         self,
         name: str | List,
@@ -88,7 +91,7 @@ class Lineage(VaultPart):
         0         0      1       words                0  inferred
         1         1      1       words                2  inferred
         """
-        version = name._version() if isinstance(name, List) else reading.resolve(self.store, name)
+        version = self._meant_version(name)
         positions = _positions(version, rows)
         start = rows_to_trace(version, positions)
         from tablevault_pd.lineage.report import lines
@@ -152,7 +155,7 @@ class Lineage(VaultPart):
            position parent_list  parent_start  parent_stop             text
         0         0       novel             7           22  late. She left.
         """
-        version = name._version() if isinstance(name, List) else reading.resolve(self.store, name)
+        version = self._meant_version(name)
         traced = rows_to_trace(version, _positions(version, rows))
         column = None if column is None else validate.label(column, "column")
         from tablevault_pd.lineage.citations import citations
@@ -281,7 +284,7 @@ class Lineage(VaultPart):
         """
         version = None
         if name is not None:
-            version = name._version() if isinstance(name, List) else reading.resolve(self.store, name)
+            version = self._meant_version(name)
         return self._stale(version)
 
     def _stale(self, version: Version | None) -> pd.DataFrame:

@@ -19,7 +19,6 @@ from tablevault_pd.vault.base import VaultPart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
-    from typing import Unpack
 
     from tablevault_pd.mapping.inputs import Inputs
     from tablevault_pd.mapping.job import Counts, Options
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from tablevault_pd.store import Version
     from tablevault_pd.store.work import Holder
     from tablevault_pd.vault.lists import List
-    from tablevault_pd.vault.options import UpsertOptions
 
 
 class MappedLists(VaultPart):
@@ -35,19 +33,9 @@ class MappedLists(VaultPart):
 
     if TYPE_CHECKING:
 
-        def _list_at(self, version: Version) -> List: ...
-
         def _holder(self) -> Holder: ...
 
         def _stale(self, version: Version | None) -> pd.DataFrame: ...
-
-        def _write(
-            self,
-            operation: Literal["save", "append", "upsert"],
-            name: str,
-            obj: Any,
-            **options: Unpack[UpsertOptions],
-        ) -> List: ...
 
     def map(
         self,
@@ -319,9 +307,7 @@ class MappedLists(VaultPart):
 
     def _map_write(self, name: str) -> Write:
         """The arguments of a commit by the current session."""
-        run, (cell, line) = self._current_run(), self._place
-        step = None if run is None else run.current_step
-        return Write(name, "upsert", session_id=self._session_id, cell=cell, step=step, line=line)
+        return Write(name, "upsert", **self._writer())
 
     def _errors(self, name: str) -> pd.DataFrame:
         from tablevault_pd.mapping.errors import errors

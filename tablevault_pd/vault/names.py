@@ -17,16 +17,11 @@ from tablevault_pd.vault.base import VaultPart
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tablevault_pd.store import Version
     from tablevault_pd.vault.lists import List
 
 
 class NamedStates(VaultPart):
     """The part of a :class:`Vault` that names its states and renames its lists."""
-
-    if TYPE_CHECKING:
-
-        def _list_at(self, version: Version) -> List: ...
 
     def snapshot(self, name: str, *, replace: bool = False) -> pd.DataFrame:
         """Name the present version of every list, all at one moment.

@@ -31,18 +31,6 @@ if TYPE_CHECKING:
 class KeyedRows(VaultPart):
     """The part of a :class:`Vault` that changes, removes and follows single rows."""
 
-    if TYPE_CHECKING:
-
-        def _write(
-            self,
-            operation: Literal["save", "append", "upsert"],
-            name: str,
-            obj: Any,
-            **options: Unpack[UpsertOptions],
-        ) -> List: ...
-
-        def _list_at(self, version: Version) -> List: ...
-
     @takes(UpsertOptions, DEFAULTS)
     def upsert(self, name: str, obj: Any, **options: Unpack[UpsertOptions]) -> List:
         """Bring rows into a list by their key: changed rows replace those that are there, new ones are added at its end.
@@ -176,12 +164,8 @@ class KeyedRows(VaultPart):
         message = validate.optional_text(reason, "reason=")
         if (rows is None) == (filters is None):
             raise InvalidInput("Say which rows: filters= chooses them, or rows= names their positions.")
-        run, (cell, line) = self._current_run(), self._place
-        step = None if run is None else run.current_step
-        return Write(
-            name, operation, session_id=self._session_id, cell=cell, line=line, step=step, message=message, expect=expect,
-            tags=() if operation == "erase" else None,  # what was tagged had these rows
-        )  # fmt: skip
+        tags = () if operation == "erase" else None  # what was tagged had these rows
+        return Write(name, operation, message=message, expect=expect, tags=tags, **self._writer())
 
     def erase(
         self,

@@ -327,14 +327,10 @@ class Vault(
                 "A dict is one row, and the values of this one are sequences of one length. Write pd.DataFrame({…}) for a row of each "
                 "place in them, or [{…}] for one row that holds sequences."
             )
-        run = self._current_run()
-        cell, line = (None, None) if run is None else run.stored_place()
-        stand_ins = None
+        run, writer, stand_ins = self._current_run(), self._writer(), None
         if run is not None:
-            given |= {
-                "session_id": run.id, "cell": cell, "line": line, "step": run.current_step, "reads": run.reads.take(),
-            }  # fmt: skip
-            code = partial(run.lines_of_slice, cell, line)
+            given |= writer | {"reads": run.reads.take()}
+            cell, code = writer["cell"], partial(run.lines_of_slice, writer["cell"], writer["line"])
             stand_ins = StandInParents(store, run.reads, name, cell, append=operation != "save", code=code)
         lineage = LineageRecorder(store, options.get("inputs"), stand_ins)
         if options.get("finish"):

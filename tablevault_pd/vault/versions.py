@@ -16,16 +16,11 @@ from tablevault_pd.store.engine.commit_rules import check_expected
 from tablevault_pd.vault.base import VaultPart
 
 if TYPE_CHECKING:
-    from tablevault_pd.store import Version
     from tablevault_pd.vault.lists import List
 
 
 class ListVersions(VaultPart):
     """The part of a :class:`Vault` that deletes and restores lists."""
-
-    if TYPE_CHECKING:
-
-        def _list_at(self, version: Version) -> List: ...
 
     def delete(self, name: str, *, message: str | None = None, expect: int | None = None) -> None:
         """Hide a list. Its versions stay; :meth:`restore` brings them back, :meth:`vacuum` frees their space.
@@ -158,19 +153,8 @@ class ListVersions(VaultPart):
         self._check_writable()
         if self.store.head(name) is None:
             raise list_not_found(self.store, name)
-        run = self._current_run()
-        cell, line = self._place
         batch = Batch(
-            new_token(),
-            name,
-            operation,
-            expect=expect,
-            target=target,
-            session_id=self._session_id,
-            cell=cell,
-            line=line,
-            step=None if run is None else run.current_step,
-            message=message,
+            new_token(), name, operation, expect=expect, target=target, message=message, **self._writer()
         )
         with telling_who(self.store, name, expect):
             return self._list_at(self.store.commit(batch))

@@ -28,7 +28,6 @@ from tablevault_pd.work.row_cache import RowCache
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Hashable, Sequence
 
-    import numpy as np
     import pandas as pd
 
     from tablevault_pd.store import Store, Version
@@ -351,7 +350,7 @@ class Claiming(VaultPart):
     ) -> Generator[pd.DataFrame]:
         store = self.store
         for version, positions in follow(store, new, self._checkpoint, stopped, timeout_s):
-            fitting = positions if filters is None else _fitting(store, version, filters, positions)
+            fitting = Candidates(store, filters, 0).of(version, positions)
             if len(fitting):
                 frame = RowCache(store).read(version, fitting, columns, refs)
                 self._note_read(version)
@@ -389,8 +388,3 @@ def _condition(stop: Any) -> Callable[[], bool]:
     if callable(stop) and not isinstance(stop, type):
         return lambda: bool(stop())
     raise InvalidType(f"stop= is a threading.Event or a function without arguments, not {short_repr(stop)}.")
-
-
-def _fitting(store: Store, version: Version, filters: Any, positions: np.ndarray) -> np.ndarray:
-    """Those of the positions, ascending, whose rows fit."""
-    return Candidates(store, filters, 0).of(version, positions) if len(positions) else positions
