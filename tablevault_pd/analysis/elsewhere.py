@@ -96,10 +96,10 @@ class Elsewhere:
     def _candidates(self, evidence: Evidence, side: int) -> dict[Place, list[OtherVersion]]:
         """Those who may count, with the versions of which they made rows."""
         versions: dict[Place, list[OtherVersion]] = {}
-        known = {place for makers in (evidence.a, evidence.b)[side] for place in makers}
+        own = {place for makers in (evidence.a, evidence.b)[side] for place in makers}
         for other in self._others:
             if other.version.list_id == self.sides[side].list_id:
-                for place in sorted(other.places - known):
+                for place in sorted(other.places - own):
                     versions.setdefault(place, []).append(other)
         evidence.records.look(versions)
         candidates = {

@@ -455,13 +455,12 @@ def file_cells(
 
 def labels_of(store: Store, ids: Iterable[int | None]) -> dict[int | None, str]:
     """``name#run`` of sessions, by id. Neither ever changes, and no id is given twice: what was looked up is kept."""
-    known = _labels.setdefault(store, {})
+    cache = _labels.setdefault(store, {})
     keys = {key for key in ids if key is not None}
-    labels: dict[int | None, str] = {key: known[key] for key in keys if key in known}
-    unknown = sorted(keys - labels.keys())
-    if unknown:
-        looked_up = store.session_labels(unknown)
-        labels |= {session.id: session.label for session in looked_up}
-        if len(known) < KEPT_LABELS:
-            known |= {session.id: session.label for session in looked_up}
+    labels: dict[int | None, str] = {key: cache[key] for key in keys if key in cache}
+    if lacking := sorted(keys - labels.keys()):
+        new = {session.id: session.label for session in store.session_labels(lacking)}
+        labels |= new
+        if len(cache) < KEPT_LABELS:
+            cache |= new
     return labels
