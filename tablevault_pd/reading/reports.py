@@ -460,7 +460,7 @@ def labels_of(store: Store, ids: Iterable[int | None]) -> dict[int | None, str]:
     labels: dict[int | None, str] = {key: cache[key] for key in keys if key in cache}
     if lacking := sorted(keys - labels.keys()):
         new = {session.id: session.label for session in store.session_labels(lacking)}
-        labels |= new
+        labels.update(new)
         if len(cache) < KEPT_LABELS:
-            cache |= new
+            cache.update(new)
     return labels

@@ -105,8 +105,8 @@ def _metrics(store: Store) -> Iterator[pd.DataFrame]:
 def _lineage(store: Store, heads: list[Version]) -> Iterator[pd.DataFrame]:
     """Yield the direct parents of every row that is exported."""
     for head in heads:
+        shown = positions_shown(store, head)
         for first in range(0, head.total, ROW_GROUP):
-            shown = positions_shown(store, head)
             positions = shown[(shown >= first) & (shown < first + ROW_GROUP)]
             edges = lines(store, rows_to_trace(head, positions), direction="up", depth=1)
             yield edges.assign(version=head.version)
