@@ -459,8 +459,8 @@ def labels_of(store: Store, ids: Iterable[int | None]) -> dict[int | None, str]:
     keys = {key for key in ids if key is not None}
     labels: dict[int | None, str] = {key: cache[key] for key in keys if key in cache}
     if lacking := sorted(keys - labels.keys()):
-        new = {session.id: session.label for session in store.session_labels(lacking)}
-        labels.update(new)
+        sessions = store.session_labels(lacking)
+        labels |= {session.id: session.label for session in sessions}
         if len(cache) < KEPT_LABELS:
-            cache.update(new)
+            cache |= {session.id: session.label for session in sessions}
     return labels
