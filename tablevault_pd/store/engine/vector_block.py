@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +21,8 @@ MAPPED_BYTES = (
 )  # a payload with so many bytes of vectors stays a map; smaller ones are merged in memory
 ROWS_AT_ONCE = 1 << 14  # for work that needs a copy of the vectors
 #: Up to so many bytes, one pass in order is as fast as the threads of BLAS, which wait for each other, and for a busy core.
-ONE_PASS_BYTES = 32 << 20
+#: With two cores they gain nothing at any size.
+ONE_PASS_BYTES = 32 << 20 if (os.cpu_count() or 1) > 2 else sys.maxsize
 #: Dot products row by row, in order of memory: of vectors that left the processor's cache, a matrix product reads half as fast.
 _row_by_row = getattr(np, "vecdot", np.matmul)  # NumPy 1 has none
 
