@@ -199,7 +199,7 @@ def measure(folder: Path, scale: float) -> list[Line]:
     return lines
 
 
-def table(lines: Sequence[Line]) -> str:
+def report(lines: Sequence[Line]) -> str:
     """A column for each size of vault."""
     return grid(lines, "call", "with")
 

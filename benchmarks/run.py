@@ -2,7 +2,7 @@
 
 A topic is a module of this folder with a function ``measure(folder, scale)`` that returns lines. Each table is printed as
 Markdown when its topic is done; with ``--write`` it replaces the one between the marks of the topic in README.md, and
-pictures are drawn anew. A module may have a ``table(lines)`` of its own, a ``draw(lines, folder)``, and ``ALONE = True``
+pictures are drawn anew. A module may have a ``report(lines)`` instead of the table, a ``draw(lines, folder)``, and ``ALONE = True``
 if it runs only when it is named.
 """
 
@@ -56,7 +56,7 @@ def run(topic: str, folder: Path, scale: float, *, to_readme: bool) -> None:
     shutil.rmtree(place, ignore_errors=True)
     took = perf_counter() - began
     when = f"{datetime.now(UTC):%Y-%m-%d}, in {took:.0f} s; load of the machine before: {load:.1f}"
-    text = f"{getattr(module, 'table', timing.table)(lines)}\n\n{when}"
+    text = f"{getattr(module, 'report', timing.table)(lines)}\n\n{when}"
     print(f"{text}\n", flush=True)
     if to_readme:
         write(topic, text)

@@ -140,7 +140,7 @@ def measure(folder: Path, scale: float) -> list[Line]:
     return lines
 
 
-def table(lines: Sequence[Line]) -> str:
+def report(lines: Sequence[Line]) -> str:
     """A table for each panel, with a column for each size."""
     parts = [[line for line in lines if line.name == panel] for panel in PANELS]
     return "\n\n".join(grid(part, f"by {panel}") for panel, part in zip(PANELS, parts, strict=True))
