@@ -523,22 +523,24 @@ def test_damage_is_found_and_never_returned(url: str, store: ArangoStore) -> Non
     put(store, "gapped", numbers(2), operation="append")
     put(store, "gapped", numbers(3), operation="append")
     put(store, "fine", numbers(1))
+    put(store, "taken", numbers(5))
     db = database_of(url)
     key_of = {batch["name"]: batch["_key"] for batch in db.collection("tv_batches") if batch["version"] == 1}
     db.collection("tv_payloads").delete(key_of["short"] + "0000000")
     payloads = db.collection("tv_payloads")
-    payloads.update(
-        {"_key": key_of["wrong"] + "0000000", "data": payloads.get(key_of["fine"] + "0000000")["data"]}
-    )
+    data = payloads.get(key_of["fine"] + "0000000")["data"]
+    for name in ("wrong", "taken"):  # bytes of other columns, and of the same ones
+        payloads.update({"_key": key_of[name] + "0000000", "data": data})
     db.collection("tv_dictionaries").truncate()
     db.aql.execute('FOR b IN tv_batches FILTER b.name == "gapped" AND b.version == 2 REMOVE b IN tv_batches')
     found = {(p.severity, p.list, p.what) for p in store.check()}
     assert ("damage", "short", "missing rows") in found
     assert ("damage", "wrong", "damaged rows") in found
+    assert ("damage", "taken", "damaged rows") in found
     assert ("damage", "unworded", "missing categories") in found
     assert ("damage", "gapped", "missing version") in found
     assert not any(name == "fine" for _, name, _ in found)
-    for name in ("short", "wrong", "unworded", "gapped"):
+    for name in ("short", "wrong", "taken", "unworded", "gapped"):
         with pytest.raises(VaultCorrupt, match=f"{name}|categories"):
             rows(store, store.head(name))
     with pytest.raises(VaultCorrupt, match="Incomplete batch"):

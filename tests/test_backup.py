@@ -11,6 +11,7 @@ import pytest
 from torture.harness import PROCESSES, times
 
 import tablevault_pd as tv
+from tablevault_pd.store.embedded import backup
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,19 +40,42 @@ def test_a_backup_is_one_moment_of_a_vault_that_others_write_to(here: Path) -> N
     try:
         assert begun.wait(60)
         with tv.connect(here / "v", session=False) as vault:
+            least = []
             for number in range(times(10, ordinary=3)):
+                least.append(len(vault["second"]))
                 assert vault.backup(here / f"copy{number}").empty
     finally:
         stop.set()
         writer.join(60)
     assert writer.exitcode == 0
-    for copy in sorted(here.glob("copy*")):
-        with tv.connect(copy, session=False) as vault:
+    for number, acknowledged in enumerate(least):
+        with tv.connect(here / f"copy{number}", session=False) as vault:
             assert vault.check().empty
+            assert len(vault["second"]) >= acknowledged
             first, second = vault.read("first")["n"], vault.read("second")["n"].tolist()
             assert second == list(range(len(second)))
             assert len(first) // WIDE - len(second) in (0, 1)
             assert first.tolist()[::WIDE] == [float(n) for n in range(len(first) // WIDE)]
+
+
+def test_a_backup_of_which_a_vacuum_takes_files_is_begun_anew(
+    folder_vault, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder_vault.save("a", pd.DataFrame({"n": np.zeros(WIDE)}))
+    copy_catalog = backup._copy_catalog
+
+    def between(*arguments: Any) -> Any:
+        monkeypatch.setattr(backup, "_copy_catalog", copy_catalog)
+        copied = copy_catalog(*arguments)
+        folder_vault.save("a", pd.DataFrame({"n": np.ones(WIDE)}))
+        folder_vault.vacuum(keep=1, dry_run=False)
+        return copied
+
+    monkeypatch.setattr(backup, "_copy_catalog", between)
+    assert folder_vault.backup(here / "copy").empty
+    with tv.connect(here / "copy", mode="r") as copy:
+        assert copy.check().empty
+        assert copy.read("a")["n"].eq(1).all()
 
 
 def test_a_backup_is_a_vault_of_its_own(folder_vault, here):

@@ -74,7 +74,11 @@ def test_order_and_cleaning_follow_the_versions(vault: tv.Vault, clock: Clock) -
     for number in range(6, 9):
         vault.append("log", {"n": number})
         vault.save("state", pd.DataFrame({"n": [number] * LARGE}))
-    assert vault.versions("state")["version"].tolist() == list(range(1, 10))
+    for name in ("state", "log"):
+        versions = vault.versions(name)
+        assert versions["version"].tolist() == list(range(1, 10))
+        assert versions["time"].is_monotonic_increasing
+        assert versions["time"].is_unique
     vault.compact()
     vault.vacuum(keep=2, dry_run=False)
     versions = vault.versions("state")

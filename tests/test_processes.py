@@ -327,6 +327,23 @@ def _length(place: str) -> int:
         return len(vault["a"])
 
 
+def test_a_vault_that_goes_to_a_spawned_worker_keeps_its_options(vault):
+    vault.save("a", rows(0, 0))
+    vault.snapshot("then")
+    vault.append("a", rows(0, 1))
+    with (
+        ProcessPoolExecutor(1, mp_context=PROCESSES) as pool,
+        tv.connect(vault.place, mode="r") as reader,
+        tv.connect(vault.place, at="then") as then,
+    ):
+        told = [pool.submit(_length_and_rights, sent).result() for sent in (vault, reader, then)]
+    assert told == [(2, False), (2, True), (1, True)]
+
+
+def _length_and_rights(vault: tv.Vault) -> tuple[int, bool]:
+    return len(vault["a"]), vault.store.read_only
+
+
 def test_places_are_folders(vault):
     assert Path(vault.place).is_dir()
 
