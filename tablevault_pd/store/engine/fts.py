@@ -47,16 +47,16 @@ BETWEEN = "\ue000"
 
 # Scripts written without blanks between words: each character is a word, and a word is a phrase of characters. Thai, Lao,
 # Myanmar, Khmer, Tai; Chinese, Japanese and Korean, rare characters included; Balinese, Javanese.
-_UNSPACED = re.compile(
+UNSPACED = re.compile(
     "([\u0e01-\u0e4e\u0e81-\u0edf\u1000-\u109f\u1780-\u17d3\u17d7\u17dc\u17dd\u1950-\u19df\u1a20-\u1aad\u1b00-\u1b4c"
     "\ua980-\ua9c0\ua9e0-\ua9fe\uaa60-\uaa7f\u3005-\u3007\u3040-\u312f\u31a0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff])"
 )
-_RUN = re.compile(f"({_UNSPACED.pattern[1:-1]}+)")
+_RUN = re.compile(f"({UNSPACED.pattern[1:-1]}+)")
 # Characters that do not count: soft hyphens, joiners, directions, variants; accents, of which FTS5 does not remove all, and
 # makes a word without letters of one that stands alone; vowel points and the stretching stroke of Hebrew and Arabic. A blank
 # of no width (U+200B) does count, it ends a word.
-_IGNORED = re.compile(
+IGNORED = re.compile(
     "[\u00ad\u034f\u061c\u180b-\u180e\u200c-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufe00-\ufe0f\ufeff"
     "\U000e0100-\U000e01ef\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u0640\u064b-\u065f"
     "\u0670\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed]"
@@ -78,12 +78,21 @@ def prose(text: str) -> str:
 
 
 def _spelt_out(text: str) -> str:
-    return _UNSPACED.sub(r" \1 ", _folded(text))
+    return spaced(_folded(text))
 
 
 def _folded(text: str) -> str:
-    text = text.replace("\0", " ").replace(BETWEEN, " ")
-    return _IGNORED.sub("", unicodedata.normalize("NFKC", text).casefold())
+    return folded(text.replace("\0", " ").replace(BETWEEN, " "))
+
+
+def folded(text: str) -> str:
+    """`text` with ligatures and widths spelt out, and case folded."""
+    return unicodedata.normalize("NFKC", text).casefold()
+
+
+def spaced(text: str) -> str:
+    """A folded text without what does not count, and with blanks around characters that are words of their own."""
+    return UNSPACED.sub(r" \1 ", IGNORED.sub("", text))
 
 
 def indexed(text: str, language: str | None) -> IndexedText:
@@ -125,11 +134,11 @@ def pieces(text: str) -> list[str]:
     >>> pieces("GPT在中国")
     ['gpt', '在中', '中国']
     """
-    folded = _folded(text)
-    if _UNSPACED.search(folded) is None:
+    counted = IGNORED.sub("", _folded(text))
+    if UNSPACED.search(counted) is None:
         return [text]
     words: list[str] = []
-    for number, part in enumerate(_RUN.split(folded)):
+    for number, part in enumerate(_RUN.split(counted)):
         if number % 2 == 0:  # between two runs
             words += [part] if has_words(part) else []
             continue
@@ -243,12 +252,15 @@ def code_terms(leaf: Leaf) -> tuple[str | None, str | None]:
 
 
 __all__ = [
+    "IGNORED",
+    "UNSPACED",
     "any_leaf",
     "code_parts",
     "code_sought",
     "code_terms",
     "code_text",
     "code_wholes",
+    "folded",
     "has_words",
     "match",
     "pieces",
@@ -257,4 +269,5 @@ __all__ = [
     "prose_term",
     "record",
     "sought",
+    "spaced",
 ]

@@ -142,7 +142,7 @@ def item_texts(table: pa.Table) -> Iterator[tuple[str | None, Iterable[fts.Index
     for field in items:
         if field is None:
             records = map(fts.record, zip(*(frames.texts(table, name) for name in fields), strict=True))
-            yield field, (fts.indexed(text, language) if text else None for text in records)
+            yield field, (None if text is None else fts.indexed(text, language) for text in records)
         else:
             texts = frames.texts(table, field)
             yield field, (fts.indexed(fts.prose(text), language) if text else None for text in texts)

@@ -1,15 +1,13 @@
 """Count what a query asks for in texts that no index has yet, as FTS5 would count it in an index. No I/O.
 
-Words are found in the bytes of many texts at once. Those of ASCII are words to the tokeniser as well: of those that begin as
-what is sought, each different one is stemmed once. A run of other characters may be several words: each different run goes
-through the tokeniser once. Runs do not influence each other.
+Many texts are folded as one string. FTS5 says once of each character whether it is part of a word, and as which character:
+after that, words are ranges of an array. Of those that begin as a stem that is sought, each different one is stemmed once.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, reduce
-from itertools import chain
+from functools import cache, cached_property, reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,19 +15,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tablevault_pd import frames
-from tablevault_pd.store.engine import fts
-from tablevault_pd.store.engine.tokenizer import PROSE, beginning, terms_of
+from tablevault_pd.store.engine import fts, languages
+from tablevault_pd.store.engine.tokenizer import PROSE, beginning
 from tablevault_pd.store.text_query import Leaf, Node, Prefix, all_leaves
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-_BETWEEN = b"\xff"  #: stands for `fts.BETWEEN` in bytes; no text has it
-_LETTERS = np.zeros(256, np.uint8)  #: what each byte becomes: itself in lower case within words, else 0
-_LETTERS[0x30:0x3A] = range(0x30, 0x3A)
-_LETTERS[0x41:0x5B] = _LETTERS[0x61:0x7B] = range(0x61, 0x7B)
-_LETTERS[0x80:] = range(0x80, 0x100)
-#: Two bytes at the end of a word that Porter's rules may change; of any other word the stem is the word itself.
+_END = "\0"  #: behind each text; no text has it
+_UNKNOWN, _DROPPED = -1, -2  #: of a character that FTS5 was not asked about, and of one that does not count
+_ALONE = 1 << 21  #: marks a character that is a word of its own
+#: Two characters at the end of a word that Porter's rules may change; of any other word the stem is the word itself.
 _CHANGED = np.zeros((256, 256), bool)
 _CHANGED[:, np.frombuffer(b"seiy", np.uint8)] = True
 for _first, _second in (b"ed", b"ng", b"al", b"ul", b"ll", b"er", b"or", b"on", b"sm", b"ic", b"nt", b"ou"):
@@ -64,9 +60,15 @@ class Sought:
         items = [fields] * bool(fields) + [[column.field] for column in columns if column.kind != "record"]
         for item in items:
             texts = _joined([_texts(table, field) for field in item])
-            words = _Words(texts, language)
-            counts = {leaf: words.count(terms) for leaf, terms in self._terms.items()}
-            yield Counted(np.asarray(pc.binary_length(texts)) > 0, words.lengths, counts)
+            folded = fts.folded(_as_one(texts))
+            words = stems = _Words(folded)
+            if language is not None:
+                stems = _Words(_stems(folded, language), are_spaced=True)
+            counts = {
+                leaf: (words if isinstance(leaf, Prefix) else stems).count(terms)
+                for leaf, terms in self._terms.items()
+            }
+            yield Counted(np.asarray(pc.binary_length(texts)) > 0, stems.lengths, counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,22 +81,20 @@ class _Term:
 
     @property
     def beginning(self) -> str:
-        """What all words of ASCII begin with that may be meant."""
-        text = beginning(self.text)  # that of a long one may be cut
+        """What all words begin with that may be meant."""
+        text = beginning(self.text).partition("\\")[0]  # a long one may be cut, or a character of it
         if not self.is_stem or len(text) == 1:
             return text
         # Porter's rules put other letters at the end of some stems: of those in -y, -at(ing), -bil(ity).
         return text[:-2] if text.endswith("ble") else text[:-1] if text.endswith(("i", "e", "bl")) else text
 
     def may_end(self, last_two: np.ndarray) -> np.ndarray:
-        """Which longer words may be meant that begin so and have these two bytes at their end, shape (n, 2)."""
+        """Which longer words may be meant that begin so and have these two characters at their end, shape (2, n)."""
+        is_own: np.ndarray = np.zeros(last_two.shape[1], bool)
         if len(self.text) > len(self.beginning):  # a word may go on as this one does
-            own = np.frombuffer(self.text.encode()[-2:], np.uint8)
-            is_own = (last_two == own).all(axis=1) | (len(beginning(self.text)) < len(self.text))
-        else:
-            is_own = np.zeros(len(last_two), bool)
-        changed = _CHANGED[last_two[:, 0], last_two[:, 1]]
-        return np.asarray(is_own | changed if self.is_stem else is_own)
+            own = _codes(self.text)[-2:, None]
+            is_own = (last_two == own).all(axis=0) | (len(beginning(self.text)) < len(self.text))
+        return np.asarray(is_own | _CHANGED[*np.minimum(last_two, 255)] if self.is_stem else is_own)
 
     def fits(self, terms: Sequence[str]) -> np.ndarray:
         """Which of what a tokeniser made are meant."""
@@ -112,12 +112,15 @@ def _terms_of(leaf: Leaf) -> list[_Term]:
     return [*map(_Term, before), _Term(last, is_prefix=True)] if last else []
 
 
-# -- texts as bytes
+# -- many texts as one
 
 
 def _texts(table: pa.Table, field: str) -> pa.LargeBinaryArray:
     texts = frames.text_column(table, field).cast(pa.large_binary())
-    return pc.fill_null(pa.concat_arrays([pa.array([b""], texts.type), *texts.chunks])[1:], b"")
+    array = pc.fill_null(pa.concat_arrays([pa.array([b""], texts.type), *texts.chunks])[1:], b"")
+    for reserved in (_END, fts.BETWEEN):
+        array = pc.replace_substring(array, reserved, " ")
+    return array
 
 
 def _joined(columns: Sequence[pa.LargeBinaryArray]) -> pa.LargeBinaryArray:
@@ -127,133 +130,141 @@ def _joined(columns: Sequence[pa.LargeBinaryArray]) -> pa.LargeBinaryArray:
     there = [pc.greater(pc.binary_length(column), 0) for column in columns]
     parts = [pc.if_else(mask, column, None) for mask, column in zip(there, columns, strict=True)]
     parts[0] = pc.if_else(reduce(pc.or_, there), parts[0], b"")  # Arrow leaves out rows without any
-    apart = pa.scalar(b" " + _BETWEEN + b" ", pa.large_binary())
+    apart = pa.scalar(f" {fts.BETWEEN} ".encode(), pa.large_binary())
     return pc.binary_join_element_wise(*parts, apart, null_handling="skip")
+
+
+def _as_one(texts: pa.LargeBinaryArray) -> str:
+    """All texts, each with its end behind it."""
+    nothing, end = (pa.scalar(value, pa.large_binary()) for value in (b"", _END.encode()))
+    ended = pc.binary_join_element_wise(texts, nothing, end)
+    offsets = np.frombuffer(ended.buffers()[1], np.int64)[ended.offset :][: len(ended) + 1]
+    return bytes(memoryview(ended.buffers()[2] or b"")[offsets[0] : offsets[-1]]).decode(errors="replace")
+
+
+def _stems(folded: str, language: str) -> str:
+    """Texts with stems of a language in the place of words. What blanks separate is stemmed once."""
+    pieces = folded.replace(_END, f" {_END} ").split(" ")
+    stems = {piece: languages.stems(fts.spaced(piece), language) for piece in set(pieces)}
+    return " ".join(map(stems.__getitem__, pieces))
+
+
+def _codes(text: str) -> np.ndarray:
+    """The characters of a text."""
+    if text.isascii():
+        return np.frombuffer(text.encode(), np.uint8)
+    return np.frombuffer(text.encode("utf-32-le"), np.uint32)
+
+
+@cache
+def _characters() -> np.ndarray:
+    """What FTS5 makes of each character: another one, 0 where it ends a word. Asked for where it is unknown."""
+    characters = np.full(0x110000, _UNKNOWN, np.int32)
+    _learn(characters, range(128))
+    return characters
+
+
+def _learn(characters: np.ndarray, codes: Iterable[int]) -> None:
+    counted = [code for code in codes if not fts.IGNORED.match(chr(code))]
+    _, words = PROSE.tokenize(f"x{chr(code)}y" for code in counted)
+    for code, word in zip(counted, words, strict=True):
+        alone = _ALONE if fts.UNSPACED.match(chr(code)) else 0
+        characters[code] = 0 if word == "x y" else _DROPPED if word == "xy" else ord(word[1]) | alone
+    ignored = [code for code in codes if fts.IGNORED.match(chr(code))]
+    characters[ignored] = _DROPPED
+
+
+def _as_fts5(codes: np.ndarray) -> np.ndarray:
+    """What FTS5 makes of these characters."""
+    characters = _characters()
+    is_ascii = codes.dtype == np.uint8
+    made: np.ndarray = (characters[:128].astype(np.uint8) if is_ascii else characters)[codes]
+    if not is_ascii and (made == _UNKNOWN).any():
+        _learn(characters, np.unique(codes[made == _UNKNOWN]).tolist())
+        made = characters[codes]
+    return made
 
 
 class _Words:
     """The words of some texts."""
 
-    def __init__(self, texts: pa.LargeBinaryArray, language: str | None) -> None:
-        self._language = language
-        offsets = np.frombuffer(texts.buffers()[1], np.int64)[texts.offset :][: len(texts) + 1]
-        data = np.frombuffer(texts.buffers()[2] or b"", np.uint8)[offsets[0] : offsets[-1]]
-        ends = offsets - offsets[0]
-        self._bytes = _LETTERS[data]
-        is_word = self._bytes != 0
-        #: whether a byte and the one before it are of one run
-        self._inside = np.zeros(len(data) + 1, bool)
+    def __init__(self, text: str, *, are_spaced: bool = False) -> None:
+        self._source = _codes(text)
+        made = _as_fts5(self._source)
+        if made.dtype != np.uint8 and made.min() < 0:
+            self._source, made = self._source[made >= 0], made[made >= 0]
+        is_word = made != 0
+        #: whether a character and the one before it are of one word
+        self._inside = np.zeros(len(made) + 1, bool)
         np.logical_and(is_word[1:], is_word[:-1], out=self._inside[1:-1])
-        self._inside[ends] = False
+        if made.dtype != np.uint8:
+            if not are_spaced:
+                alone = made >= _ALONE
+                self._inside[1:-1] &= ~(alone[1:] | alone[:-1])
+            made = made & (_ALONE - 1)
+        self._made, self._is_word = made, is_word
         self._starts = np.flatnonzero(is_word & ~self._inside[:-1])
-        self._first = np.searchsorted(
-            self._starts, ends
-        )  # the number of the first run of each text, and of all
+        ends = np.flatnonzero(self._source == 0)
+        #: the number of the first word of each text, and of all
+        self._first = np.searchsorted(self._starts, np.concatenate([[0], ends + 1]))
 
     @property
     def lengths(self) -> np.ndarray:
         """How many words each text has."""
-        return np.diff(self._tokenized[0].first[self._first])
+        return np.diff(self._first)
 
     def count(self, terms: Sequence[_Term]) -> np.ndarray:
         """How often these words, one after the other, are in each text."""
         if not terms:
             return np.zeros(len(self._first) - 1, np.int64)
-        tokenized = self._tokenized[0 if terms[0].is_stem else 1]
-        first = tokenized.first[self._first]
-        places = self._places(terms[0], tokenized)
+        places = self._places(terms[0])
         for number, term in enumerate(terms[1:], 1):
-            places = places[np.isin(places + number, self._places(term, tokenized), assume_unique=True)]
-        text = np.searchsorted(first, places, side="right") - 1
-        return np.bincount(text[places + len(terms) <= first[text + 1]], minlength=len(first) - 1)
+            places = places[np.isin(places + number, self._places(term), assume_unique=True)]
+        text = np.searchsorted(self._first, places, side="right") - 1
+        complete = places + len(terms) <= self._first[text + 1]
+        counts: np.ndarray = np.bincount(text[complete], minlength=len(self._first) - 1)
+        return counts
 
-    def _places(self, term: _Term, tokenized: _Tokenized) -> np.ndarray:
+    def _places(self, term: _Term) -> np.ndarray:
         """The numbers of the words that are meant."""
-        beginning = term.beginning.encode()
-        runs = self._beginning_with(beginning)
-        runs = runs[~np.isin(runs, self._others, assume_unique=True)]
-        if not term.is_prefix:
-            goes_on = self._inside[self._starts[runs] + len(beginning)]
-            may_fit = ~goes_on
-            may_fit[goes_on] = term.may_end(self._last_two(runs[goes_on]))
-            runs, goes_on = runs[may_fit], goes_on[may_fit]
-            words = self._slices(runs[goes_on])
-            numbers = {word: number for number, word in enumerate(dict.fromkeys([beginning, *words]))}
-            stems, plain = PROSE.tokenize(map(bytes.decode, numbers))
-            fits = term.fits(stems if term.is_stem else plain)
-            is_meant = np.repeat(fits[:1], len(runs))
-            is_meant[goes_on] = fits[_numbered(words, numbers)]
-            runs = runs[is_meant]
-        return np.concatenate([tokenized.first[runs], tokenized.places(term)])
+        beginning = term.beginning
+        words = self._beginning_with(_codes(beginning))
+        if term.is_prefix:
+            return words
+        goes_on = self._inside[self._starts[words] + len(beginning)]
+        may_fit = ~goes_on
+        may_fit[goes_on] = term.may_end(self._last_two(words[goes_on]))
+        words, goes_on = words[may_fit], goes_on[may_fit]
+        texts = self._slices(words[goes_on])
+        numbers = {text: number for number, text in enumerate(dict.fromkeys([beginning, *texts]))}
+        stems, plain = PROSE.tokenize(numbers)
+        fits = term.fits(stems if term.is_stem else plain)
+        is_meant = np.repeat(fits[:1], len(words))
+        is_meant[goes_on] = fits[np.fromiter(map(numbers.__getitem__, texts), np.int64, len(texts))]
+        meant: np.ndarray = words[is_meant]
+        return meant
 
-    def _beginning_with(self, beginning: bytes) -> np.ndarray:
-        """The numbers of the runs that begin so."""
-        runs = np.flatnonzero(self._bytes[self._starts] == beginning[0])
-        for number, byte in enumerate(beginning[1:], 1):
-            runs = runs[self._starts[runs] + number < len(self._bytes)]
-            at = self._starts[runs] + number
-            runs = runs[(self._bytes[at] == byte) & self._inside[at]]
-        return runs
+    def _beginning_with(self, beginning: np.ndarray) -> np.ndarray:
+        """The numbers of the words that begin so."""
+        words = np.flatnonzero(self._made[self._starts] == beginning[0])
+        for number, character in enumerate(beginning[1:], 1):
+            at = self._starts[words] + number  # behind a word there is the end of its text
+            words = words[(self._made[at] == character) & self._inside[at]]
+        return words
 
-    def _last_two(self, runs: np.ndarray) -> np.ndarray:
-        """The last two bytes of these runs."""
-        at = self._lasts[runs]
-        return np.stack([self._bytes[at - 1], self._bytes[at]], axis=1)
-
-    @cached_property
-    def _lasts(self) -> np.ndarray:
-        """Where each run has its last byte."""
-        return np.flatnonzero((self._bytes != 0) & ~self._inside[1:])
-
-    def _slices(self, runs: np.ndarray) -> list[bytes]:
-        """The bytes of these runs."""
-        blob = self._bytes.tobytes()
-        stops = np.append(self._starts, len(blob))[runs + 1]  # with what stands before the next one
-        places = zip(self._starts[runs].tolist(), stops.tolist(), strict=True)
-        return [blob[start:stop].rstrip(b"\0") for start, stop in places]
+    def _last_two(self, words: np.ndarray) -> np.ndarray:
+        """The last two characters of these words."""
+        at = self._stops[words]
+        return np.stack([self._made[at - 2], self._made[at - 1]])
 
     @cached_property
-    def _others(self) -> np.ndarray:
-        """The numbers of the runs with other characters than ASCII; in a language of its own of all."""
-        if self._language is not None:
-            return np.arange(len(self._starts))
-        at = np.flatnonzero(self._bytes >= 0x80)
-        return np.unique(np.searchsorted(self._starts, at, side="right") - 1)
+    def _stops(self) -> np.ndarray:
+        """Where each word has ended."""
+        stops: np.ndarray = np.flatnonzero(self._is_word & ~self._inside[1:]) + 1
+        return stops
 
-    @cached_property
-    def _tokenized(self) -> tuple[_Tokenized, _Tokenized]:
-        """The words as stems, and as they stand."""
-        runs = self._slices(self._others)
-        numbers = {run: number for number, run in enumerate(dict.fromkeys(runs))}
-        texts = [
-            fts.BETWEEN if run == _BETWEEN else fts.prose(run.decode(errors="replace")) for run in numbers
-        ]
-        stems, plain = terms_of(fts.indexed(text, self._language) for text in texts)
-        which, total = _numbered(runs, numbers), len(self._starts)
-        return _Tokenized(total, self._others, which, stems), _Tokenized(total, self._others, which, plain)
-
-
-def _numbered(words: Sequence[bytes], numbers: Mapping[bytes, int]) -> np.ndarray:
-    return np.fromiter(map(numbers.__getitem__, words), np.int64, len(words))
-
-
-class _Tokenized:
-    """The words of `total` runs. Each is one word, but for the runs `others`, whose words are those of the text `which`."""
-
-    def __init__(self, total: int, others: np.ndarray, which: np.ndarray, texts: Sequence[str]) -> None:
-        words = [text.split() for text in texts]
-        self._terms = list(chain.from_iterable(words))
-        counts = np.array([len(some) for some in words], np.int64)
-        widths = np.ones(total, np.int64)
-        widths[others] = counts[which]
-        #: the number of the first word of each run, and of all
-        self.first = np.concatenate([[0], np.cumsum(widths)])
-        widths = counts[which]
-        within = np.arange(widths.sum()) - np.repeat(np.cumsum(widths) - widths, widths)
-        self._numbers = np.repeat(self.first[others], widths) + within
-        self._sources = np.repeat((np.cumsum(counts) - counts)[which], widths) + within
-
-    def places(self, term: _Term) -> np.ndarray:
-        """The numbers of those words of the other runs that are meant."""
-        places: np.ndarray = self._numbers[term.fits(self._terms)[self._sources]]
-        return places
+    def _slices(self, words: np.ndarray) -> list[str]:
+        """These words as they stand in the texts."""
+        text = self._source.tobytes().decode("ascii" if self._source.dtype == np.uint8 else "utf-32-le")
+        places = zip(self._starts[words].tolist(), self._stops[words].tolist(), strict=True)
+        return [text[start:stop] for start, stop in places]

@@ -37,7 +37,6 @@ CREATE VIRTUAL TABLE terms USING fts5vocab('pieces', 'instance');
 """
 INSERT = "INSERT INTO pieces (rowid, text) VALUES (?, ?)"
 TERMS = "SELECT doc, term FROM terms ORDER BY doc, offset"
-CLEAR = "INSERT INTO pieces (pieces) VALUES ('delete-all')"
 
 
 class Tokenizer:
@@ -79,18 +78,22 @@ class Tokenizer:
 
 def _opened(tokenizer: str) -> Connection:
     db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    # Of "uतing" Porter leaves half a character: it takes the bytes of that for a double consonant.
+    db.text_factory = lambda term: term.decode(errors="backslashreplace")
     db.executescript(TABLES.format(tokenizer=tokenizer))
     return db
 
 
 def _terms(db: Connection, words: Sequence[str]) -> Iterator[str]:
     """What the tokeniser makes of each word: one term, or several, or none."""
+    db.rollback()  # of what an interrupt has left
+    db.execute("BEGIN")  # or each word would be a part of the index by itself
     db.executemany(INSERT, enumerate(words))
     terms: list[list[str]] = [[] for _ in words]
     for number, term in db.execute(TERMS):
         if term is not None:  # of a mark that stands alone nothing is left without diacritics
             terms[number].append(_short(term))
-    db.execute(CLEAR)
+    db.execute("ROLLBACK")
     return map(" ".join, terms)
 
 
