@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torture.harness import times
 from warm import script
@@ -161,6 +161,18 @@ def saves_the_same(program: tuple[str, str], ran: list[Saved], number: int, leve
 
 @settings(max_examples=times(400, ordinary=60), deadline=None)
 @given(programs())
+@example(
+    (
+        "import mod\nz = mod.k\nmod.g(mod.k, b=z)",  # two names of what a module has
+        "k = Tagged(100)\ndef g(a, b):\n    a.update(103, a)\n    a = Tagged(106, b)\n    save(112, a)",
+    )
+)
+@example(
+    (
+        "from mod import k, g\nz = k\ng(k, z)",
+        "k = Tagged(100)\ndef g(a, b):\n    a.update(103, a)\n    a = Tagged(106, b)\n    save(112, a)",
+    )
+)
 def test_a_slice_along_the_stack_has_what_that_of_whole_functions_has(program):
     ran = run(*program)
     for number, (_, levels, _) in enumerate(ran[:30]):

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from tablevault_pd.code.calls import CHANGING, RANDOM
 from tablevault_pd.code.namespaces import Namespace, Piece, absolute, split
 from tablevault_pd.code.objects import Objects
-from tablevault_pd.code.sharing import Change
+from tablevault_pd.code.sharing import ITEM, SAME, Change
 from tablevault_pd.code.statements import Statement, inner_functions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from tablevault_pd.code.calls import Call
     from tablevault_pd.code.sharing import Share
@@ -96,7 +96,8 @@ class Program:
                     objects.bind(inner._replace(sure=False), inner.shares, imported | handles, ())
             if number in namespace.under_way or not namespace.always_runs(number):
                 statement = statement._replace(sure=False)
-            objects.bind(statement, [*statement.shares, *returned], imported | handles, arrays)
+            others_of = self._shared_with_modules(namespace, statement, imported, current)
+            objects.bind(statement, [*statement.shares, *returned, *others_of], imported | handles, arrays)
             names = dict.fromkeys(statement.names)
             for name in statement.touches:
                 if name in current and name not in handles and name not in imported:
@@ -131,6 +132,20 @@ class Program:
             origin = self.origin(namespace, path, current)
             if origin is not None and not self._is_handle(*origin[:2]):
                 yield f"{origin[0].module}:{origin[1]}"
+
+    def _shared_with_modules(
+        self,
+        namespace: Namespace,
+        statement: Statement,
+        imported: Collection[str],
+        current: Mapping[str, int],
+    ) -> Iterator[Share]:
+        """What names share with those of captured modules: ``rows = conf.ROWS``."""
+        for name, chain in (*statement.attributes, *statement.aliases):
+            origin = self.origin(namespace, chain, current) if _base(chain) in imported else None
+            if origin is not None and not self._is_handle(*origin[:2]):
+                target, source, rest = origin
+                yield name, f"{target.module}:{source}", f"{ITEM}.{_base(rest)}" if rest else SAME
 
     def _is_handle(self, target: Namespace, name: str) -> bool:
         """Whether a name of a module stands for another module, or for a vault, a list or a session."""
