@@ -208,7 +208,7 @@ def machine(folder: Path) -> str:
         except metadata.PackageNotFoundError:
             continue
     return (
-        f"{platform.system()} {platform.release()}, {platform.machine()}, {_cpu()} × {os.cpu_count()}, "
+        f"{platform.system()} {platform.release().partition('-')[0]}, {platform.machine()}, {_cpu()} × {os.cpu_count()}, "
         f"{_memory_gb():.0f} GB, {_file_system(folder)}; Python {platform.python_version()}, {', '.join(versions)}"
     )
 
