@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 import uuid
 from functools import cache
@@ -354,7 +353,7 @@ def has_layout(db: sqlite3.Connection, layout: str) -> bool:
 
 def _layout(rows: list[Any]) -> set[tuple[str, str, str]]:
     return {
-        (kind, name, re.sub(r"\s+", " ", sql))
+        (kind, name, " ".join(sql.split()))
         for kind, name, sql in rows
         if kind != "table" or name not in MADE_BY_SQLITE
     }
