@@ -358,6 +358,9 @@ class Program:
             elif statement.kind in ("def", "class"):
                 visited.add((namespace.module, at))
                 yield from statement.writes
+                global_names = {_base(later) for later in statement.later}
+                handed_on = self._changed_by(namespace, statement.passes, current, {})
+                yield from global_names.intersection(handed_on)
                 yield from self._writes(namespace, statement.later, current, visited)
             elif base != use:  # a method of what a class has made
                 made = [source for name, source in statement.results if name == base and "." not in source]
