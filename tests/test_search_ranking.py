@@ -163,6 +163,7 @@ def test_senseless_arguments_are_refused(vault, facts, arguments, word):
 
 def test_a_name_that_nothing_has_is_an_error_with_what_comes_close(vault, facts):
     vault.save("other", pd.DataFrame({"body": ["the other"]}))
+    vault.save("objects", pd.DataFrame({"tags": [["a"]], "text": ["the text"], "mixed": [{"a": [1]}]}))
     for arguments, error, words in (
         ({"text": "the", "columns": ["n", "txet"]}, tv.InvalidInput, "'txet'.*'text'"),
         ({"text": "nowhere", "columns": ["nm"]}, tv.InvalidInput, "'nm'"),
@@ -170,6 +171,7 @@ def test_a_name_that_nothing_has_is_an_error_with_what_comes_close(vault, facts)
         ({"text": "the", "lists": ["facts", "othr"]}, tv.ListNotFound, "'other'"),
         ({"text": "the", "kind": "documents"}, tv.InvalidInput, "'document'"),
         ({"near": {"vce": [1.0, 0, 0, 0]}}, tv.DimensionMismatch, "'vec'"),
+        ({"text": {"zz": "the"}, "lists": "objects"}, tv.InvalidInput, r"'zz'\. There are: 'text'\.$"),
         ({"filters": "nn > 1", "lists": "facts"}, tv.InvalidFilter, "'nn'"),
         ({"text": "the", "filters": [("nn", ">", 1)], "lists": ["facts", "other"]}, tv.InvalidFilter, "'nn'"),
     ):

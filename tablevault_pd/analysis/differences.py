@@ -47,9 +47,8 @@ class _Walk:
     reported: dict[tuple[tuple[int, ...], tuple[int, ...]], set[Key]] = field(default_factory=dict)
     waiting: deque[tuple[Making, Making, int]] = field(default_factory=deque)
     linked: set[str] = field(default_factory=set)  #: lists that rows of one step are linked to
-    reads: list[tuple[Inputs, Inputs, int, RuledOut]] = field(
-        default_factory=list
-    )  #: by the sessions of each step
+    #: by the sessions of each step
+    reads: list[tuple[Inputs, Inputs, int, RuledOut]] = field(default_factory=list)
     records: Records = field(init=False)
 
     def __post_init__(self) -> None:

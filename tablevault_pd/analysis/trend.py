@@ -175,9 +175,8 @@ def _fixed_baselines(measured: Measuring, lines: Sequence[Line]) -> dict[int, in
     else:
         numbers = measured.store.find_named([(name, str(baseline)) for name in lists.values()])
         if not any(numbers):
-            reading.resolve(
-                measured.store, f"{next(iter(lists.values()))}@{baseline}"
-            )  # raises, and says what there is
+            # raises, and says what there is
+            reading.resolve(measured.store, f"{next(iter(lists.values()))}@{baseline}")
     there = {(line.version.list_id, line.version.version) for line in lines}
     fixed = {
         list_id: number

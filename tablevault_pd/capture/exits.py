@@ -133,9 +133,8 @@ class ExitWatcher:
             if signal.getsignal(number) == self._see_signal:
                 signal.signal(number, signal.SIG_DFL)
         self._ending = ExitStatus()
-        self._exit: tuple[int, ExitStatus] | None = (
-            None  # the last sys.exit(): the instruction of the script that called it, and its status
-        )
+        # the last sys.exit(): the instruction of the script that called it, and its status
+        self._exit: tuple[int, ExitStatus] | None = None
         self._script: FrameType | None = None
         self._called: list[Called] = []
         self._watching = self._worker = self._dying = self._told = False

@@ -35,9 +35,8 @@ def running_calls(stack: Sequence[FrameType]) -> list[Called]:
     None otherwise: a frame that is kept keeps its variables. Nor any behind a function that is not called by its name.
     """
     script = stack[0]
-    if (
-        _RAISE not in script.f_code.co_code[script.f_lasti :: 2]
-    ):  # to list all instructions of a script takes a while
+    # to list all instructions of a script takes a while
+    if _RAISE not in script.f_code.co_code[script.f_lasti :: 2]:
         return []
     coming = (
         instruction.opname

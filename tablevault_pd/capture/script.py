@@ -9,12 +9,8 @@ from importlib.util import decode_source
 from pathlib import Path
 from typing import Any
 
-_EXECUTING = (
-    "nbclient",
-    "nbconvert",
-    "papermill",
-    "execute",
-)  # programs that run the one notebook that they are given
+# programs that run the one notebook that they are given
+_EXECUTING = ("nbclient", "nbconvert", "papermill", "execute")
 
 
 def main_file() -> Path | None:

@@ -62,18 +62,15 @@ class Namespace:
     owners: list[int] = field(default_factory=list)  #: the piece of each statement
     headers: list[int | None] = field(default_factory=list)  #: the header of the block that each is in
     ends: dict[int, int] = field(default_factory=dict)  #: header -> the first statement behind its block
-    names: dict[str, list[int]] = field(
-        default_factory=dict
-    )  #: name -> the statements that bind or change it
+    #: name -> the statements that bind or change it
+    names: dict[str, list[int]] = field(default_factory=dict)
     bindings: dict[str, int] = field(default_factory=dict)  #: name -> the last statement that binds it
     imports: dict[str, list[int]] = field(default_factory=dict)  #: name -> the statements that import it
-    declared: dict[str, list[int]] = field(
-        default_factory=dict
-    )  #: name -> the statements that make it global
+    #: name -> the statements that make it global
+    declared: dict[str, list[int]] = field(default_factory=dict)
     is_indexed: bool = False
-    under_way: set[int] = field(
-        default_factory=set
-    )  #: what has bound nothing yet when the function that it calls runs
+    #: what has bound nothing yet when the function that it calls runs
+    under_way: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         for number, piece in enumerate(self.pieces):
@@ -141,9 +138,8 @@ class Namespace:
                 if self._is_sure(name, number, above):
                     return
             stop = self.ends.get(loop, loop + 1)
-            yield from reversed(
-                numbers[bisect_left(numbers, later) : bisect_left(numbers, stop)]
-            )  # in the turn before
+            # in the turn before
+            yield from reversed(numbers[bisect_left(numbers, later) : bisect_left(numbers, stop)])
             end, later = start, stop
         for number in reversed(numbers[:end]):
             yield number

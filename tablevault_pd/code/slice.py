@@ -135,9 +135,8 @@ class _Walk:
         self._main = program.main
         self._replaced = {} if way is None else way.replaced
         self._bodies = [] if way is None else way.bodies
-        self._left_out: tuple[str | None, int] | None = (
-            None  # what the name that is followed does not lead to
-        )
+        # what the name that is followed does not lead to
+        self._left_out: tuple[str | None, int] | None = None
         self._waiting: list[
             tuple[Namespace, int, int, int]
         ] = []  # namespace, statement, when it is called, main statement

@@ -92,9 +92,8 @@ class Statement(NamedTuple):
     #: whether functions made by the one that it defines change variables of that one; whether a method changes its object
     keeps_state: bool = False
     header: int | None = None  #: the number of the header of the block that it stands in
-    block: str = (
-        ""  #: of a header: "with", "if", "else" (``elif``, too, in the block of the test before) or "loop"
-    )
+    #: of a header: "with", "if", "else" (``elif``, too, in the block of the test before) or "loop"
+    block: str = ""
     loop: int | None = None  #: the place of the outermost loop that it is in
     declares: tuple[str, ...] = ()  #: names that are global from there on
 

@@ -267,10 +267,8 @@ class Finder:
         if chain in RUNNING_TEXT and node.args:
             self._run_text(chain, node.args[0], scope)
         if chain in APPLYING and len(node.args) > 1:
-            chain, node = (
-                dotted(node.args[0]),
-                ast.Call(node.func, node.args[1:], []),
-            )  # it gets their elements
+            # it gets their elements
+            chain, node = dotted(node.args[0]), ast.Call(node.func, node.args[1:], [])
         if chain is not None and (arguments := named_arguments(node)):
             given = arguments
             if scope.rebound:

@@ -233,9 +233,8 @@ def _frame(
         "ref": _refs(store.vault_id, codes, lists, names, version, position),
         "gone": gone,
     }
-    answer = pd.DataFrame(
-        dict(enumerate(frame.values())), index=pd.RangeIndex(len(numbers)), copy=False
-    )  # an index of texts takes longer to make than to copy
+    # an index of texts takes longer to make than to copy
+    answer = pd.DataFrame(dict(enumerate(frame.values())), index=pd.RangeIndex(len(numbers)), copy=False)
     answer.columns = _columns_index(tuple(frame)).copy()
     return answer
 

@@ -134,9 +134,8 @@ def _is_content(store: Store, version: Version, positions: np.ndarray, frame: pd
     """Whether these columns of a frame are what those rows have there."""
     labels = list(frame.columns)
     [table] = reading.take_tables(store, [(version, positions, labels)])
-    columns = columns_of(
-        reading.wanted_schema(store, version, labels)
-    )  # known by object, unlike the schema of a table
+    # known by object, unlike the schema of a table
+    columns = columns_of(reading.wanted_schema(store, version, labels))
     if len(columns) == frame.shape[1] and all(
         _is_equal(cells_of(table, stored.field), column)
         for stored, (_, column) in zip(columns, frame.items(), strict=True)

@@ -34,9 +34,8 @@ class RelatedRows:
     position: np.ndarray  #: the address in the generation
     version: np.ndarray
     basis: np.ndarray  #: of the weakest step to here
-    chars: np.ndarray | None = (
-        None  #: shape (n, 2): characters of the parent that the step names; -1: none; None: of no row
-    )
+    #: shape (n, 2): characters of the parent that the step names; -1: none; None: of no row
+    chars: np.ndarray | None = None
 
     def take(self, rows: np.ndarray) -> RelatedRows:
         """Some of the rows, by their numbers."""

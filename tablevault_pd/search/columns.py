@@ -45,13 +45,19 @@ def _check_words(store: Store, candidates: Sequence[Candidate], request: Request
     if not named:
         return
     labels: dict[Hashable, None] = {}
+    texts: dict[Hashable, None] = {}  # the others are objects, which have texts among them or not
     for candidate in candidates:
-        fields = {text.field for text in frames.text_columns(store.schema(candidate.version.schema_id))}
-        labels |= dict.fromkeys(column.label for column in candidate.columns if column.field in fields)
+        schema = store.schema(candidate.version.schema_id)
+        fields = {text.field for text in frames.text_columns(schema)}
+        for column in candidate.columns:
+            if column.field in fields:
+                labels[column.label] = None
+                if frames.spec_of(schema.field(column.field))["codec"] != "json":
+                    texts[column.label] = None
     wrong = [label for label in named if label not in labels]
     if wrong:
         raise InvalidInput(
-            f"No list searched has a column of texts {', '.join(map(short_repr, wrong))}. {_hint(wrong, list(labels))}"
+            f"No list searched has a column of texts {', '.join(map(short_repr, wrong))}. {_hint(wrong, list(texts or labels))}"
         )
 
 

@@ -44,9 +44,8 @@ def best_fields(query: Node, texts: Sequence[Sequence[str | None]], language: st
     with _indexed((row * fields + field, texts[field][row] or "", language) for row, field in score) as db:
         for leaf in dict.fromkeys(ranking_leaves(query)):
             for key, rank in db.execute(MATCHES[isinstance(leaf, Prefix)], (fts.prose_term(leaf),)):
-                score[divmod(key, fields)] += 1 + min(
-                    -rank / 1000, 0.001
-                )  # more words first, then the better match
+                # more words first, then the better match
+                score[divmod(key, fields)] += 1 + min(-rank / 1000, 0.001)
     for row in ambiguous:
         best[row] = max(present[row], key=lambda field: (score[row, field], -field))
     return best

@@ -197,9 +197,8 @@ class HeartbeatThread:
 
     def prevent_rounds(self, deadline: float) -> None:
         """Let the thread begin no round from now on, and wait for one under way until `deadline`: the interpreter ends."""
-        self._rounds.acquire(
-            timeout=max(deadline - time.monotonic(), 0.0)
-        )  # for good; this thread may still make one
+        # for good; this thread may still make one
+        self._rounds.acquire(timeout=max(deadline - time.monotonic(), 0.0))
 
     def _work(self) -> None:
         with self._lock:

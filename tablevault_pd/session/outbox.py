@@ -92,9 +92,8 @@ class Outbox:
             return self.unsent
         self._number += 1  # counted before anything is taken: see waits_for()
         self._read_environment(row)
-        tasks_done = (
-            self.tasks_done
-        )  # before anything is taken, too: all that these tasks logged is taken then
+        # before anything is taken, too: all that these tasks logged is taken then
+        tasks_done = self.tasks_done
         begun = self._next_task_begun()
         measures = self.backlog.next_batch()
         if self.backlog.waits:

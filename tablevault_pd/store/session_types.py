@@ -109,9 +109,8 @@ class Part:
     text: str
     tree: str  #: digest: equal where the syntax trees are
     notebook: str | None = None
-    count: int | None = field(
-        default=None, compare=False
-    )  #: the execution count of its cell, where there is one
+    #: the execution count of its cell, where there is one
+    count: int | None = field(default=None, compare=False)
 
     @property
     def place(self) -> str | None:

@@ -50,9 +50,8 @@ def draw_parallel(frame: pd.DataFrame, about: str, y: str | None, ax: Axes | Non
     lines = LineCollection(
         segments, cmap="viridis_r" if about.startswith("min:") else "viridis", alpha=0.75, linewidths=1.3
     )
-    lines.set_array(
-        np.where(np.isfinite(values), values, np.nan)[order]
-    )  # the best ones are drawn last, on top
+    # the best ones are drawn last, on top
+    lines.set_array(np.where(np.isfinite(values), values, np.nan)[order])
     drawn.add_collection(lines)
     drawn.set_xlim(-0.25, len(axes) - 0.5)
     lane = bool((heights == LANE).any())

@@ -105,9 +105,8 @@ def _lines(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """What each line is called, by all that differs between lines, and its rows in order of x."""
     keys = [name for name in ("list", "measure", "slice") if frame[name].nunique(dropna=False) > 1]
     ordered = pd.DataFrame(frame).sort_values("x", kind="stable")
-    ordered = ordered.drop_duplicates(
-        ["list", "x", "measure", "slice"]
-    )  # makers that nothing here tells apart
+    # makers that nothing here tells apart
+    ordered = ordered.drop_duplicates(["list", "x", "measure", "slice"])
     if not keys:
         yield "", ordered
         return

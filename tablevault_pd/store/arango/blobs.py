@@ -25,10 +25,8 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 3 << 20  # 4 MB as base64
 IN_MEMORY_BYTES = 64 << 20
-PAGE_CHUNKS, PAGE_DIGESTS = (
-    4,
-    64,
-)  # in one answer: a large file must not outlast the time limit of one request
+# in one answer: a large file must not outlast the time limit of one request
+PAGE_CHUNKS, PAGE_DIGESTS = 4, 64
 
 # All statements: 3.12; nothing in them is newer than 3.8.
 KNOWN = "FOR b IN tv_blobs FILTER b._key == @key RETURN b"

@@ -99,9 +99,8 @@ class ListChecks:
     def ended(self, vault: VaultParts, progress: Progress | None) -> Iterator[Problem]:
         """What the list lost must be what its document says; every generation can be read to its end."""
         if self.last is not None and self.summed and self._differs(self.lost, self.so_far, self.there):
-            [present] = vault.client.query(
-                LOST_OF, list=self.list_id
-            )  # unless something was removed meanwhile
+            # unless something was removed meanwhile
+            [present] = vault.client.query(LOST_OF, list=self.list_id)
             if self._differs(*present):
                 lost, so_far, there = present
                 gone = [one - left for one, left in zip(so_far, there, strict=False)]

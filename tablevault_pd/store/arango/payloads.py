@@ -29,10 +29,8 @@ if TYPE_CHECKING:
 
 SCALARS = -1  # in the place of a column's number: all scalar columns together
 GROUP_ROWS = 1 << 16
-SCALAR_BYTES, CELL_BYTES = (
-    128 << 10,
-    48 << 10,
-)  # of a row group, so that ten rows from anywhere stay below 1 MB
+# of a row group, so that ten rows from anywhere stay below 1 MB
+SCALAR_BYTES, CELL_BYTES = 128 << 10, 48 << 10
 LARGE_COLUMN = 1024  # bytes from which on a column of large cells is stored by itself
 _CODEC = pa.Codec("zstd")
 

@@ -129,9 +129,8 @@ class BindVars:
         for attribute in attributes:
             patterns = [one.pattern for one in self.terms if one.attribute == attribute]
             self.values |= {attribute: [NOWHERE], f"{attribute}_patterns": patterns}
-            if (
-                attribute != "stems"
-            ):  # a stem is not what the word begins with: beginnings are looked up elsewhere
+            # a stem is not what the word begins with: beginnings are looked up elsewhere
+            if attribute != "stems":
                 self.values[f"{attribute}_begin"] = [NOWHERE]
         self._look_up()
 

@@ -32,9 +32,8 @@ if TYPE_CHECKING:
 
 MARGIN = 64  # matches beyond the k-th that are asked for at first
 GROWTH = 16  # … and so many times as many when these do not prove which are the best
-MOST_BATCHES = (
-    2_000  # whose texts are searched by name; with more, whatever lies between the first and the last
-)
+# whose texts are searched by name; with more, whatever lies between the first and the last
+MOST_BATCHES = 2_000
 NO_TEXT = "￿"  # above every key
 _EXACT = 1e-12  # the server adds in another order
 

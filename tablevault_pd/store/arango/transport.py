@@ -167,13 +167,11 @@ class Transport(HTTPClient):
             problem, foreign = (self._problem(error), None) if said is None else (None, said)
         if foreign is not None:
             raise NotArango(foreign)
-        forks.require_process(
-            self._pid, "call"
-        )  # forked by a signal handler meanwhile: the answer is the parent's
+        # forked by a signal handler meanwhile: the answer is the parent's
+        forks.require_process(self._pid, "call")
         if problem is not None:  # raised out here, so that it does not carry the request and its login along
-            self.wait_s = min(
-                self.wait_s, IMPATIENT_S
-            )  # what this attempt still asks, to tidy up, is not worth more
+            # what this attempt still asks, to tidy up, is not worth more
+            self.wait_s = min(self.wait_s, IMPATIENT_S)
             raise ConnectionLost(problem)
         if answer.status_code in _GATEWAY:
             raise _unavailable(answer)

@@ -311,9 +311,8 @@ class _Read:
             end = done + int(generation[done:].searchsorted(of, side="right"))
             end = done + int(address[done:end].searchsorted(row[0] + row[1]))
             rows = address[done:end] - row[0]
-            if (private or row[4] is None) and rows[-1] - rows[0] + 1 == len(
-                rows
-            ):  # all that lie between: a view
+            # all that lie between: a view
+            if (private or row[4] is None) and rows[-1] - rows[0] + 1 == len(rows):
                 table = table.slice(int(rows[0]), len(rows))
             else:
                 table, private = _taken(table, rows), True

@@ -384,9 +384,8 @@ class TextSearch:
             beside = []
 
         def rows_of(gap: Gap) -> Iterator[Chunk]:
-            with (
-                suppress(VaultError) if gap in beside else nullcontext()
-            ):  # of damaged ones only scores suffer
+            # of damaged ones only scores suffer
+            with suppress(VaultError) if gap in beside else nullcontext():
                 yield from self._rows_of(gap)
 
         wider = [replace(gap, high=max(gap.high, lacking.get(gap.key, gap).high)) for gap in gaps]
@@ -411,11 +410,8 @@ class TextSearch:
         except StorageError as error:
             if not isinstance(error.__cause__, MemoryError):
                 raise
-            yield (
-                "catalog.db",
-                str(error),
-                self.rebuild,
-            )  # SQLite asks for as much memory as a damaged index says
+            # SQLite asks for as much memory as a damaged index says
+            yield "catalog.db", str(error), self.rebuild
         problem = self._file.problem()
         if problem is not None:
             yield NAME, problem, self._file.remove

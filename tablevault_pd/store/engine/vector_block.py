@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from tablevault_pd.store import Metric
     from tablevault_pd.store.pieces import Pieces
 
-MAPPED_BYTES = (
-    8 << 20
-)  # a payload with so many bytes of vectors stays a map; smaller ones are merged in memory
+# a payload with so many bytes of vectors stays a map; smaller ones are merged in memory
+MAPPED_BYTES = 8 << 20
 ROWS_AT_ONCE = 1 << 14  # for work that needs a copy of the vectors
 #: Up to so many bytes, one pass in order is as fast as the threads of BLAS, which wait for each other, and for a busy core.
 #: With two cores they gain nothing at any size.
@@ -103,9 +102,8 @@ class Block:
             elif metric == "dot":
                 bound = share * size / self.inverse[picked].astype(np.float64)
             else:
-                least = (
-                    2 * (len(query) * float(np.finfo(width).tiny)) ** 0.5
-                )  # of differences whose squares vanish
+                # of differences whose squares vanish
+                least = 2 * (len(query) * float(np.finfo(width).tiny)) ** 0.5
                 bound = share * (np.abs(scores, dtype=np.float64) + size) + least
         uncertain = ~np.isfinite(scores)
         if len(self.odd):

@@ -46,10 +46,8 @@ class VectorColumn:
         self._generation = generation
         self._file_of = file_of  #: where indexes are kept
         self._files = 0  # of which blocks are maps
-        self._read: tuple[list[Block], int] = (
-            [],
-            0,
-        )  # replaced as one: an interrupt leaves the old or the new
+        # replaced as one: an interrupt leaves the old or the new
+        self._read: tuple[list[Block], int] = [], 0
         self.ann: dict[Metric, ann.Index] = {}
 
     @property
