@@ -242,7 +242,7 @@ def test_an_interrupt_while_segments_are_removed_leaves_none_locked(store):
             path.write_bytes(b"of no commit")
         try:
             with Interrupts(at):
-                vacuum.unlink_locked(store, paths)
+                vacuum.unlink_locked(store._maintenance._vault, paths)
                 done = True
         except KeyboardInterrupt as error:
             kept.append(error)

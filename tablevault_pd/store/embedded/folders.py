@@ -37,18 +37,7 @@ _OURS = _FILES | _FOLDERS
 
 def prepare(folder: Path, *, read_only: bool, timeout_s: float) -> None:
     """Make the folder if it is to be made; refuse one that holds something else."""
-    try:
-        entries = list(os.scandir(folder))
-    except FileNotFoundError:
-        entries = []
-        if read_only:
-            raise VaultNotFound(f"There is no vault at {folder}. mode='rw' makes one.") from None
-    except PermissionError as error:
-        raise VaultReadOnly(
-            f"The folder {folder} may not be looked into by this user. Ask for rights to it, or choose another one."
-        ) from error
-    except NotADirectoryError:
-        raise VaultFormatError(f"{folder} is a file, and a vault is a folder. Choose another name.") from None
+    entries = _entries(folder, read_only=read_only)
     content = {entry.name for entry in entries}
     if "catalog.db" in content:
         _require_plain(entries)
@@ -56,32 +45,53 @@ def prepare(folder: Path, *, read_only: bool, timeout_s: float) -> None:
             with io.naming(f"making the folders of {folder} anew"):
                 io.make_folder(folder / "segments")
                 io.make_folder(folder / "files")
-        return
-    if read_only and content and content <= _OURS:  # it is being made
+    elif read_only:
+        _await_catalog(folder, content, timeout_s)
+    else:
+        _make(folder, content)
+
+
+def _entries(folder: Path, *, read_only: bool) -> list[os.DirEntry[str]]:
+    """What is in the folder; nothing, if it is to be made."""
+    try:
+        return list(os.scandir(folder))
+    except FileNotFoundError:
+        if read_only:
+            raise VaultNotFound(f"There is no vault at {folder}. mode='rw' makes one.") from None
+        return []
+    except PermissionError as error:
+        raise VaultReadOnly(
+            f"The folder {folder} may not be looked into by this user. Ask for rights to it, or choose another one."
+        ) from error
+    except NotADirectoryError:
+        raise VaultFormatError(f"{folder} is a file, and a vault is a folder. Choose another name.") from None
+
+
+def _await_catalog(folder: Path, content: set[str], timeout_s: float) -> None:
+    """Wait for the catalogue of a vault that another process is making. Raises VaultNotFound."""
+    if content and content <= _OURS:
         _require_unused(folder, content)
         deadline = time.monotonic() + timeout_s
         while not (is_there := (folder / "catalog.db").exists()) and time.monotonic() < deadline:
             time.sleep(POLL_S)
         if is_there:
             return
-    if read_only:
-        raise VaultNotFound(
-            f"There is no vault in {folder}: it has no catalog.db. mode='rw' makes one in an empty folder."
-        )
+    raise VaultNotFound(
+        f"There is no vault in {folder}: it has no catalog.db. mode='rw' makes one in an empty folder."
+    )
+
+
+def _make(folder: Path, content: set[str]) -> None:
+    """Make the folders of a vault. Raises VaultFormatError where there is something else, or a vault around it."""
     if not content <= _OURS:
         raise VaultFormatError(
             f"{folder} holds other files, and no vault. Choose an empty or a new folder; nothing was changed in this one."
         )
-    around = next(
-        (
-            parent
-            for parent in folder.parents
-            if (parent / "catalog.db").is_file() and (parent / "segments").is_dir()
-        ),
-        None,
-    )
-    if around is not None:
-        raise VaultFormatError(f"{folder} lies inside of the vault {around}. Choose a place outside of it.")
+    for parent in folder.parents:
+        if (parent / "catalog.db").is_file() and (parent / "segments").is_dir():
+            raise VaultFormatError(
+                f"{folder} lies inside of the vault {parent}. Choose a place outside of it."
+            )
     try:
         for part in (folder, folder / "segments", folder / "files"):
             io.make_folder(part, parents=True)
