@@ -95,7 +95,7 @@ def measure(folder: Path, scale: float) -> list[Line]:
     rows = max(int(ROWS * scale), CHUNK)
     need = rows * WIDTH * 4
     if shutil.disk_usage(folder).free < 2 * need:
-        raise SystemExit(
+        raise OSError(
             f"The vectors take {need / 1e9:.0f} GB in {folder}, which has less than twice as much room."
         )
     lines: list[Line] = []

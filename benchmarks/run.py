@@ -15,6 +15,7 @@ import re
 import shutil
 import sys
 import tempfile
+import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -41,7 +42,7 @@ def write(topic: str, text: str) -> None:
     pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
     page, count = pattern.subn(lambda _: f"{begin}\n{text}\n{end}", page)
     if count != 1:
-        raise SystemExit(f"{README} has no {begin} … {end}, or more than one.")
+        raise ValueError(f"{README} has no {begin} … {end}, or more than one.")
     README.write_text(page, encoding="utf-8")
 
 
@@ -52,8 +53,10 @@ def run(topic: str, folder: Path, scale: float, *, to_readme: bool) -> None:
     module = importlib.import_module(topic)
     place = folder / topic
     place.mkdir()
-    lines = module.measure(place, scale)
-    shutil.rmtree(place, ignore_errors=True)
+    try:
+        lines = module.measure(place, scale)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
     took = perf_counter() - began
     when = f"{datetime.now(UTC):%Y-%m-%d}, in {took:.0f} s; load of the machine before: {load:.1f}"
     text = f"{getattr(module, 'report', timing.table)(lines)}\n\n{when}"
@@ -92,9 +95,16 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         scale = "" if arguments.scale == 1 else f"; scale {arguments.scale:g}"
         print(timing.machine(Path(folder)) + scale, end="\n\n", flush=True)
+        failed = []
         for topic in chosen:
-            run(topic, Path(folder), arguments.scale, to_readme=arguments.write)
-    return 0
+            try:
+                run(topic, Path(folder), arguments.scale, to_readme=arguments.write)
+            except Exception:  # noqa: BLE001  # the other topics take minutes, and nobody may be there
+                traceback.print_exc()
+                failed.append(topic)
+    if failed:
+        print(f"Not measured: {', '.join(failed)}", file=sys.stderr)
+    return int(bool(failed))
 
 
 if __name__ == "__main__":
