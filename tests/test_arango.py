@@ -395,6 +395,19 @@ def test_eight_writers_lose_and_double_nothing(url: str) -> None:
     assert store.check() == []
 
 
+def test_a_version_is_later_than_the_one_before_it_whatever_the_clock_of_the_server_says(
+    url: str, store: ArangoStore
+) -> None:
+    put(store, "a", numbers(1))
+    database_of(url).aql.execute(
+        "FOR b IN tv_batches UPDATE b WITH {time: b.time + 86400000000} IN tv_batches"
+    )
+    head = store.head("a")
+    assert head is not None
+    assert put(store, "a", numbers(2), operation="append").time > head.time
+    assert [version.version for version in store.versions("a")] == [1, 2]
+
+
 def test_writers_that_make_a_list_at_once_make_one(url: str) -> None:
     stores = [ArangoStore(url) for _ in range(4)]
     results = together(lambda number: put(stores[number], "new", numbers(number)), 4)
