@@ -5,13 +5,16 @@ Nothing here knows a store or pandas. :func:`up` and :func:`down` carry rows ove
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from tablevault_pd.errors import InvalidInput
 from tablevault_pd.store.edges import EdgeForm, EdgeTable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 CHUNK = 1 << 14  # pairs in one edge: a look-up of one row unpacks no more than these
 MAX_LINES = 200_000_000
@@ -53,18 +56,23 @@ class RowStep:
 
 def up(table: EdgeTable, positions: np.ndarray) -> Iterator[RowStep]:
     """From rows of one generation to their parents."""
-    places = np.stack([table.parent_list, table.parent_generation, table.form], axis=1)
-    for key, rows in groups(places):
-        part = table if len(rows) == len(table) else table.take(rows)
-        yield from _UP[key[2]](part, positions, key[0], key[1])
+    for (list_id, generation, form), part in _by_place(table, table.parent_list, table.parent_generation):
+        generation = -1 if form == EdgeForm.WHOLE else generation
+        yield _step(list_id, generation, part, part.parent_version, _UP[form](part, positions))
 
 
 def down(table: EdgeTable, positions: np.ndarray) -> Iterator[RowStep]:
     """From rows of one generation to their children."""
-    places = np.stack([table.list, table.generation, table.form], axis=1)
-    for key, rows in groups(places):
-        part = table if len(rows) == len(table) else table.take(rows)
-        yield from _DOWN[key[2]](part, positions, key[0], key[1])
+    for (list_id, generation, form), part in _by_place(table, table.list, table.generation):
+        yield _step(list_id, generation, part, part.version, _DOWN[form](part, positions))
+
+
+def _by_place(
+    table: EdgeTable, lists: np.ndarray, generations: np.ndarray
+) -> Iterator[tuple[tuple[int, ...], EdgeTable]]:
+    """((list, generation, form), edges) of edges that lead to one place and are carried in one way."""
+    for place, rows in groups(np.stack([lists, generations, table.form], axis=1)):
+        yield place, table if len(rows) == len(table) else table.take(rows)
 
 
 def groups(keys: np.ndarray) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
@@ -111,65 +119,110 @@ def expand(starts: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return which, np.arange(total) - np.repeat(before - starts, counts)
 
 
-def _up_affine(table: EdgeTable, points: np.ndarray, list_id: int, generation: int) -> Iterator[RowStep]:
+# -- one function for each form of edges
+
+
+class _Lines(NamedTuple):
+    """What rows are carried to: row ``source[i]`` of them to ``position[i]`` by the edge ``edge[line[i]]``."""
+
+    edge: np.ndarray
+    line: np.ndarray | None  #: None: each of `edge`, in order
+    source: np.ndarray | None
+    position: np.ndarray | None
+    chars: np.ndarray | None = None
+
+
+def _step(list_id: int, generation: int, table: EdgeTable, versions: np.ndarray, carried: _Lines) -> RowStep:
+    edge, line, source, position, chars = carried
+    count = len(edge if line is None else line)
+    if len(table) and (versions == versions[0]).all() and (table.basis == table.basis[0]).all():
+        version, basis = np.full(count, versions[0]), np.full(count, table.basis[0])
+    else:
+        edge = edge if line is None else edge[line]
+        version, basis = versions[edge], table.basis[edge]
+    return RowStep(list_id, generation, source, position, version, basis, chars)
+
+
+def _up_affine(table: EdgeTable, points: np.ndarray) -> _Lines:
     edge, source = interval_join(table.start, table.start + table.rows, points)
     first = np.where(table.step < 0, table.parent + table.span - 1, table.parent)
-    position = first[edge] + (points[source] - table.start[edge]) * table.step[edge]
-    yield RowStep(list_id, generation, source, position, table.parent_version[edge], table.basis[edge])
+    return _Lines(edge, None, source, first[edge] + (points[source] - table.start[edge]) * table.step[edge])
 
 
-def _up_span(table: EdgeTable, points: np.ndarray, list_id: int, generation: int) -> Iterator[RowStep]:
+def _up_span(table: EdgeTable, points: np.ndarray) -> _Lines:
     edge, source = interval_join(table.start, table.start + table.rows, points)
     line, position = expand(table.parent[edge], table.span[edge])
-    edge, source = edge[line], source[line]
-    yield RowStep(list_id, generation, source, position, table.parent_version[edge], table.basis[edge])
+    return _Lines(edge, line, source[line], position)
 
 
-def _up_whole(table: EdgeTable, points: np.ndarray, list_id: int, generation: int) -> Iterator[RowStep]:
+def _up_whole(table: EdgeTable, points: np.ndarray) -> _Lines:
     edge, source = interval_join(table.start, table.start + table.rows, points)
-    yield RowStep(list_id, -1, source, None, table.parent_version[edge], table.basis[edge])
+    return _Lines(edge, None, source, None)
 
 
-def _up_pairs(table: EdgeTable, points: np.ndarray, list_id: int, generation: int) -> Iterator[RowStep]:
+def _up_pairs(table: EdgeTable, points: np.ndarray) -> _Lines:
     edge, children, parents = flat(table)
     line, source = _lookup(children, points)
-    yield RowStep(
-        list_id,
-        generation,
-        source,
-        parents[line],
-        *_version_and_basis(table, table.parent_version, edge, line),
-    )
+    return _Lines(edge, line, source, parents[line])
 
 
-def _up_chars(table: EdgeTable, points: np.ndarray, list_id: int, generation: int) -> Iterator[RowStep]:
+def _up_each(table: EdgeTable, points: np.ndarray) -> _Lines:
+    edge, source = interval_join(table.start, table.start + table.rows, points)
+    sizes, parents = _sets(table)
+    line, number = expand((np.cumsum(sizes) - sizes)[edge], sizes[edge])
+    return _Lines(edge, line, source[line], parents[number])
+
+
+def _up_chars(table: EdgeTable, points: np.ndarray) -> _Lines:
     edge, children, parents, chars = _cited_lines(table)
     line, source = _lookup(children, points)
-    yield RowStep(
-        list_id,
-        generation,
-        source,
-        parents[line],
-        table.parent_version[edge[line]],
-        table.basis[edge[line]],
-        chars[line],
-    )
+    return _Lines(edge, line, source, parents[line], chars[line])
 
 
-def _down_chars(table: EdgeTable, points: np.ndarray, list_id: int, generation: int) -> Iterator[RowStep]:
+def _down_affine(table: EdgeTable, points: np.ndarray) -> _Lines:
+    edge, source = interval_join(table.parent, table.parent + table.span, points)
+    step = table.step[edge]
+    first = np.where(step < 0, table.parent[edge] + table.span[edge] - 1, table.parent[edge])
+    ahead = points[source] - first
+    hit = (step == 0) | (ahead % np.where(step == 0, 1, step) == 0)
+    if not hit.all():
+        edge, source, step, ahead = edge[hit], source[hit], step[hit], ahead[hit]
+    child = table.start[edge] + np.where(step == 0, 0, ahead // np.where(step == 0, 1, step))
+    if not (step == 0).any():
+        return _Lines(edge, None, source, child)
+    line, child = expand(child, np.where(step == 0, table.rows[edge], 1))  # one parent of all
+    return _Lines(edge, line, source[line], child)
+
+
+def _down_span(table: EdgeTable, points: np.ndarray) -> _Lines:
+    edge, source = interval_join(table.parent, table.parent + table.span, points)
+    line, position = expand(table.start[edge], table.rows[edge])
+    return _Lines(edge, line, source[line], position)
+
+
+def _down_pairs(table: EdgeTable, points: np.ndarray) -> _Lines:
+    edge, children, parents = flat(table)
+    order = _sorted_near(parents, points)
+    line, source = _lookup(parents[order], points)
+    line = order[line]
+    return _Lines(edge, line, source, children[line])
+
+
+def _down_each(table: EdgeTable, points: np.ndarray) -> _Lines:
+    sizes, parents = _sets(table)
+    order = _sorted_near(parents, points)
+    number, source = _lookup(parents[order], points)
+    edge = np.repeat(np.arange(len(table)), sizes)[order[number]]
+    line, position = expand(table.start[edge], table.rows[edge])
+    return _Lines(edge, line, line if source is None else source[line], position)
+
+
+def _down_chars(table: EdgeTable, points: np.ndarray) -> _Lines:
     edge, children, parents, chars = _cited_lines(table)
     order = _order(parents)
     line, source = _lookup(parents[order], points)
     line = order[line]
-    yield RowStep(
-        list_id,
-        generation,
-        source,
-        children[line],
-        table.version[edge[line]],
-        table.basis[edge[line]],
-        chars[line],
-    )
+    return _Lines(edge, line, source, children[line], chars[line])
 
 
 def _cited_lines(table: EdgeTable) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -182,66 +235,6 @@ def _cited_lines(table: EdgeTable) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
     return edge[order], children[order], parents[order], lines[order]
 
 
-def _down_affine(table: EdgeTable, points: np.ndarray, list_id: int, generation: int) -> Iterator[RowStep]:
-    edge, source = interval_join(table.parent, table.parent + table.span, points)
-    step = table.step[edge]
-    first = np.where(step < 0, table.parent[edge] + table.span[edge] - 1, table.parent[edge])
-    ahead = points[source] - first
-    hit = (step == 0) | (ahead % np.where(step == 0, 1, step) == 0)
-    if not hit.all():
-        edge, source, step, ahead = edge[hit], source[hit], step[hit], ahead[hit]
-    child = table.start[edge] + np.where(step == 0, 0, ahead // np.where(step == 0, 1, step))
-    if (step == 0).any():  # one parent of all
-        line, child = expand(child, np.where(step == 0, table.rows[edge], 1))
-        edge, source = edge[line], source[line]
-    yield RowStep(list_id, generation, source, child, table.version[edge], table.basis[edge])
-
-
-def _down_span(table: EdgeTable, points: np.ndarray, list_id: int, generation: int) -> Iterator[RowStep]:
-    edge, source = interval_join(table.parent, table.parent + table.span, points)
-    line, position = expand(table.start[edge], table.rows[edge])
-    edge, source = edge[line], source[line]
-    yield RowStep(list_id, generation, source, position, table.version[edge], table.basis[edge])
-
-
-def _down_pairs(table: EdgeTable, points: np.ndarray, list_id: int, generation: int) -> Iterator[RowStep]:
-    edge, children, parents = flat(table)
-    order = _sorted_near(parents, points)
-    line, source = _lookup(parents[order], points)
-    line = order[line]
-    yield RowStep(
-        list_id, generation, source, children[line], *_version_and_basis(table, table.version, edge, line)
-    )
-
-
-def _version_and_basis(
-    table: EdgeTable, versions: np.ndarray, edge: np.ndarray, line: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The version and the basis of these lines, by the edge of each. Most tables have one of each."""
-    if len(table) and (versions == versions[0]).all() and (table.basis == table.basis[0]).all():
-        return np.full(len(line), versions[0]), np.full(len(line), table.basis[0])
-    return versions[edge[line]], table.basis[edge[line]]
-
-
-def _up_each(table: EdgeTable, points: np.ndarray, list_id: int, generation: int) -> Iterator[RowStep]:
-    edge, source = interval_join(table.start, table.start + table.rows, points)
-    sizes, parents = _sets(table)
-    line, number = expand((np.cumsum(sizes) - sizes)[edge], sizes[edge])
-    edge, source = edge[line], source[line]
-    yield RowStep(list_id, generation, source, parents[number], table.parent_version[edge], table.basis[edge])
-
-
-def _down_each(table: EdgeTable, points: np.ndarray, list_id: int, generation: int) -> Iterator[RowStep]:
-    sizes, parents = _sets(table)
-    edge = np.repeat(np.arange(len(table)), sizes)
-    order = _sorted_near(parents, points)
-    number, source = _lookup(parents[order], points)
-    edge = edge[order[number]]
-    line, position = expand(table.start[edge], table.rows[edge])
-    edge, source = edge[line], line if source is None else source[line]
-    yield RowStep(list_id, generation, source, position, table.version[edge], table.basis[edge])
-
-
 def _sets(table: EdgeTable) -> tuple[np.ndarray, np.ndarray]:
     """How many parents each edge of the form EACH has, and all of them."""
     sizes = np.array([len(offsets) for offsets in table.parents if offsets is not None])
@@ -249,8 +242,7 @@ def _sets(table: EdgeTable) -> tuple[np.ndarray, np.ndarray]:
     return sizes, parents + np.repeat(table.parent, sizes)
 
 
-Carry = Callable[[EdgeTable, np.ndarray, int, int], Iterator[RowStep]]
-_UP: dict[int, Carry] = {
+_UP: dict[int, Callable[[EdgeTable, np.ndarray], _Lines]] = {
     EdgeForm.AFFINE: _up_affine,
     EdgeForm.SPAN: _up_span,
     EdgeForm.WHOLE: _up_whole,
@@ -258,7 +250,7 @@ _UP: dict[int, Carry] = {
     EdgeForm.EACH: _up_each,
     EdgeForm.CHARS: _up_chars,
 }
-_DOWN: dict[int, Carry] = {
+_DOWN: dict[int, Callable[[EdgeTable, np.ndarray], _Lines]] = {
     EdgeForm.AFFINE: _down_affine,
     EdgeForm.SPAN: _down_span,
     EdgeForm.PAIRS: _down_pairs,
