@@ -25,6 +25,8 @@ from tablevault_pd.store.embedded.text_file import NAME, TextFile
 from tablevault_pd.store.embedded.versions import NEWEST_OF_GENERATION, version_of
 from tablevault_pd.store.engine import fts, fts_index, text_tail
 from tablevault_pd.store.engine.fts_index import (
+    CHECKS,
+    CLEAR,
     DESCRIPTIONS_FROM,
     ROWS_BESIDE,
     SET_UPTO,
@@ -67,13 +69,7 @@ ROWS_BESIDE_SEARCHED = 100_000  # … with so many rows, are scanned with those 
 SHARE_BESIDE = 100  # … where one in so many rows waits: fewer change no weight by a hundredth
 IDLE_S = 0.5  # the thread lets the program get on before it starts
 
-CLEAR = (
-    "INSERT INTO prose (prose) VALUES ('delete-all')",
-    "INSERT INTO plain (plain) VALUES ('delete-all')",
-)
-CHECKS = (
-    "INSERT INTO prose (prose) VALUES ('integrity-check')",
-    "INSERT INTO plain (plain) VALUES ('integrity-check')",
+CHECKS_OF_CODE = (
     "INSERT INTO code_words (code_words) VALUES ('integrity-check')",
     "INSERT INTO code_triples (code_triples) VALUES ('integrity-check')",
 )
@@ -151,7 +147,7 @@ class _Portion:
 
 
 def _check(db: Connection) -> None:
-    for statement in CHECKS:
+    for statement in (*CHECKS, *CHECKS_OF_CODE):
         db.execute(statement)
 
 
@@ -161,8 +157,7 @@ def _rebuild(db: Connection) -> None:
     except sqlite3.DatabaseError:
         put_first_records(db)
         _clear(db)
-    for key, text in db.execute(DESCRIPTION_TEXTS).fetchall():
-        add_description(db, key, text)
+    _rebuild_descriptions(db)
     for session_id, cell, text in db.execute(CELL_TEXTS).fetchall():
         add_code(db, session_id, cell, text)
     reindex_code(db)

@@ -26,7 +26,7 @@ from tablevault_pd.store.embedded import tables
 from tablevault_pd.store.embedded import write_lock as gate
 from tablevault_pd.store.embedded.catalog import VAULT_ID, SqliteCatalog
 from tablevault_pd.store.embedded.connection import is_empty, transaction
-from tablevault_pd.store.engine.fts_index import ITEM_SETTINGS, RUN_TABLES, WORD_TABLES
+from tablevault_pd.store.engine.fts_index import CHECKS, CLEAR, ITEM_SETTINGS, RUN_TABLES, WORD_TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,16 +51,6 @@ SELECT (SELECT iif(b.start + b.rows >= j.value ->> 2, b.token, NULL) FROM batche
         ORDER BY b.start DESC LIMIT 1)
 FROM json_each(?) j ORDER BY j.key
 """
-CLEAR = (
-    "INSERT INTO prose (prose) VALUES ('delete-all')",
-    "INSERT INTO plain (plain) VALUES ('delete-all')",
-    "DELETE FROM text_runs",
-    "DELETE FROM text_upto",
-)
-CHECKS = (
-    "INSERT INTO prose (prose) VALUES ('integrity-check')",
-    "INSERT INTO plain (plain) VALUES ('integrity-check')",
-)
 PUT_VAULT = "INSERT INTO meta VALUES ('vault', ?)"
 
 
@@ -286,5 +276,5 @@ def _check(db: Connection) -> None:
 
 
 def _clear(db: Connection) -> None:
-    for statement in CLEAR:
+    for statement in (*CLEAR, "DELETE FROM text_runs", "DELETE FROM text_upto"):
         db.execute(statement)

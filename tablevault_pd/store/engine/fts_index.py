@@ -96,6 +96,14 @@ MATCHING = {
     "prose rank": "SELECT rowid, rank FROM prose WHERE prose MATCH ? AND rowid BETWEEN ? AND ?",
     "plain rank": "SELECT rowid, rank FROM plain WHERE plain MATCH ? AND rowid BETWEEN ? AND ?",
 }
+CLEAR = (
+    "INSERT INTO prose (prose) VALUES ('delete-all')",
+    "INSERT INTO plain (plain) VALUES ('delete-all')",
+)
+CHECKS = (
+    "INSERT INTO prose (prose) VALUES ('integrity-check')",
+    "INSERT INTO plain (plain) VALUES ('integrity-check')",
+)
 ALL_ITEMS = "SELECT id, 0.0 FROM prose_docsize WHERE id BETWEEN ? AND ?"
 INSERT_SOURCE = "INSERT OR IGNORE INTO code_texts (digest) VALUES (?)"
 SOURCE = "SELECT id FROM code_texts WHERE digest = ?"
