@@ -23,7 +23,7 @@ import pyarrow as pa
 from tablevault_pd.errors import StorageError, StorageFull, VaultError, VaultFormatError, VaultReadOnly
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from io import BufferedReader
     from pathlib import Path
 
@@ -103,14 +103,9 @@ def naming(doing: str, *, reading: bool = False) -> Iterator[None]:
         raise disk_error(error, doing, reading=reading) from error
 
 
-def require_growth(paths: Iterable[Path], size: int) -> None:
-    """Raise OSError (EFBIG) if this process may not let one of these files grow by `size` bytes."""
-    if resource is None:
-        return
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
-    if limit != resource.RLIM_INFINITY and any(
-        path.stat().st_size + size > limit for path in paths if path.exists()
-    ):
+def require_no_size_limit() -> None:
+    """Raise OSError (EFBIG) if this process may not let its files grow beyond some size (``ulimit -f``)."""
+    if resource is not None and resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
 
 

@@ -74,15 +74,11 @@ def _of_the_system(error: sqlite3.Error, extended: int, path: Path) -> VaultErro
     try:
         io.require_listable(path.parent)
         if not reading:
-            _write_probe(path)
+            io.probe(path.with_name(f"{path.name}-probe{os.getpid()}"), PROBE_BYTES)
+        if extended == sqlite3.SQLITE_IOERR_WRITE:
+            io.require_no_size_limit()
     except OSError as cause:
         return io.disk_error(cause, f"using {path}", reading=reading)
     return StorageError(
         f"The system failed while using {path}: {error}. Nothing was written. Look at the state of the disk, then try again."
     )
-
-
-def _write_probe(path: Path) -> None:
-    """Write a little beside the catalogue, and see whether its files may grow. Raises OSError."""
-    io.require_growth([path, path.with_name(path.name + "-wal")], PROBE_BYTES)
-    io.probe(path.with_name(f"{path.name}-probe{os.getpid()}"), PROBE_BYTES)
