@@ -11,7 +11,7 @@ import sys
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
@@ -188,6 +188,34 @@ def test_a_forked_child_leaves_the_answer_to_its_parent(git: SlowGit, folder_vau
     commit = git.run("rev-parse", "HEAD")
     assert [folder_vault.run(s).environment["git_commit"] for s in (outer, inner)] == [commit] * 2
     assert len(stored(folder_vault, "inner")) == 1
+
+
+def test_a_session_that_ends_before_the_thread_runs_is_sent_by_the_thread(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interrupt of the thread that waits would lose what a beat has taken: parameters, the script, packages."""
+    wait_until(lambda: HEARTBEAT._thread is None)
+    calls: list[object] = []
+    senders = set()
+    start = heartbeat.start
+
+    def start_second(*arguments: Any) -> None:
+        calls.append(arguments)
+        if len(calls) > 1:  # the first one takes its time
+            start(*arguments)
+
+    monkeypatch.setattr(heartbeat, "start", start_second)
+    with tv.connect(here / "v", session=False) as vault:
+        beat = vault.store.beat
+        monkeypatch.setattr(
+            vault.store, "beat", lambda beats: senders.add(threading.current_thread()) or beat(beats)
+        )
+        with vault.session("short") as s:
+            s.params["size"] = 1
+        assert stored(vault, "short")[0].params == {"size": 1}
+        assert vault.run("short").state == "finished"
+    assert senders
+    assert threading.current_thread() not in senders
 
 
 def test_the_answer_of_an_attempt_is_not_that_of_the_next_one(git: SlowGit, vault: tv.Vault) -> None:

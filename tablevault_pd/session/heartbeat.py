@@ -105,6 +105,7 @@ class HeartbeatThread:
         self._rounds = threading.RLock()  # held during a round
         self._wakeup = Wakeup()
         self._thread: threading.Thread | None = None
+        self._refused = False  # no thread could be started, as while Python ends
         self._troubled: weakref.WeakSet[Store] = weakref.WeakSet()  # stores whose failure was warned about
         self._retry_s: weakref.WeakKeyDictionary[Store, float] = weakref.WeakKeyDictionary()
         self._retry_at: weakref.WeakKeyDictionary[Store, float] = weakref.WeakKeyDictionary()
@@ -125,7 +126,14 @@ class HeartbeatThread:
 
     def _start(self) -> None:
         if self._thread is None and self._sessions:
-            start(self._work, "heartbeat")
+            start(self._work, "heartbeat", self._refuse)
+
+    def _refuse(self, error: RuntimeError) -> None:
+        self._refused = True
+
+    def _sends_here(self) -> bool:
+        """Return whether no other thread than this one sends. Where one does, no interrupt loses what a beat has taken."""
+        return threading.current_thread() is self._thread or (self._thread is None and self._refused)
 
     def flush(self, store: Store, *, info: bool = False) -> None:
         """Wait until the vault of `store` has all present data of the sessions of this process; free if it has.
@@ -145,10 +153,10 @@ class HeartbeatThread:
         for tries in count():
             if not waiting or time.monotonic() >= deadline:
                 break
-            if self._thread is None:
+            if self._sends_here():
                 self._round()
             elif tries % 10 == 0:
-                self._wakeup.wake()  # again, for what was logged while a beat was under way
+                self.wake()  # again, for what was logged while a beat was under way
             time.sleep(0.001)
             waiting = {session: number for session, number in waiting.items() if not session.has_sent(number)}
         if waiting or unread:
@@ -166,8 +174,8 @@ class HeartbeatThread:
             session.attempted.clear()
             if done():  # in between
                 return True
-            if self._thread is None or threading.current_thread() is self._thread:
-                self._round()  # Python starts no thread any more
+            if self._sends_here():
+                self._round()
             else:
                 self.wake()
                 # Not longer than WATCH_S: another waiter may take the wake-up.
@@ -197,14 +205,15 @@ class HeartbeatThread:
 
     def prevent_rounds(self, deadline: float) -> None:
         """Let the thread begin no round from now on, and wait for one under way until `deadline`: the interpreter ends."""
-        # for good; this thread may still make one
+        # For good; this thread may still make one.
         self._rounds.acquire(timeout=max(deadline - time.monotonic(), 0.0))
+        self._refused = True
 
     def _work(self) -> None:
         with self._lock:
             if self._thread is not None:
                 return  # another thread was faster
-            self._thread = threading.current_thread()
+            self._thread, self._refused = threading.current_thread(), False
         while True:
             woken = self._wakeup.wait(WATCH_S)
             if _abandoned():
