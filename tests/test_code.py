@@ -527,6 +527,8 @@ def test_a_module_that_is_handed_around_counts_whole():
         ["def add(frame, *, column): frame[column] = 1", "d = {}", "add(column='z', frame=d)", "out(d)"],
         ["def inner(x): x['a'] = 1", "def outer(y, n):\n  if n: outer(y, n - 1)\n  inner(y)", "d = {}", "outer(d, 2)", "out(d)"],
         ["add = lambda rows: rows.append(1)", "d = []", "add(d)", "out(d)"],
+        ["def add(rows): rows.append(1)", "d = []", "b = d", "b = [add(b)]", "out(d)"],
+        ["d = [1]", "b = d", "b = b.pop()", "out(d)"],
         ["df = {'a': 1}", "clean = df", "clean['b'] = 2", "clean = {}", "clean['c'] = 3", "out(df)"],
         ["it = iter([1, 2, 3])", "first = next(it)", "out(next(it))"],
         ["class A: k = 1", "setattr(A, 'k', 5)", "out(A.k)"],

@@ -233,20 +233,37 @@ def _places(way: Any) -> list[Any]:
     return [level._replace(text=None) for level in way]
 
 
-@settings(max_examples=times(300, ordinary=30), deadline=None)
-@given(programs(), st.data())
-def test_a_slice_along_the_functions_of_a_notebook_has_what_that_of_whole_functions_has(program, data):
+@st.composite
+def notebooks(draw) -> tuple[list[str], str]:
     """Top-level statements are cells, or share one; some definitions run again, and some are replaced by others first."""
-    script, module = program
+    script, module = draw(programs())
     cells = [ast.get_source_segment(script, node) or "" for node in ast.parse(script).body]
-    again = data.draw(st.lists(st.sampled_from([5, 6]), max_size=2))
+    again = draw(st.lists(st.sampled_from([5, 6]), max_size=2))
     cells[7:7] = [cells[number] for number in again]
     joined = [cells[0]]
     for cell in cells[1:]:
-        if data.draw(st.integers(0, 3)):
+        if draw(st.integers(0, 3)):
             joined.append(cell)
         else:
             joined[-1] += f"\n{cell}"
+    return joined, module
+
+
+@settings(max_examples=times(300, ordinary=30), deadline=None)
+@given(notebooks())
+@example(
+    (
+        [
+            "from mod import h\nx = Tagged(125)\ny = Tagged(126)\n"
+            "def f(a, b):\n    a = Tagged(132, y)\n    save(138, a)\n    return a\n"
+            "def e(a, b):\n    b = Tagged(143, h(b, b=a))\n    f(a, b=a)",  # it changes what `b` stood for
+            "e(x, y)",
+        ],
+        "def h(a, b):\n    a.update(118, a)\n    return a",
+    )
+)
+def test_a_slice_along_the_functions_of_a_notebook_has_what_that_of_whole_functions_has(notebook):
+    joined, module = notebook
     ran = run_cells(joined, module)
     for number, (_, levels, _) in enumerate(ran[:30]):
         if levels and cells_save_the_same(joined, module, ran, number, ()) is None:

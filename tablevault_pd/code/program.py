@@ -97,7 +97,6 @@ class Program:
             if number in namespace.under_way or not namespace.always_runs(number):
                 statement = statement._replace(sure=False)
             others_of = self._shared_with_modules(namespace, statement, imported, current)
-            objects.bind(statement, [*statement.shares, *returned, *others_of], imported | handles, arrays)
             names = dict.fromkeys(statement.names)
             for name in statement.touches:
                 if name in current and name not in handles and name not in imported:
@@ -113,7 +112,11 @@ class Program:
             names |= dict.fromkeys(self._with_state(namespace, statement.uses, current))
             changes = [change for change in statement.changed if change.name not in imported | handles]
             others = [*passed, *(name for name in names if name not in statement.names)]
-            names |= dict.fromkeys(objects.reached([*changes, *map(Change, others)]))
+            changes += map(Change, others)
+            # ``b = [h(b)]`` changes what the name stood for; a block that is one statement, what it binds in it.
+            names |= dict.fromkeys(objects.reached(changes))
+            objects.bind(statement, [*statement.shares, *returned, *others_of], imported | handles, arrays)
+            names |= dict.fromkeys(objects.reached(changes))
             names |= dict.fromkeys(self._of_modules(namespace, statement.paths, current))
             yield tuple([name for name in names if name in statement.names or name not in handles])
             imported = imported.difference(statement.names).union(bound for bound, _, _ in statement.imports)
