@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 
 import tablevault_pd as tv
+from tablevault_pd.store import Store
+from tablevault_pd.store.pinned import PinnedStore
 
 
 def _texts(vault: tv.Vault, *texts: str) -> pd.DataFrame:
@@ -201,3 +203,32 @@ def test_a_view_of_a_place_without_a_vault_makes_none(here):
     with pytest.raises(tv.VaultNotFound):
         tv.connect(here / "none", at="paper")
     assert not (here / "none").exists()
+
+
+#: What a pinned store leaves to the store below, and why that shows nothing of later versions.
+LEFT_BELOW = {
+    "asked about versions, generations or batches that a pinned call returned": (
+        "count_nearer describe_lists edges_of_batch erased is_current load_key_index newest_of_generations open_file "
+        "parent_generations pieces place renamed scan scan_many schema schemas search_text search_vectors spans_written writers"
+    ),
+    "sessions, what they logged, and code, which are as they are now": (
+        "cells measures metric_names overview records_unread requests search_code search_code_of_sessions search_slices "
+        "session_ids session_labels session_values sessions sources timelines watch_s written_code"
+    ),
+    "who holds which rows, as it is now": "claim_records holders work worked_lists",
+    "of the vault as a whole": (
+        "back_up check close data_version indexes renames scratch supports_pushdown timeout_s vault_id"
+    ),
+    "refused before they get here, for it is read-only": (
+        "align_work ask beat change_tags claim commit compact confirm describe drop_snapshot erase finish give_back "
+        "keep_key_index keeping note_reads open_session put_cell put_code put_done put_names put_session release rename_list "
+        "reopen_session snapshot stage tag_versions undo_claim update_session vacuum"
+    ),
+}
+
+
+def test_each_call_of_a_store_is_pinned_or_left_below_on_purpose() -> None:
+    """A call that a store gets later must not show the present without anybody's decision."""
+    calls = {name for name in dir(Store) if not name.startswith("_")}
+    left = {name for names in LEFT_BELOW.values() for name in names.split()}
+    assert calls - set(vars(PinnedStore)) == left
