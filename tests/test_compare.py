@@ -1032,6 +1032,18 @@ def test_r17_each_of_several_statements_that_bind_one_name_is_told():
     ]
 
 
+def test_the_statements_that_write_stand_beside_each_other():
+    one, two = (
+        Slicer([Piece(text, "t.py", 1, 0)]).of_everything()
+        for text in ("k = 1\nshow(1)\nshow(2)\nsave(k)", "k = 1\nkeep(k)")
+    )
+    assert changed_parts(one, two) == [
+        ("t.py", "show(1)", None),
+        ("t.py", "show(2)", None),
+        ("t.py", "save(k)", "keep(k)"),
+    ]
+
+
 def test_r17_of_a_class_the_method_that_changed_is_told():
     text = """
 @final{mark}

@@ -857,6 +857,25 @@ def test_sessions_say_what_they_read(here):
         assert vault.sessions()["reads"].tolist() == [[], ["articles@1", "answers@1"]]
 
 
+def test_an_answer_of_search_without_its_references_comes_from_the_lists_found(vault):
+    vault.save("articles", pd.DataFrame({"text": ["a storm", "the sun"]}))
+    vault.save("others", pd.DataFrame({"note": ["rain"]}))
+    with vault.session("answering"):
+        hits = vault.search("storm", columns=["text"])
+        with pytest.warns(UserWarning, match="keep the column 'ref' of a search"):
+            vault.save("bare", hits[["text"]])
+        vault.save("whole", hits[["ref", "text"]])
+        vault.save("said", hits[["text"]], inputs=tv.rows(hits))
+    for name, basis, expected in [
+        ("bare", "read", [["articles", None, "read"]]),
+        ("whole", "stated", [["articles", 0, "stated"]]),
+        ("said", "stated", [["articles", 0, "stated"]]),
+    ]:
+        parents = vault.lineage(name, basis=basis)[["parent_list", "parent_position", "basis"]].astype(object)
+        assert parents.where(parents.notna(), None).to_numpy().tolist() == expected
+    assert vault.run("answering").read()["list"].tolist() == ["articles"]
+
+
 # -- packing
 
 

@@ -88,6 +88,10 @@ def test_a_part_of_a_notebook_is_named_by_the_count_that_it_shows(store):
     counted = replace(unnamed, text="log(2)", tree="another", count=9)
     [change] = code_changes(Slice((unnamed,)), Slice((counted,)))
     assert change.line[0] == "In[9]"
+    [change] = code_changes(
+        Slice((code.parts[0],)), Slice((replace(code.parts[0], tree="another", count=12),))
+    )
+    assert change.line[0] == "In[12]: f", "of the cell that ran last"
     assert Slice((counted,)).text.startswith("# In[9]\n")
 
 

@@ -53,8 +53,13 @@ def code_changes(a: Slice, b: Slice) -> list[CodeChange]:
     return [
         CodeChange(key if key[1] else UNNAMED, one, two)
         for key in sorted(names, key=lambda key: not key[1])  # statements without names last
-        for one, two in zip_longest(gone.get(key, ()), come.get(key, ()))
+        for one, two in _side_by_side(gone.get(key, []), come.get(key, []))
     ]
+
+
+def _side_by_side(a: Sequence[Part], b: Sequence[Part]) -> list[tuple[Part | None, Part | None]]:
+    """The statements of both slices in pairs, the last with the last: a slice ends with the statement that writes."""
+    return list(zip_longest(reversed(a), reversed(b)))[::-1]
 
 
 def changed_parts(a: Slice, b: Slice) -> list[tuple[str, str | None, str | None]]:
@@ -151,10 +156,9 @@ def _text(part: Part | None) -> str | None:
 
 
 def _title(part: Part) -> str:
-    if not part.names:
-        return _place(part)
+    """``helper.py: clean``, ``In[7]: clean``; of a statement without names its place alone."""
     names = ", ".join(part.names)
-    return f"{part.path}: {names}" if part.path else names
+    return ": ".join(text for text in (part.place, names) if text) or "code"
 
 
 def _place(part: Part) -> str:

@@ -94,8 +94,8 @@ class StandInParents:
         warn(
             f"The rows saved to {self._name!r} have no known parents. If they came from {shown}, which this session had read, "
             "pandas did not keep that (merge, concat of several frames, value_counts and get_dummies do not): read with refs=True, "
-            f"or save with inputs={names[0]!r}, or whichever it was. If they came from nothing in this vault, save with "
-            "inputs=False.",
+            f"keep the column 'ref' of a search, or save with inputs={names[0]!r}, or whichever it was. If they came from nothing in "
+            "this vault, save with inputs=False.",
         )
         # Not reached where the warning is an error, which refuses the save.
         self._reads.warned |= self._places()

@@ -21,30 +21,40 @@ from tablevault_pd.search.writers import WriterSpans
 from tablevault_pd.store.text_query import in_languages
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import pandas as pd
 
-    from tablevault_pd.store import Store
+    from tablevault_pd.store import Store, Version
 
 named_as_a_call(__name__)
 
 
-def search(store: Store, request: Request) -> pd.DataFrame:
-    """The rows that match, best first. Damaged lists are left out with a warning where every list is searched."""
+def search(
+    store: Store, request: Request, note_read: Callable[[Version], None] = lambda version: None
+) -> pd.DataFrame:
+    """The rows that match, best first. Damaged lists are left out with a warning where every list is searched.
+
+    `note_read` gets each version that rows were found in.
+    """
     candidates = find_candidates(store, request)
     check_columns(store, candidates, request)
     try:
-        return _search(store, candidates, request)
+        return _search(store, candidates, request, note_read)
     except VaultCorrupt:
         sound, damage = _without_damaged(store, candidates, request)
         if request.lists is not None or not damage or not sound:
             raise
     warn(f"Lists were left out of this search, because they are damaged. {' '.join(damage)}")
-    return _search(store, sound, request)
+    return _search(store, sound, request, note_read)
 
 
-def _search(store: Store, candidates: Sequence[Candidate], request: Request) -> pd.DataFrame:
+def _search(
+    store: Store,
+    candidates: Sequence[Candidate],
+    request: Request,
+    note_read: Callable[[Version], None],
+) -> pd.DataFrame:
     spans = WriterSpans(store)
     candidates = filter_by_origin(store, candidates, request, spans)
     if request.text:
@@ -53,7 +63,10 @@ def _search(store: Store, candidates: Sequence[Candidate], request: Request) -> 
             request, text=tuple((label, in_languages(query, languages)) for label, query in request.text)
         )
     ranked = find_rows(store, candidates, request, spans)
-    return result_frame(store, request, ranked, spans)
+    answer = result_frame(store, request, ranked, spans)
+    for scope in dict.fromkeys(scope for ranking in ranked.rankings for scope in ranking.scope.tolist()):
+        note_read(ranked.candidates[scope].version)
+    return answer
 
 
 def _without_damaged(
@@ -63,7 +76,7 @@ def _without_damaged(
     sound, damage = [], []
     for candidate in candidates:
         try:
-            _search(store, [candidate], request)
+            _search(store, [candidate], request, lambda version: None)
             sound.append(candidate)
         except VaultCorrupt as error:
             damage.append(str(error))

@@ -147,7 +147,7 @@ class Search(VaultPart):
         )  # fmt: skip
         if code is not None:
             self._flush()
-        return search(self.store, checked)
+        return search(self.store, checked, self._note_read)
 
     def indexes(self) -> pd.DataFrame:
         """Return the indexes that searches and keys use. They are copies: what is lost or damaged is made anew when needed.
