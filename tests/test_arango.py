@@ -16,6 +16,7 @@ import time
 import traceback
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -138,6 +139,27 @@ def test_a_restore_and_a_rename_survive_lost_answers(
     assert [rename.old for rename in store.renames()] == ["a"]
     assert values_of(store, "b") == [1]
     assert store.check() == []
+
+
+def test_a_restore_whose_answer_is_lost_leaves_a_new_list_of_that_name_alone(
+    url: str, store: ArangoStore, faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is done, in the list that another client has renamed before it is tried again."""
+    for number in (1, 2):
+        put(store, "a", numbers(number))
+
+    def rename(_: float) -> None:
+        monkeypatch.undo()
+        with closing(ArangoStore(url)) as other:
+            other.rename_list("a", "b")
+            for number in (3, 4):
+                put(other, "a", numbers(number), expect=number - 3)
+
+    monkeypatch.setattr(time, "sleep", rename)
+    faults.add(r"POST .*/_api/cursor", "drop-after", skip=1)
+    assert act(store, "a", "restore", target=1).version == 3
+    assert (values_of(store, "a"), values_of(store, "b")) == ([4], [1])
+    assert len(store.versions()) == 5
 
 
 @pytest.mark.parametrize("match", [r"POST .*/_api/transaction/begin", r"PUT .*/_api/transaction"])

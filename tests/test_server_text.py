@@ -16,7 +16,7 @@ from torture.harness import times
 
 import tablevault_pd as tv
 from tablevault_pd.search.query import parse_text
-from tablevault_pd.store import Cell, Scope, Store
+from tablevault_pd.store import Beat, Cell, Scope, Store
 from tablevault_pd.store.embedded import EmbeddedStore
 from tablevault_pd.store.text_query import AllOf, AnyOf, Word
 
@@ -368,6 +368,26 @@ def test_code_that_a_view_made_anew_does_not_show_yet_is_found(
         lose(2)
         database_of(url).aql.execute(layout.NEXT_VIEW)
         assert found(store) == [0, 1, 2]
+
+
+def test_code_of_one_moment_that_a_view_does_not_show_yet_is_found(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what was stored at once, all is counted: what is later than the last but some may be nothing."""
+    monkeypatch.setattr(code_search, "LAG_MS", 0)
+    monkeypatch.setattr(code_search, "LAST", 1)
+    from test_store_search import NOW, a_session
+
+    with closing(ArangoStore(url, create=True)) as store:
+        stop_index(url)
+        session = a_session(store)
+        for number, cells in enumerate([range(1), range(1, 4)]):
+            store.beat(
+                [Beat(session, number, cells=tuple(Cell(session, cell, "lamp", NOW) for cell in cells))]
+            )
+            for _ in range(2):
+                assert len(store.search_code(parse_text("lamp", code=True))) == cells.stop
+                catch_up_code(url)
 
 
 def catch_up_code(url: str) -> None:

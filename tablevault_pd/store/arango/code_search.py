@@ -61,16 +61,16 @@ LET after = [
     SORT c.saved DESC LIMIT @last, 1 RETURN c.saved), 0)
 ]
 LET due = [
-  COUNT(FOR c IN tv_cells FILTER c.saved > after[0] AND c.saved < since RETURN 1),
-  COUNT(FOR c IN tv_statements FILTER c.saved > after[1] AND c.saved < since RETURN 1),
-  COUNT(FOR c IN tv_sources FILTER c.saved > after[2] AND c.saved < since RETURN 1)
+  COUNT(FOR c IN tv_cells FILTER c.saved >= after[0] AND c.saved < since RETURN 1),
+  COUNT(FOR c IN tv_statements FILTER c.saved >= after[1] AND c.saved < since RETURN 1),
+  COUNT(FOR c IN tv_sources FILTER c.saved >= after[2] AND c.saved < since RETURN 1)
 ]
 LET shown = [
-  COUNT(FOR c IN tv_search SEARCH c.saved > after[0] AND c.saved < since
+  COUNT(FOR c IN tv_search SEARCH c.saved >= after[0] AND c.saved < since
     OPTIONS {collections: ["tv_cells"]} RETURN 1),
-  COUNT(FOR c IN tv_search SEARCH c.saved > after[1] AND c.saved < since
+  COUNT(FOR c IN tv_search SEARCH c.saved >= after[1] AND c.saved < since
     OPTIONS {collections: ["tv_statements"]} RETURN 1),
-  COUNT(FOR c IN tv_search SEARCH c.saved > after[2] AND c.saved < since
+  COUNT(FOR c IN tv_search SEARCH c.saved >= after[2] AND c.saved < since
     OPTIONS {collections: ["tv_sources"]} RETURN 1)
 ]
 LET found = (

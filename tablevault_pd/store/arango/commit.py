@@ -52,12 +52,12 @@ LET known = FIRST(
 LET list = known.list
 LET head = known.head
 LET was = FIRST(
-  FOR r IN tv_renames FILTER head == null AND r.digest == @digest SORT r.time DESC LIMIT 1
+  FOR r IN tv_renames FILTER r.digest == @digest SORT r.time DESC LIMIT 1
     FOR l IN tv_lists FILTER l.id == r.list RETURN l
 )
-LET renamed = was.name
-LET own = head == null ? was.id : list
-LET committed = FIRST(FOR b IN tv_batches FILTER b.list == own AND b.token == @token RETURN UNSET(b, "pieces", "reads"))
+LET renamed = head == null ? was.name : null
+LET committed = FIRST(
+  FOR b IN tv_batches FILTER b.list IN [list, was.id] AND b.token == @token RETURN UNSET(b, "pieces", "reads"))
 LET target = FIRST(FOR b IN tv_batches FILTER @target > 0 AND b.list == list AND b.version == @target RETURN UNSET(b, "pieces", "reads"))
 LET layouts = MERGE(FOR b IN tv_batches FILTER @content AND b.list == list AND b.version IN [head.layout, target.layout]
   RETURN {[TO_STRING(b.version)]: b.pieces == null ? DOCUMENT("tv_details", b._key).pieces : b.pieces})
