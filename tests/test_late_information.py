@@ -24,6 +24,7 @@ from tablevault_pd.capture import script
 from tablevault_pd.capture.environment import package_versions
 from tablevault_pd.errors import NotRecorded
 from tablevault_pd.session import heartbeat
+from tablevault_pd.session.git import NO_ANSWER, GitQuestion, GitQueue
 from tablevault_pd.session.heartbeat import HEARTBEAT
 from tablevault_pd.store import Beat, Session
 
@@ -165,11 +166,47 @@ def test_closing_waits_for_the_answer(git: SlowGit, here: Path) -> None:
 
 def test_closing_waits_no_longer_than_it_may_and_says_what_is_lost(git: SlowGit, here: Path) -> None:
     vault = tv.connect(here / "v", session="s", timeout_s=0.5)
-    with pytest.warns(NotRecorded, match="Lost: the state of git and the packages of s#1"):
+    with pytest.warns(NotRecorded, match=r"Lost: the state of git( and the packages)? of s#1"):
         vault.close()
     with tv.connect(here / "v", mode="r") as again:
         assert again.run("s").state == "finished"
         assert again.run("s").environment["git_recorded"] is False
+
+
+def test_packages_do_not_wait_for_git(
+    git: SlowGit, folder_vault: tv.Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A git that does not answer before the process ends loses no packages."""
+    monkeypatch.setattr("tablevault_pd.capture.environment.known_versions", lambda: None)
+    with folder_vault.session("short") as s:
+        pass
+    wait_until(lambda: "packages" in stored(folder_vault, "short")[0].info)
+    assert stored(folder_vault, "short")[0].info["git"] == NOT_RECORDED
+    assert s._recorder.outbox.lacking == "the state of git"
+    git.go()
+    environment = folder_vault.run("short").environment
+    assert environment["git_commit"] == git.run("rev-parse", "HEAD")
+    assert environment["packages"]["pandas"] == pd.__version__
+
+
+@pytest.mark.parametrize(("timeout_s", "times"), [(0.0, 1), (60.0, 2)])
+def test_a_git_that_does_not_answer_in_time_is_asked_once_for_all_that_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timeout_s: float, times: int
+) -> None:
+    """The end of the process waits for all of them. One that fails at once may know more a moment later."""
+    queue, asked = GitQueue(), []
+
+    def answer(folder: Path) -> dict[str, Any]:
+        asked.append(folder)
+        if len(asked) == 1:  # begun meanwhile
+            queue._waiting += [GitQuestion(tmp_path), GitQuestion(tmp_path / "other")]
+        return NO_ANSWER
+
+    monkeypatch.setattr("tablevault_pd.session.git._answer", answer)
+    monkeypatch.setattr("tablevault_pd.capture.environment.GIT_TIMEOUT_S", timeout_s)
+    queue._waiting.append(GitQuestion(tmp_path))
+    queue._work()
+    assert asked == [tmp_path] * times + [tmp_path / "other"]
 
 
 def test_a_forked_child_leaves_the_answer_to_its_parent(git: SlowGit, folder_vault: tv.Vault) -> None:
@@ -254,6 +291,7 @@ def test_a_late_answer_is_one_request_or_part_of_one(
     git: SlowGit, faults: Faults, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(heartbeat, "WATCH_S", 60.0)
+    package_versions()  # known from here on
     with new_database(faulty=True) as url, tv.connect(url, create=True, session=False) as vault:
         for name in ("a", "b", "c"):
             with vault.session(name):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.capture import environment, script
-from tablevault_pd.session.git import GIT, GitQuestion
+from tablevault_pd.session.git import GIT, NO_ANSWER, GitQuestion
 from tablevault_pd.store.engine.threads import Background
 
 if TYPE_CHECKING:
@@ -38,12 +38,25 @@ class EnvironmentCapture:
         if not environment.may_be_in_repository(folder):
             return {}
         self._git = GIT.ask(folder)
-        return {"git": environment.GIT_NOT_RECORDED}
+        return dict(NO_ANSWER)
 
     @property
     def was_taken(self) -> bool:
         """Whether take() has returned all of it."""
         return all(self._taken)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether take() would return something when the session ends."""
+        return any(
+            part is not None and not taken for part, taken in zip(self._parts, self._taken, strict=True)
+        )
+
+    @property
+    def lacking(self) -> str:
+        """What take() has not returned, in words."""
+        names = ("the state of git", "the packages")
+        return " and ".join(name for name, taken in zip(names, self._taken, strict=True) if not taken)
 
     @property
     def is_read(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from tablevault_pd.store.engine.threads import Background
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+NO_ANSWER = {"git": environment.GIT_NOT_RECORDED}
 
 
 @dataclass(slots=True, eq=False)
@@ -27,7 +30,8 @@ class GitQuestion:
 class GitQueue:
     """Answers questions one after the other. An answer is given to all that asked for its folder before git was started.
 
-    So hundreds of short sessions start few processes, and none of them gets an answer from before its beginning.
+    So hundreds of short sessions start few processes, and none of them gets an answer from before its beginning. A git that does
+    not answer in time is not asked for those again that have begun meanwhile: the end of the process would wait for each time.
     """
 
     def __init__(self) -> None:
@@ -44,11 +48,16 @@ class GitQueue:
     def _work(self) -> None:
         while self._waiting and not self.background.stop.is_set():
             folder = self._waiting[0].folder
-            questions = [question for question in self._waiting.copy() if question.folder == folder]
+            questions, began = self._of(folder), time.monotonic()
             answer = _answer(folder)
+            if answer == NO_ANSWER and time.monotonic() - began >= environment.GIT_TIMEOUT_S:
+                questions = self._of(folder)
             for question in questions:
                 question.answer = answer
                 self._waiting.remove(question)
+
+    def _of(self, folder: Path) -> list[GitQuestion]:
+        return [question for question in self._waiting.copy() if question.folder == folder]
 
     def reset_after_fork(self) -> None:
         """Reset in a forked child: its questions and the thread are the parent's."""

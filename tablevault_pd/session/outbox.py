@@ -183,7 +183,12 @@ class Outbox:
     @property
     def awaits_environment(self) -> bool:
         """Whether the end is written, and nothing is to be sent before more of the environment is read."""
-        return self.flushed.is_set() and self._sent == self._number and not self._environment.is_read
+        return self.flushed.is_set() and self._sent == self._number and not self._environment.has_news
+
+    @property
+    def lacking(self) -> str:
+        """What of the environment was not sent, in words."""
+        return self._environment.lacking
 
     def _timeline(self, control: ControlState) -> dict[str, Any]:
         """Return what is new in the timeline of this attempt; see :attr:`Beat.timeline`."""

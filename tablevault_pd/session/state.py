@@ -221,8 +221,9 @@ class SessionState:
     def abandon(self, error: Exception) -> str:
         """Discard buffered data, stop recording and release paused threads. Return a text that says what is lost."""
         if self.flushed.is_set():
+            lacking = self.outbox.lacking
             self.outbox.clear()
-            return f"the state of git and the packages of {self.row.label}"
+            return f"{lacking} of {self.row.label}"
         lost_values = len(self.outbox.backlog)
         lost = (
             f"{lost_values:,} logged values of {self.row.label}"
