@@ -249,6 +249,16 @@ def test_what_is_restored_lacks_them(vault):
     assert vault.read("people").index.tolist() == [0, 1, 2]
 
 
+def test_rows_of_a_list_that_was_deleted_for_a_while_can_be_read_after_it(vault):
+    """On a server, a delete ends where the rows before it end; these are written last then, and come second."""
+    vault.save("people", PEOPLE)
+    vault.delete("people")
+    vault.restore("people", 1)
+    vault.erase("people", filters="age == 40")
+    for name in ("people", "people@1"):
+        assert vault.read(name)["name"].tolist() == ["Ann", "Cy", "Di"]
+
+
 def test_all_rows_may_go(vault):
     vault.save("people", PEOPLE.assign(kind=pd.Categorical(["a", "b", "a", "b"])))
     vault.erase("people", rows=range(4))

@@ -23,7 +23,8 @@ BATCHES_BY_KEY = f"FOR b IN tv_batches FILTER b._key IN @keys RETURN {WHOLE_BATC
 BATCHES_OF_RANGES = """
 FOR w IN @ranges
   LET lowest = FIRST(
-    FOR f IN tv_batches FILTER f.list == w[1] AND f.generation == w[2] AND f.end > w[3] SORT f.end LIMIT 1 RETURN f.start)
+    FOR f IN tv_batches FILTER f.list == w[1] AND f.generation == w[2] AND f.end > w[3] AND f.rows > 0
+    SORT f.end LIMIT 1 RETURN f.start)
   FOR b IN tv_batches OPTIONS {maxProjections: 9}
     FILTER b.list == w[1] AND b.generation == w[2] AND b.start >= lowest AND b.start < w[4] AND b.rows > 0"""
 
