@@ -179,6 +179,7 @@ def test_rows_come_a_page_at_a_time_and_only_those_are_read(filled, monkeypatch)
 def test_looking_at_rows_makes_them_nobodys_parents(filled):
     shown(filled, "?view=list&name=articles")
     shown(filled, "?view=lineage&name=preds&row=3")
+    assert "snippet" in shown(filled, "?view=search&text=storm")
     filled.save("later", ["a"])
     (session,) = filled.versions("later")["session"]
     assert [list(each) for each in filled.sessions(session)["reads"]] == [[]]

@@ -79,9 +79,6 @@ class Explored(Protocol):
     def lineage(self, *given: Any, **named: Any) -> Any:
         """Relatives of rows."""
 
-    def search(self, *given: Any, **named: Any) -> Any:
-        """Rows that fit."""
-
     def stale(self, *given: Any, **named: Any) -> Any:
         """What is to be made again."""
 
