@@ -530,6 +530,17 @@ def test_r11_the_version_of_rows_is_of_that_step_or_the_last_before(vault):
     assert vault.best("loss", "min", after=1, rows="preds")["rows"].tolist() == ["preds@2"]
 
 
+def test_r11_rows_saved_after_the_last_value_are_of_that_value(vault):
+    for losses in [[0.9, 0.1], [0.1, 0.9], [0.5]]:
+        with vault.session("train") as s:
+            for step, loss in enumerate(losses):
+                s.log(step=step, loss=loss)
+            for pred in range(2):
+                vault.save("preds", pd.DataFrame({"pred": [pred, len(losses)]}))
+    answers = vault.best("loss", "min", rows="preds")["rows"]
+    assert answers.fillna("none").tolist() == ["preds@1", "none", "preds@5"]
+
+
 def test_r11_without_steps_the_earliest_counts(vault):
     record(vault.store, {"loss": [(None, 2.0), (None, 1.0), (None, 1.0)]})
     assert rows(vault.best("loss", "min"), "best_step", "best_value", "steps_since_best", "n") == [

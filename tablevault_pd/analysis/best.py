@@ -68,7 +68,7 @@ def best(
         "attempt": columns_of.integers(chosen.attempt, ~has_best),
     }
     if rows is not None:
-        columns["rows"] = versions_at(store, rows, chosen, has_best)
+        columns["rows"] = versions_at(store, rows, chosen, has_best, _are_last(chosen, points))
     columns |= columns_of.of_params(store, points.sessions, per_session.session)
     if not len(points):
         check_known(store, [metric])
@@ -89,6 +89,14 @@ def _last_steps(points: Points) -> np.ndarray:
     highest = np.full(len(points.sessions), NO_STEP, dtype=np.int64)
     np.maximum.at(highest, points.session, points.step)
     return highest
+
+
+def _are_last(chosen: Points, points: Points) -> np.ndarray:
+    """Whether its session logged nothing of the metric after a value."""
+    latest = np.zeros(len(points.sessions), dtype=np.int64)
+    np.maximum.at(latest, points.session, points.time)
+    last_step = _last_steps(points)[chosen.session]
+    return (chosen.step == last_step) & (chosen.time == latest[chosen.session])  # type: ignore[no-any-return]
 
 
 def _best_places(points: Points, mode: str, smooth: int | None) -> np.ndarray:

@@ -186,7 +186,7 @@ class Analysis(VaultPart):
         rows : str, optional
             A list: the version of it that the session committed at the best step, else last before it, is in the column
             ``rows``, as ``"preds@7"``. Commits outside of ``with s.step(…)`` are placed by their time: before the best value was
-            logged.
+            logged. Where there is none, and the best value is the last one, it is the first version after it.
 
         Returns
         -------
