@@ -456,6 +456,12 @@ def test_arguments_that_make_no_sense_exit_with_2(run, arguments):
     assert exit_.value.code == 2
 
 
+def test_a_choice_that_is_missing_is_named_by_what_it_may_be(run, capsys):
+    with pytest.raises(SystemExit):
+        run("best", "acc")
+    assert "required: min|max" in capsys.readouterr().err
+
+
 def test_a_word_too_many_says_how_a_vault_is_named(run, capsys):
     with pytest.raises(SystemExit):
         run("indexes", "exp.vault")

@@ -252,6 +252,15 @@ def test_vectors_documents_and_files_follow_their_rows(vault, tmp_path):
     assert vault.upsert("news", rows.tail(2), documents="body", files="path", copy=True).version == 2
 
 
+def test_a_column_of_files_is_no_key_and_the_error_says_what_is(folder_vault, tmp_path):
+    (tmp_path / "a.txt").write_text("a")
+    rows = pd.DataFrame({"path": [str(tmp_path / "a.txt")]})
+    with pytest.raises(
+        tv.InvalidInput, match=r"'path' cannot be a key .* Keep the path in another column, too"
+    ):
+        folder_vault.upsert("news", rows, key="path", files="path")
+
+
 # -- provenance
 
 

@@ -57,7 +57,9 @@ def metrics(vault: Vault, arguments: Namespace) -> Output:
 def add_best_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of ``best``."""
     parser.add_argument("metric", metavar="METRIC", help="what is compared")
-    parser.add_argument("mode", choices=("min", "max"), help="whether small or large values are good")
+    parser.add_argument(
+        "mode", choices=("min", "max"), metavar="min|max", help="whether small or large values are good"
+    )
     _add_which(parser)
     parser.add_argument(
         "--at", action="append", metavar="METRIC", help="its value at the best step; may be repeated"

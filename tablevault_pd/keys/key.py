@@ -64,6 +64,11 @@ def _check_type(schema: pa.Schema, field: str, name: str) -> None:
     stored_as_codes = spec["codec"] == "category" and not pa.types.is_dictionary(column.type)
     if stored_as_codes and spec["values"]["codec"] == "null":
         return  # no categories at all, as of no rows
+    if spec["codec"] == "file":
+        raise InvalidInput(
+            f"Column {short_repr(frames.field_labels(schema)[field])} cannot be a key of the list {name!r}: it is a column of files, whose "
+            "size, time and digest change. Keep the path in another column, too, and make that one the key."
+        )
     if stored_as_codes or not can_be_key(column.type):
         raise InvalidInput(
             f"Column {short_repr(frames.field_labels(schema)[field])} cannot be a key of the list {name!r}: it holds "
