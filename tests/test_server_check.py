@@ -121,6 +121,10 @@ COUNTS = {
         "FOR l IN tv_latest FILTER l.metric == 'loss' UPDATE l WITH {value: 9} IN tv_latest",
         ("damaged last value", None),
     ),
+    "last value elsewhere": (
+        "FOR l IN tv_latest FILTER l.metric == 'lr' UPDATE l WITH {session: 99} IN tv_latest",
+        ("damaged last value", None),
+    ),
     "no last value": (
         "FOR l IN tv_latest FILTER l.metric == 'acc' REMOVE l IN tv_latest",
         ("damaged last value", None),
@@ -134,7 +138,7 @@ def test_what_follows_from_the_rest_is_counted_again(url: str) -> None:
         vault.describe("jobs", "what is to be done")
         with vault.session("maker") as run:
             for step in range(3):
-                run.log({"loss": 1 / (1 + step), "acc": step}, step=step)
+                run.log({"loss": 1 / (1 + step), "acc": step, "lr": 0.5}, step=step)
             assert len(vault.claim("jobs", 2)) == 2
             vault.upsert("keyed", {"n": 1}, key="n")
             vault.upsert("keyed", {"n": 1}, key="n")
@@ -151,9 +155,36 @@ def test_what_follows_from_the_rest_is_counted_again(url: str) -> None:
         assert len(problems) == len(COUNTS)
         assert vault.check(fix=True)["fixed"].all()
         assert vault.check().empty
-        assert vault.sessions("maker")[["metrics.loss", "metrics.acc"]].to_numpy().tolist() == [[1 / 3, 2.0]]
+        last = vault.sessions("maker")[["metrics.loss", "metrics.acc", "metrics.lr"]]
+        assert last.to_numpy().tolist() == [[1 / 3, 2.0, 0.5]]
         with vault.session("other"):
             assert sorted(vault.claim("jobs", 9)["n"]) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("value", ["text", [9], 1.5, None, -1])
+def test_a_counter_that_is_no_whole_number_is_counted_again(url: str, value: object) -> None:
+    with connected(url) as vault:
+        vault.save("rows", pd.DataFrame({"n": [1]}))
+        database_of(url).collection("tv_meta").update({"_key": "lists", "value": value}, keep_none=True)
+        assert vault.check(fix=True)[["what", "path", "fixed"]].values.tolist() == [
+            ["damaged counter", "tv_meta/lists", True]
+        ]
+        assert vault.check().empty
+        vault.save("others", pd.DataFrame({"n": [1]}))
+        assert vault.lists()["name"].tolist() == ["others", "rows"]
+
+
+def test_numbers_of_others_are_not_counted(url: str) -> None:
+    """A repair by them would give numbers that are none."""
+    with connected(url) as vault, vault.session("run") as run:
+        for collection, document in [
+            ("tv_requests", {"id": 1e300}),
+            ("tv_lists", {"id": 1e300}),
+            ("tv_measures", {"session": run.id, "values": [1], "digest": "x"}),
+        ]:
+            database_of(url).collection(collection).insert(document)
+        assert not (vault.check(fix=True)["severity"] == "damage").any()
+        assert vault.pause("run")["request"].tolist() == ["pause"]
 
 
 def test_documents_of_others_are_told_and_change_nothing(url: str) -> None:

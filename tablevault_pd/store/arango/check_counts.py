@@ -12,24 +12,27 @@ if TYPE_CHECKING:
 
     from tablevault_pd.store.arango.client import Client
 
-# All statements: 3.12; nothing in them is newer than 3.8. Documents of other programs have no number, or a text.
+# All statements: 3.12; nothing in them is newer than 3.8. Documents of other programs have no number, or a text, or another key.
 COUNTERS = """
 LET highest = {
-  lists: MAX(FOR l IN tv_lists FILTER l.id > 0 AND l.id < "" SORT l.id DESC LIMIT 1 RETURN l.id),
-  sessions: MAX(FOR s IN tv_sessions FILTER s.id > 0 AND s.id < "" SORT s.id DESC LIMIT 1 RETURN s.id),
+  lists: MAX(FOR l IN tv_lists FILTER l.id > 0 AND l.id < "" AND l._key == TO_STRING(l.id)
+    SORT l.id DESC LIMIT 1 RETURN l.id),
+  sessions: MAX(FOR s IN tv_sessions FILTER s.id > 0 AND s.id < "" AND s._key == TO_STRING(s.id)
+    SORT s.id DESC LIMIT 1 RETURN s.id),
   descriptions: MAX(FOR d IN tv_descriptions FILTER d.seq >= 0 AND d.seq < "" SORT d.seq DESC LIMIT 1 RETURN d.seq + 1),
-  requests: MAX(FOR r IN tv_requests FILTER r.id > 0 AND r.id < "" RETURN r.id),
+  requests: MAX(FOR r IN tv_requests FILTER r.id > 0 AND r.id < "" AND r._key == TO_STRING(r.id) RETURN r.id),
   confirmations: MAX(FOR c IN tv_confirmations FILTER c.seq > 0 AND c.seq < "" RETURN c.seq)
 }
 FOR name IN ATTRIBUTES(highest, false, true)
   LET value = DOCUMENT("tv_meta", name).value
   LET least = NOT_NULL(highest[name], 0)
-  FILTER value == null OR value < least
+  FILTER !IS_NUMBER(value) OR value < least OR value != FLOOR(value)
   RETURN [name, value, least]
 """
 MEND_COUNTERS = """
 FOR w IN @wrong
-  UPSERT {_key: w[0]} INSERT {_key: w[0], value: w[2]} UPDATE {value: MAX([OLD.value, w[2]])} IN tv_meta
+  UPSERT {_key: w[0]} INSERT {_key: w[0], value: w[2]}
+    UPDATE {value: IS_NUMBER(OLD.value) ? MAX([CEIL(OLD.value), w[2]]) : w[2]} IN tv_meta
 """
 SESSIONS_AFTER = """
 FOR s IN tv_sessions
@@ -42,14 +45,14 @@ FOR s IN tv_sessions
 LATEST = """
 LET ends = (
   FOR m IN tv_measures
-    FILTER m.session IN @ids AND LENGTH(m.values) > 0
+    FILTER m.session IN @ids AND m.metric != null AND LENGTH(m.values) > 0
     SORT m.attempt, m.block, m.part
     COLLECT session = m.session, digest = m.digest, attempt = m.attempt
       INTO parts = {metric: m.metric, step: LAST(m.steps), time: LAST(m.times), value: LAST(m.values)}
     LET end = LAST(parts)
     RETURN MERGE({_key: CONCAT(session, "-", digest), session, digest}, end)
 )
-LET latest = (FOR l IN tv_latest FILTER l.session IN @ids RETURN l)
+LET latest = (FOR l IN tv_latest FILTER l.session IN @ids OR l._key IN ends[*]._key RETURN l)
 RETURN {ends, latest}
 """
 # Unless a session has told another one meanwhile.
