@@ -746,41 +746,40 @@ def test_a_process_number_that_was_given_to_another_process_is_gone():
 # -- interrupts
 
 
+def interrupted(call: Any, at: int, files: tuple[str, ...]) -> bool:
+    """Whether the call was interrupted: a trace function raises at one of the lines of these files that it reaches."""
+    lines, raised = 0, False
+
+    def trace(frame: Any, event: str, argument: Any) -> Any:
+        nonlocal lines, raised
+        if not frame.f_code.co_filename.endswith(files):
+            return None if frame.f_code is not call.__code__ else trace
+        if event == "line" and not raised:
+            lines += 1
+            if lines == at:
+                raised = True
+                raise KeyboardInterrupt
+        return trace
+
+    sys.settrace(trace)
+    try:
+        call()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(None)
+    return raised
+
+
 @pytest.mark.parametrize("name", ["log", "end"])
 def test_an_interrupt_in_log_or_end_leaves_a_session_that_can_be_ended(folder_vault, name):
-    """A trace function raises at each line of the package that the call reaches, in turn."""
-
-    def interrupted(call: Any, at: int) -> bool:
-        lines, raised = 0, False
-
-        def trace(frame: Any, event: str, argument: Any) -> Any:
-            nonlocal lines, raised
-            if not frame.f_code.co_filename.endswith(
-                ("/session/run.py", "/session/state.py", "/session/recorder.py")
-            ):
-                return None if frame.f_code is not call.__code__ else trace
-            if event == "line" and not raised:
-                lines += 1
-                if lines == at:
-                    raised = True
-                    raise KeyboardInterrupt
-            return trace
-
-        sys.settrace(trace)
-        try:
-            call()
-        except KeyboardInterrupt:
-            pass
-        finally:
-            sys.settrace(None)
-        return raised
-
+    files = ("/session/run.py", "/session/state.py", "/session/recorder.py")
     at, raised = 0, True
     while raised:
         at += 1
         s = folder_vault.session("train")
         s.log(first=1.0)
-        raised = interrupted(lambda s=s: s.log(loss=1) if name == "log" else s._recorder.end(), at)
+        raised = interrupted(lambda s=s: s.log(loss=1) if name == "log" else s._recorder.end(), at, files)
         if name == "log":
             s.log(loss=2)
         s._recorder.end()
@@ -790,3 +789,22 @@ def test_an_interrupt_in_log_or_end_leaves_a_session_that_can_be_ended(folder_va
     assert len(frame) == at > 5
     assert (frame.state == "finished").all()
     assert (frame["metrics.first"] == 1.0).all()
+
+
+def test_a_session_whose_with_is_left_ends_whichever_line_of_that_is_interrupted(folder_vault):
+    files = ("/session/active.py", "/session/ending.py", "/session/state.py", "/session/recorder.py")
+    open_before, entered_before = list(active._open), active._entered.get()
+    at, raised = 0, True
+    while raised:
+        at += 1
+        s = folder_vault.session("train").__enter__()
+        raised = interrupted(lambda s=s: s.__exit__(None, None, None), at, files)
+        assert s._recorder.ended, at
+        assert s._recorder not in active._of_main
+        assert active._entered.get() == entered_before
+        assert s._recorder.flushed.wait(60)
+        assert len(active._open) <= len(open_before) + 1, "the next session forgets those before it"
+    assert active._open == open_before
+    frame = folder_vault.sessions("train")
+    assert len(frame) == at > 50
+    assert (frame.state == "finished").all()

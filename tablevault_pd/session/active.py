@@ -14,6 +14,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -176,6 +177,7 @@ _running_cells: list[tuple[Ran, dict[ActiveSession, int]]] = []
 
 def opened(session: ActiveSession) -> None:
     """Register a session that began: watch for the end of the process, and announce it to child processes."""
+    _forget_written()
     if session not in _open:  # a forked child registers one again
         _open.append(session)
     WATCH.install(signals=not inheritance.is_worker())
@@ -196,6 +198,7 @@ def closed(session: ActiveSession) -> None:
     """Remove a session that ended; after the last one, stop watching the process."""
     if session in _open:
         _open.remove(session)
+    _forget_written()
     if session.around is None and isinstance(session.stopped, WorkerStopped):
         _stopped[session.store.vault_id] = session
     if not _open:
@@ -208,6 +211,14 @@ def closed(session: ActiveSession) -> None:
     announce()
     if not _open and in_pool_worker():  # of which the result is not watched any more
         HEARTBEAT.settle(EXIT_S)
+
+
+def _forget_written() -> None:
+    """Remove sessions whose end was not waited for, as after an interrupt, and is written now."""
+    for session in list(_open):
+        if session.ended and session.flushed.is_set():
+            with suppress(ValueError):  # another thread was faster
+                _open.remove(session)
 
 
 def raise_if_stopped(store: Store) -> None:

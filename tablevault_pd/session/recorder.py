@@ -404,9 +404,11 @@ class Recorder(SessionState):
                 f"{self.row.label} could not be closed within {timeout_s:g} s; this goes on in the background"
             )
 
-    def end_with(self, error: BaseException | None) -> None:
-        """End the session as its ``with`` is left: by `error`, or by none."""
-        self.end(ending_by(error, [recorder.control for recorder in self.chain()]))
+    def exit(self, error: BaseException | None, *, wait: bool = True) -> None:
+        """Be current no longer, and end: the ``with`` is left by `error`, or by none. May be called again."""
+        active.leave(self)
+        ending = ending_by(error, [recorder.control for recorder in self.chain()])
+        self.end(ending, timeout_s=None if wait else 0.0, quietly=not wait)
 
     def hand_over(self) -> None:
         """Send buffered data, in a worker of a pool that has done a task: the pool may kill it from then on."""

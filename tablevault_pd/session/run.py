@@ -7,7 +7,6 @@ import weakref
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from tablevault_pd.errors import InvalidType, short_repr
-from tablevault_pd.session import active
 from tablevault_pd.session.metrics_buffer import named
 
 if TYPE_CHECKING:
@@ -394,9 +393,10 @@ class Run:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            active.leave(self._recorder)
-        finally:
-            self._recorder.end_with(error)
+            self._recorder.exit(error)
+        except BaseException:  # interrupted, but the session ends
+            self._recorder.exit(error, wait=False)
+            raise
 
     def __repr__(self) -> str:
         name, state = self._told()
