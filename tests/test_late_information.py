@@ -189,6 +189,22 @@ def test_packages_do_not_wait_for_git(
     assert environment["packages"]["pandas"] == pd.__version__
 
 
+def test_the_state_of_git_is_recorded_where_packages_cannot_be_read(
+    git: SlowGit, folder_vault: tv.Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git.go()
+    folder_vault.sessions(info=True)  # of the session around it all is read
+    monkeypatch.setattr("tablevault_pd.capture.environment.known_versions", lambda: None)
+    monkeypatch.setattr("tablevault_pd.capture.environment.package_versions", lambda between: 1 // 0)
+    with pytest.warns(RuntimeWarning, match="cannot record the environment of short#1: integer division"):
+        with folder_vault.session("short") as s:
+            assert s._recorder.wait_for_environment(60.0)
+        wait_until(lambda: s._recorder.is_done)
+    [row] = stored(folder_vault, "short")
+    assert row.info["git"]["commit"] == git.run("rev-parse", "HEAD")
+    assert "packages" not in row.info
+
+
 @pytest.mark.parametrize(("timeout_s", "times"), [(0.0, 1), (60.0, 2)])
 def test_a_git_that_does_not_answer_in_time_is_asked_once_for_all_that_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timeout_s: float, times: int

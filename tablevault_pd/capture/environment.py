@@ -80,7 +80,8 @@ def known_versions() -> dict[str, str] | None:
 
 def _loaded() -> frozenset[str]:
     """Return the names of the loaded packages and modules outside of the standard library."""
-    return _loaded_when(len(sys.modules), next(reversed(sys.modules)))
+    names = tuple(sys.modules)  # in one step: another thread may import
+    return _loaded_when(len(names), names[-1])
 
 
 @lru_cache(maxsize=1)

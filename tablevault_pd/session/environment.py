@@ -97,11 +97,14 @@ class EnvironmentCapture:
             return {}
         new: dict[str, Any] = {}
         for number, part in enumerate(parts):
-            if part is not None and not self._taken[number]:
-                self._taken[number] = True
-                if isinstance(part, Exception):
-                    raise part
-                new |= part
+            if part is None or self._taken[number]:
+                continue
+            if isinstance(part, Exception) and new:
+                break  # it is raised the next time
+            self._taken[number] = True
+            if isinstance(part, Exception):
+                raise part
+            new |= part
         return new
 
     def drop(self) -> None:
