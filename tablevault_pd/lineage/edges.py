@@ -122,7 +122,7 @@ def expand(starts: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarr
 # -- one function for each form of edges
 
 
-class _Lines(NamedTuple):
+class _Carried(NamedTuple):
     """What rows are carried to: row ``source[i]`` of them to ``position[i]`` by the edge ``edge[line[i]]``."""
 
     edge: np.ndarray
@@ -132,7 +132,9 @@ class _Lines(NamedTuple):
     chars: np.ndarray | None = None
 
 
-def _step(list_id: int, generation: int, table: EdgeTable, versions: np.ndarray, carried: _Lines) -> RowStep:
+def _step(
+    list_id: int, generation: int, table: EdgeTable, versions: np.ndarray, carried: _Carried
+) -> RowStep:
     edge, line, source, position, chars = carried
     count = len(edge if line is None else line)
     if len(table) and (versions == versions[0]).all() and (table.basis == table.basis[0]).all():
@@ -143,43 +145,43 @@ def _step(list_id: int, generation: int, table: EdgeTable, versions: np.ndarray,
     return RowStep(list_id, generation, source, position, version, basis, chars)
 
 
-def _up_affine(table: EdgeTable, points: np.ndarray) -> _Lines:
+def _up_affine(table: EdgeTable, points: np.ndarray) -> _Carried:
     edge, source = interval_join(table.start, table.start + table.rows, points)
     first = np.where(table.step < 0, table.parent + table.span - 1, table.parent)
-    return _Lines(edge, None, source, first[edge] + (points[source] - table.start[edge]) * table.step[edge])
+    return _Carried(edge, None, source, first[edge] + (points[source] - table.start[edge]) * table.step[edge])
 
 
-def _up_span(table: EdgeTable, points: np.ndarray) -> _Lines:
+def _up_span(table: EdgeTable, points: np.ndarray) -> _Carried:
     edge, source = interval_join(table.start, table.start + table.rows, points)
     line, position = expand(table.parent[edge], table.span[edge])
-    return _Lines(edge, line, source[line], position)
+    return _Carried(edge, line, source[line], position)
 
 
-def _up_whole(table: EdgeTable, points: np.ndarray) -> _Lines:
+def _up_whole(table: EdgeTable, points: np.ndarray) -> _Carried:
     edge, source = interval_join(table.start, table.start + table.rows, points)
-    return _Lines(edge, None, source, None)
+    return _Carried(edge, None, source, None)
 
 
-def _up_pairs(table: EdgeTable, points: np.ndarray) -> _Lines:
+def _up_pairs(table: EdgeTable, points: np.ndarray) -> _Carried:
     edge, children, parents = flat(table)
     line, source = _lookup(children, points)
-    return _Lines(edge, line, source, parents[line])
+    return _Carried(edge, line, source, parents[line])
 
 
-def _up_each(table: EdgeTable, points: np.ndarray) -> _Lines:
+def _up_each(table: EdgeTable, points: np.ndarray) -> _Carried:
     edge, source = interval_join(table.start, table.start + table.rows, points)
     sizes, parents = _sets(table)
     line, number = expand((np.cumsum(sizes) - sizes)[edge], sizes[edge])
-    return _Lines(edge, line, source[line], parents[number])
+    return _Carried(edge, line, source[line], parents[number])
 
 
-def _up_chars(table: EdgeTable, points: np.ndarray) -> _Lines:
+def _up_chars(table: EdgeTable, points: np.ndarray) -> _Carried:
     edge, children, parents, chars = _cited_lines(table)
     line, source = _lookup(children, points)
-    return _Lines(edge, line, source, parents[line], chars[line])
+    return _Carried(edge, line, source, parents[line], chars[line])
 
 
-def _down_affine(table: EdgeTable, points: np.ndarray) -> _Lines:
+def _down_affine(table: EdgeTable, points: np.ndarray) -> _Carried:
     edge, source = interval_join(table.parent, table.parent + table.span, points)
     step = table.step[edge]
     first = np.where(step < 0, table.parent[edge] + table.span[edge] - 1, table.parent[edge])
@@ -189,40 +191,40 @@ def _down_affine(table: EdgeTable, points: np.ndarray) -> _Lines:
         edge, source, step, ahead = edge[hit], source[hit], step[hit], ahead[hit]
     child = table.start[edge] + np.where(step == 0, 0, ahead // np.where(step == 0, 1, step))
     if not (step == 0).any():
-        return _Lines(edge, None, source, child)
+        return _Carried(edge, None, source, child)
     line, child = expand(child, np.where(step == 0, table.rows[edge], 1))  # one parent of all
-    return _Lines(edge, line, source[line], child)
+    return _Carried(edge, line, source[line], child)
 
 
-def _down_span(table: EdgeTable, points: np.ndarray) -> _Lines:
+def _down_span(table: EdgeTable, points: np.ndarray) -> _Carried:
     edge, source = interval_join(table.parent, table.parent + table.span, points)
     line, position = expand(table.start[edge], table.rows[edge])
-    return _Lines(edge, line, source[line], position)
+    return _Carried(edge, line, source[line], position)
 
 
-def _down_pairs(table: EdgeTable, points: np.ndarray) -> _Lines:
+def _down_pairs(table: EdgeTable, points: np.ndarray) -> _Carried:
     edge, children, parents = flat(table)
     order = _sorted_near(parents, points)
     line, source = _lookup(parents[order], points)
     line = order[line]
-    return _Lines(edge, line, source, children[line])
+    return _Carried(edge, line, source, children[line])
 
 
-def _down_each(table: EdgeTable, points: np.ndarray) -> _Lines:
+def _down_each(table: EdgeTable, points: np.ndarray) -> _Carried:
     sizes, parents = _sets(table)
     order = _sorted_near(parents, points)
     number, source = _lookup(parents[order], points)
     edge = np.repeat(np.arange(len(table)), sizes)[order[number]]
     line, position = expand(table.start[edge], table.rows[edge])
-    return _Lines(edge, line, line if source is None else source[line], position)
+    return _Carried(edge, line, line if source is None else source[line], position)
 
 
-def _down_chars(table: EdgeTable, points: np.ndarray) -> _Lines:
+def _down_chars(table: EdgeTable, points: np.ndarray) -> _Carried:
     edge, children, parents, chars = _cited_lines(table)
     order = _order(parents)
     line, source = _lookup(parents[order], points)
     line = order[line]
-    return _Lines(edge, line, source, children[line], chars[line])
+    return _Carried(edge, line, source, children[line], chars[line])
 
 
 def _cited_lines(table: EdgeTable) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -242,7 +244,7 @@ def _sets(table: EdgeTable) -> tuple[np.ndarray, np.ndarray]:
     return sizes, parents + np.repeat(table.parent, sizes)
 
 
-_UP: dict[int, Callable[[EdgeTable, np.ndarray], _Lines]] = {
+_UP: dict[int, Callable[[EdgeTable, np.ndarray], _Carried]] = {
     EdgeForm.AFFINE: _up_affine,
     EdgeForm.SPAN: _up_span,
     EdgeForm.WHOLE: _up_whole,
@@ -250,7 +252,7 @@ _UP: dict[int, Callable[[EdgeTable, np.ndarray], _Lines]] = {
     EdgeForm.EACH: _up_each,
     EdgeForm.CHARS: _up_chars,
 }
-_DOWN: dict[int, Callable[[EdgeTable, np.ndarray], _Lines]] = {
+_DOWN: dict[int, Callable[[EdgeTable, np.ndarray], _Carried]] = {
     EdgeForm.AFFINE: _down_affine,
     EdgeForm.SPAN: _down_span,
     EdgeForm.PAIRS: _down_pairs,

@@ -58,8 +58,8 @@ def search(vault: Explored, address: PageAddress) -> Page:
         vector = {"near": {label: values}}
     if "code" in given:
         HEARTBEAT.flush(vault.store)  # what this process has executed
-    asked = request(text, **vector, **given, k=HITS, snippet=bool(text))
-    frame = search_rows(vault.store, asked)  # not vault.search, which notes a read
+    query = request(text, **vector, **given, k=HITS, snippet=bool(text))
+    frame = search_rows(vault.store, query)  # not vault.search, which notes a read
     python = call("vault.search", *([text] if text else []), **given, k=HITS)
     if near:
         column = next(iter(vector["near"]))
