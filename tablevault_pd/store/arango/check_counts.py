@@ -12,20 +12,21 @@ if TYPE_CHECKING:
 
     from tablevault_pd.store.arango.client import Client
 
-# All statements: 3.12; nothing in them is newer than 3.8. Documents of other programs have no number, or a text, or another key.
+MOST = 1 << 53  # numbers above are not whole on the server
+
+# All statements: 3.12; nothing in them is newer than 3.8. Documents of other programs have no number, or a text, or one that no
+# counter reaches.
 COUNTERS = """
 LET highest = {
-  lists: MAX(FOR l IN tv_lists FILTER l.id > 0 AND l.id < "" AND l._key == TO_STRING(l.id)
-    SORT l.id DESC LIMIT 1 RETURN l.id),
-  sessions: MAX(FOR s IN tv_sessions FILTER s.id > 0 AND s.id < "" AND s._key == TO_STRING(s.id)
-    SORT s.id DESC LIMIT 1 RETURN s.id),
-  descriptions: MAX(FOR d IN tv_descriptions FILTER d.seq >= 0 AND d.seq < "" SORT d.seq DESC LIMIT 1 RETURN d.seq + 1),
-  requests: MAX(FOR r IN tv_requests FILTER r.id > 0 AND r.id < "" AND r._key == TO_STRING(r.id) RETURN r.id),
-  confirmations: MAX(FOR c IN tv_confirmations FILTER c.seq > 0 AND c.seq < "" RETURN c.seq)
+  lists: MAX(FOR l IN tv_lists FILTER l.id > 0 AND l.id < @most SORT l.id DESC LIMIT 1 RETURN l.id),
+  sessions: MAX(FOR s IN tv_sessions FILTER s.id > 0 AND s.id < @most SORT s.id DESC LIMIT 1 RETURN s.id),
+  descriptions: MAX(FOR d IN tv_descriptions FILTER d.seq >= 0 AND d.seq < @most SORT d.seq DESC LIMIT 1 RETURN d.seq + 1),
+  requests: MAX(FOR r IN tv_requests FILTER r.id > 0 AND r.id < @most RETURN r.id),
+  confirmations: MAX(FOR c IN tv_confirmations FILTER c.seq > 0 AND c.seq < @most RETURN c.seq)
 }
 FOR name IN ATTRIBUTES(highest, false, true)
   LET value = DOCUMENT("tv_meta", name).value
-  LET least = NOT_NULL(highest[name], 0)
+  LET least = CEIL(NOT_NULL(highest[name], 0))
   FILTER !IS_NUMBER(value) OR value < least OR value != FLOOR(value)
   RETURN [name, value, least]
 """
@@ -74,7 +75,7 @@ def wrong_counts(client: Client, *, fix: bool) -> Iterator[Problem]:
 
 
 def _counters(client: Client, *, fix: bool) -> Iterator[Problem]:
-    wrong = client.query(COUNTERS)
+    wrong = client.query(COUNTERS, most=MOST)
     if wrong and fix:
         client.query(MEND_COUNTERS, wrong=wrong)
     for name, value, least in wrong:
