@@ -134,11 +134,14 @@ def test_what_is_locked_and_for_how_long_is_told(clients, monkeypatch: pytest.Mo
     one, other = clients
     one.save("rows", pd.DataFrame({"id": [1]}))
     monkeypatch.setattr(one.store.client, "timeout_s", 1.2)  # a lock is waited for a second
-    dead = other.store.client.database().begin_transaction(write=["tv_lists"])
+    dead = other.store.client.database().begin_transaction(write=["tv_lists", "tv_meta"])
     dead.aql.execute("FOR l IN tv_lists UPDATE l WITH {touched: 'x'} IN tv_lists")
+    dead.aql.execute("FOR m IN tv_meta FILTER m._key == 'lists' UPDATE m WITH {touched: 'x'} IN tv_meta")
     for call in (lambda: one.delete("rows"), lambda: one.rename("rows", "new")):
         with pytest.raises(VaultBusy, match=r"Others had locked the list 'rows' in .* for 1\.2 s: .*minute"):
             call()
+    with pytest.raises(VaultBusy, match="Others had locked the number of the new list 'more' in"):
+        one.save("more", pd.DataFrame({"id": [1]}))
     dead.abort_transaction()
     one.delete("rows")
 

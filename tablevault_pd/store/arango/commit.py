@@ -282,7 +282,13 @@ class Committer:
     def _new_list(self, name: str) -> int | None:
         """Claim an id for a new list; None if another writer was faster."""
         try:
-            [made] = self._client.query(NEW_LIST, name=name, digest=digest_of(name), expect=(UNIQUE,))
+            [made] = self._client.query(
+                NEW_LIST,
+                name=name,
+                digest=digest_of(name),
+                expect=(UNIQUE,),
+                what=f"the number of the new list {name!r}",
+            )
         except ExpectedError:
             return None
         return int(made)
