@@ -335,6 +335,24 @@ with tv.connect("v", session="train") as vault:
     assert stale(tmp_path) == []
 
 
+def test_rows_saved_after_a_question_for_what_is_stale_have_their_own_slice(tmp_path):
+    script(
+        tmp_path,
+        """
+import tablevault_pd as tv
+vault = tv.connect("v", session="train")
+vault.save("out", {"a": 1})
+vault.stale()
+NEXT = 2
+vault.save("out", {"a": NEXT})
+""",
+    )
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        code = vault.read("out").vault.code(whole=True)["text"].tolist()
+    assert code[-2:] == ["NEXT = 2", 'vault.save("out", {"a": NEXT})']
+    assert "vault.stale()" not in code
+
+
 def test_rows_appended_by_older_code_are_stale_and_those_of_the_newest_are_not(tmp_path):
     text = "import tablevault_pd as tv\nvault = tv.connect('v')\nn = 1\nvault.append('log', {'a': n})\n"
     script(tmp_path, text)

@@ -209,7 +209,10 @@ class CodeRecorder:
         return self._modules(), [script_cell.text for script_cell in self.scripts if script_cell.cell == cell]
 
     def _slicer(self, vault: str, session_id: int, cell: int | None) -> Slicer:
-        return Slicer(self._pieces(vault, session_id, cell), self._module_pieces())
+        pieces = self._pieces(vault, session_id, cell)
+        if self.scripts and pieces:  # it runs: how far it had come when somebody asked for stale() is no end
+            pieces[-1] = replace(pieces[-1], until=None)
+        return Slicer(pieces, self._module_pieces())
 
     def _module_pieces(self) -> list[Piece]:
         return [
