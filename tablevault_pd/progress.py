@@ -9,6 +9,8 @@ import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
+from tablevault_pd.imports import for_own_use
+
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
@@ -69,7 +71,8 @@ def _tqdm(**options: Any) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of tqdm.auto: a notebook without widgets gets a bar of text
-            from tqdm.auto import tqdm
+            with for_own_use():
+                from tqdm.auto import tqdm
     except ImportError:
         return None
     # tqdm shows no bar where the stream is no terminal, as in a notebook.

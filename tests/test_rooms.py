@@ -30,7 +30,7 @@ SHARED = {"Asked", "_Walk"}
 PLAIN = [
     "frames", "filters", "reading", "saving", "session", "capture", "cli", "vault", "keys", "search", "lineage", "store", "sql", "explore",
     "code", "analysis", "mapping", "work", "transfer", "importers", "integrations",
-    "api.py", "display.py", "errors.py", "keywords.py", "names.py", "places.py", "progress.py", "refs.py", "validate.py",
+    "api.py", "display.py", "errors.py", "imports.py", "keywords.py", "names.py", "places.py", "progress.py", "refs.py", "validate.py",
 ]  # fmt: skip
 #: ... and not after how it was come by.
 HOW_COME_BY = {"asked", "each", "found", "kept", "known", "seen", "told", "wanted"}

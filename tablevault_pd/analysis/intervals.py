@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tablevault_pd.errors import MissingDependency
+from tablevault_pd.imports import for_own_use
 
 if TYPE_CHECKING:
     from tablevault_pd.analysis.groups import Groups
@@ -38,7 +39,8 @@ def interval(groups: Groups, kind: str, center: str, level: float) -> tuple[np.n
 def t_half_width(groups: Groups, level: float) -> np.ndarray:
     """Half of the t interval of each mean: standard error times the quantile of Student's t with n - 1 degrees of freedom."""
     try:
-        from scipy.special import stdtrit
+        with for_own_use():
+            from scipy.special import stdtrit
     except ImportError as error:
         raise MissingDependency.for_extra("scipy", "stats", "A t interval (band='ci')") from error
     # A group of one has no degree of freedom, and no interval.

@@ -16,6 +16,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tablevault_pd import imports
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
@@ -79,15 +81,16 @@ def known_versions() -> dict[str, str] | None:
 
 
 def _loaded() -> frozenset[str]:
-    """Return the names of the loaded packages and modules outside of the standard library."""
+    """Return the names of the loaded packages and modules outside of the standard library, and of what only this one uses."""
     names = tuple(sys.modules)  # in one step: another thread may import
-    return _loaded_when(len(names), names[-1])
+    names_of_main = len(vars(sys.modules.get("__main__", sys))) if imports.any_own() else 0
+    return _loaded_when(len(names), names[-1], names_of_main)
 
 
 @lru_cache(maxsize=1)
-def _loaded_when(modules: int, last: str) -> frozenset[str]:
+def _loaded_when(modules: int, last: str, names_of_main: int) -> frozenset[str]:
     top_level = {name.partition(".")[0] for name in tuple(sys.modules) if not name.startswith("_")}
-    return frozenset(top_level - sys.stdlib_module_names)
+    return frozenset(top_level - sys.stdlib_module_names - imports.only_own())
 
 
 _versions_by_modules: dict[frozenset[str], dict[str, str]] = {}  # of the modules that were loaded last

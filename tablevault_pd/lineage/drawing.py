@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import MissingDependency
+from tablevault_pd.imports import for_own_use
 from tablevault_pd.lineage.layout import Box, GraphLayout, Pair, Point, layout
 
 if TYPE_CHECKING:
@@ -26,9 +27,10 @@ BOX, EDGE, ARROW, TEXT = "#eef3fb", "#4c72b0", "#666666", "#222222"
 def svg(names: Sequence[str], pairs: Sequence[Pair], dashed: Collection[Pair] = ()) -> str:
     """The picture as SVG text; the arrows of the pairs in `dashed` have dashes. Raises MissingDependency."""
     try:
-        import matplotlib
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
-        from matplotlib.figure import Figure
+        with for_own_use():
+            import matplotlib
+            from matplotlib.backends.backend_svg import FigureCanvasSVG
+            from matplotlib.figure import Figure
     except ImportError as error:
         raise _missing() from error
     place = place_boxes(names, pairs)
@@ -51,7 +53,8 @@ def draw(names: Sequence[str], pairs: Sequence[Pair], ax: Axes | None, dashed: C
     """The picture on Matplotlib axes; those of a new figure if there are none. Raises MissingDependency."""
     place = place_boxes(names, pairs)
     if ax is None:
-        from matplotlib import pyplot
+        with for_own_use():
+            from matplotlib import pyplot
 
         ax = pyplot.figure(figsize=_inches(place)).add_axes((0, 0, 1, 1))
     _draw(ax, place, box_texts(names, pairs), dashed)

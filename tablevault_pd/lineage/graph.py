@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from tablevault_pd.errors import MissingDependency
+from tablevault_pd.imports import for_own_use
 from tablevault_pd.lineage import drawing
 from tablevault_pd.reading.reports import answer, labels_of
 from tablevault_pd.store.edges import BASES, READ, EdgeSummary
@@ -81,7 +82,8 @@ class LineageGraph(pd.DataFrame):
         [('words@1', 'sizes@1')]
         """
         try:
-            import networkx
+            with for_own_use():
+                import networkx
         except ImportError as error:
             raise MissingDependency.for_extra("networkx", "plot", "vault.graph().to_networkx()") from error
         graph = networkx.MultiDiGraph()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tablevault_pd.errors import MissingDependency
+from tablevault_pd.imports import for_own_use
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -88,7 +89,8 @@ def layout(pairs: Sequence[Pair], widths: Mapping[str, float]) -> GraphLayout:
 def _layers(pairs: Sequence[Pair], names: Iterable[str]) -> tuple[dict[str, int], set[Pair]]:
     """The layer of each list, and the pairs that point to the left, because they would close a circle."""
     try:
-        import networkx
+        with for_own_use():
+            import networkx
     except ImportError as error:
         raise MissingDependency.for_extra("networkx", "plot", "A picture of the graph") from error
     graph: Any = networkx.DiGraph()

@@ -10,6 +10,7 @@ import pandas as pd
 
 from tablevault_pd.capture.redact import masked_url
 from tablevault_pd.errors import FileMissing, MissingDependency, UnsupportedColumn, short_repr
+from tablevault_pd.imports import for_own_use
 from tablevault_pd.store.engine.hashing import sha256_of
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ class RemoteFile:
     def __init__(self, address: str) -> None:
         self.shown = masked_url(address)
         try:
-            from fsspec.core import url_to_fs
+            with for_own_use():
+                from fsspec.core import url_to_fs
         except ImportError as error:
             raise MissingDependency.for_extra("fsspec", "fsspec", "A file by address") from error
         try:

@@ -26,6 +26,7 @@ from tablevault_pd.errors import (
     VaultError,
     short_repr,
 )
+from tablevault_pd.imports import for_own_use
 from tablevault_pd.refs import RefDtype
 from tablevault_pd.sql.statement import parse
 from tablevault_pd.sql.tables import REFERENCE, Tables
@@ -82,7 +83,8 @@ def _connect() -> duckdb.DuckDBPyConnection:
 def _database() -> duckdb.DuckDBPyConnection:
     """Start DuckDB, which takes a hundred times as long as a connection. Its threads do not live through a fork."""
     try:
-        import duckdb
+        with for_own_use():
+            import duckdb
     except ImportError as error:
         raise MissingDependency.for_extra("duckdb", "sql", "SQL") from error
     database = duckdb.connect(":memory:", config=_OPTIONS | {"temp_directory": _spill_folder()})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tablevault_pd.errors import InvalidInput, MissingDependency, did_you_mean, short_repr
+from tablevault_pd.imports import for_own_use
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,8 @@ PER_COLUMN = 4  #: points of a curve that a column of pixels may keep: first, lo
 def new_axes(rows: int = 1, height: float | None = None, *, sharex: bool = True) -> Any:
     """Return the Axes of a new figure, or an array of several below each other. Raises MissingDependency."""
     try:
-        from matplotlib import pyplot
+        with for_own_use():
+            from matplotlib import pyplot
     except ImportError as error:
         raise MissingDependency.for_extra("matplotlib", "plot", "A picture") from error
     size = (6.4, (4.0 if rows == 1 else 2.6 * rows) if height is None else height)

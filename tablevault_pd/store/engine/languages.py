@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import InvalidInput, MissingDependency, did_you_mean, short_repr
+from tablevault_pd.imports import for_own_use
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,7 +87,8 @@ def _stemmer(language: str) -> Any:
     stemmer = getattr(_local, language, None)
     if stemmer is None:
         try:
-            import snowballstemmer
+            with for_own_use():
+                import snowballstemmer
         except ImportError as error:
             raise MissingDependency.for_extra(
                 "snowballstemmer", "languages", f"language={language!r}"
