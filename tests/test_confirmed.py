@@ -8,7 +8,9 @@ import pandas as pd
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torture.harness import times
+from warm import script
 
+import tablevault_pd as tv
 from tablevault_pd.code import Piece, Slicer
 from tablevault_pd.store import WrittenCode
 
@@ -343,3 +345,44 @@ def test_rows_count_as_made_by_those_who_made_them_again(vault, data):
         expected = {fact for number, fact in enumerate("pq") if not ruled_out[number]}
         assert named == (expected if value_a != value_b else set()), (row, a, b)
         assert value_a == value_b or "pq"[real[row]] in named
+
+
+TRAIN = """
+import pandas as pd
+import tablevault_pd as tv
+import feats
+vault = tv.connect("v", session="train")
+rows = pd.DataFrame({"id": [1, 2], "x": [4.0, 40.0]}).set_index("id")
+rows["right"] = feats.make(rows["x"]).astype(int)
+rows.vault.save("preds", inputs=False)
+"""
+FEATS = "SCALE = {scale}\n\n\ndef make(x):\n    return {body}\n"
+
+
+def test_a_definition_that_nothing_uses_any_more_is_no_cause(tmp_path):
+    """It left the slice because the code that used it changed; a run with another value of it does not count then."""
+    for scale, body in ((1, "x > 1 * SCALE"), (10, "x > 1 * SCALE"), (1, "x > 1 * SCALE"), (1, "x > 7")):
+        (tmp_path / "feats.py").write_text(FEATS.format(scale=scale, body=body))
+        script(tmp_path, TRAIN)
+    (tmp_path / "feats.py").write_text("def make(x):\n    return x > 0\n")
+    script(tmp_path, TRAIN)
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        compared = vault.compare("preds@3", "preds@4", measure="right")
+        assert causes(compared.why()) == {("code", "feats.py: make")}
+        found = vault.differences("preds@3", "preds@4").set_index("name")["ruled_out"]
+        assert found[["feats.py: make", "feats.py: SCALE"]].tolist() == [False, True]
+        # where the program lacks it, too, it may be one
+        compared = vault.compare("preds@2", "preds@5", measure="right")
+        assert causes(compared.why()) == {("code", "feats.py: make"), ("code", "feats.py: SCALE")}
+
+
+def test_a_statement_that_binds_its_name_earlier_or_later_is_a_cause(tmp_path):
+    """Both programs have it, but the order counts where the slice binds the name otherwise."""
+    change = 'rows["x"] = rows["x"] / 10\n'
+    save = 'rows.vault.save("preds", inputs=False)\n'
+    head = TRAIN.replace("import feats\n", "").partition("rows[")[0]
+    script(tmp_path, head + save + change)
+    script(tmp_path, head + change + save)
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        named = causes(vault.compare("preds@1", "preds@2", measure="x").why())
+    assert ("code", "train.py: rows") in named

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.analysis.code_changes import UNNAMED, CodeChange, code_changes, trees_by_bound
 from tablevault_pd.analysis.facts import ABSENT, PARAMETER, READ, alike, different, facts_by_session
-from tablevault_pd.code import Slice, slices_of
+from tablevault_pd.code import Slice, program_trees, slices_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -39,6 +39,7 @@ class Records:
         self._facts: dict[int, dict[Fact, Any]] = {}
         self._slices: dict[Place, Slice | None] = {}
         self._trees: dict[Place, Mapping[Any, Any]] = {}
+        self._programs: dict[int, set[tuple[str, str]]] = {}
 
     def look(self, places: Iterable[Place]) -> None:
         """Read what is recorded of all of these at once."""
@@ -58,6 +59,19 @@ class Records:
     def code(self, place: Place) -> Slice:
         """The slice; an empty one if none is known."""
         return self._slices.get(place) or Slice()
+
+    def is_unused(self, place: Place, part: Part) -> bool:
+        """Whether the program of that session has the definition, too, and only its slice lacks it, for nothing there uses it.
+
+        Not where the slice binds or changes the name otherwise: then the order of the statements may count.
+        """
+        if part.path is None or not part.names or place[0] < 0 or not self.code(place).parts:
+            return False
+        if any(set(part.names) & set(other.names) for other in self.code(place).parts):
+            return False
+        if place[0] not in self._programs:
+            self._programs |= program_trees(self._store, sorted(self._facts.keys() - self._programs.keys()))
+        return (part.path, part.tree) in self._programs.get(place[0], ())
 
     def value(self, place: Place, key: Key) -> Any:
         """What was there of a fact or a piece of code, or that it is not known."""
@@ -148,7 +162,16 @@ class Evidence:
             common = _distinct(value for value in there if any(alike(value, other) for other in values))
             if not common:
                 break
-        return bool(common) or (change is not None and self._has_statement(change))
+        return bool(common) or (
+            change is not None
+            and (self._has_statement(change) or self._is_of_both(change, self.a[0][0], self.b[0][0]))
+        )
+
+    def _is_of_both(self, change: CodeChange, a: Place, b: Place) -> bool:
+        """Whether both programs have a definition that one slice lacks: what changed is the code that used it."""
+        if change.a is None and change.b is not None:
+            return self.records.is_unused(a, change.b)
+        return change.b is None and change.a is not None and self.records.is_unused(b, change.a)
 
     def _has_statement(self, change: CodeChange) -> bool:
         """Whether a maker of one side had the statement without a name as the other side has it."""
@@ -171,6 +194,7 @@ class Evidence:
     def _between(self, a: Place, b: Place) -> list[MakersDiffer]:
         """What may be a cause of what one maker differs in from another."""
         changes = code_changes(self.records.code(a), self.records.code(b))
+        changes = [change for change in changes if not self._is_of_both(change, a, b)] or changes
         one, two = self.records.facts(a), self.records.facts(b)
         facts = [fact for fact in different([one, two]) if self._may_be_cause(fact)]
         return [MakersDiffer((CODE, change.bound), *change.line, change) for change in changes] + [

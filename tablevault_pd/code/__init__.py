@@ -4,6 +4,7 @@ from tablevault_pd.code.diff import CodeDiff, code_diff
 from tablevault_pd.code.functions import function_key
 from tablevault_pd.code.namespaces import Piece
 from tablevault_pd.code.reading import (
+    program_trees,
     slice_of_rows,
     slice_of_session,
     slice_of_version,
@@ -23,6 +24,7 @@ __all__ = [
     "cut",
     "function_key",
     "names_of",
+    "program_trees",
     "slice_of_rows",
     "slice_of_session",
     "slice_of_version",

@@ -10,6 +10,7 @@ import pandas as pd
 from tablevault_pd.capture.position import line_of
 from tablevault_pd.code.namespaces import Piece
 from tablevault_pd.code.slice import Slice, Slicer
+from tablevault_pd.code.statements import cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -73,6 +74,17 @@ def slice_of_session(store: Store, session_id: int) -> Slice:
     sources = {source.path: source for source in store.sources([session_id])}  # the latest of each
     modules = [Piece(source.text, source.path, module=source.module) for source in sources.values()]
     return Slicer(pieces, modules).of_everything()
+
+
+def program_trees(store: Store, session_ids: Sequence[int]) -> dict[int, set[tuple[str, str]]]:
+    """Of each session (path, digest of the syntax tree) of every top-level statement of its script and modules."""
+    programs: dict[int, set[tuple[str, str]]] = {session_id: set() for session_id in session_ids}
+    for cell in store.cells(session_ids):
+        if cell.path is not None:
+            programs[cell.session_id] |= {(cell.path, one.tree) for one in cut(cell.text, script=True)}
+    for source in store.sources(session_ids):
+        programs[source.session_id] |= {(source.path, one.tree) for one in cut(source.text)}
+    return programs
 
 
 def joined(slices: Sequence[Slice]) -> Slice:
