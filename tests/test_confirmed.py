@@ -309,6 +309,16 @@ def test_a_chunk_that_an_upsert_keeps_is_as_new_as_the_upsert(vault):
     assert vault.stale("chunks").empty
 
 
+def elsewhere(versions, row, value):
+    """Who made a row so, in whatever version."""
+    return [state for version in versions for state in version[row][1] if version[row][0] == value]
+
+
+def differing(a, b):
+    """The numbers of the facts that two makers do not have in common."""
+    return {number for number, (one, two) in enumerate(zip(a, b, strict=True)) if one != two}
+
+
 @given(st.data())
 @settings(max_examples=times(150, ordinary=3), deadline=None, suppress_health_check=list(HealthCheck))
 def test_rows_count_as_made_by_those_who_made_them_again(vault, data):
@@ -340,6 +350,13 @@ def test_rows_count_as_made_by_those_who_made_them_again(vault, data):
     why = compared.why().query("what == 'parameter'")
     for row in range(4):
         (value_a, a), (value_b, b) = versions[0][row], versions[-1][row]
+        a, b = (
+            [*makers, *(state for state in elsewhere(versions, row, value) if counts(state))]
+            for makers, value, counts in (
+                (a, value_a, lambda state, a=a, b=b: differing(state, b[0]) < differing(a[0], b[0])),
+                (b, value_b, lambda state, a=a, b=b: differing(a[0], state) < differing(a[0], b[0])),
+            )
+        )
         named = set(why.loc[why.index == row, "name"])
         ruled_out = [bool({state[fact] for state in a} & {state[fact] for state in b}) for fact in (0, 1)]
         expected = {fact for number, fact in enumerate("pq") if not ruled_out[number]}

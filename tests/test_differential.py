@@ -159,7 +159,14 @@ class SameStory(RuleBasedStateMachine):
         name = data.draw(st.sampled_from(sorted(self.contents)))
         target = data.draw(st.integers(1, len(self.contents[name]) + 1))
         if self.both(name, "restore", [], target=target):
-            self.contents[name].append(self.contents[name][target - 1])
+            content = self.contents[name][target - 1]
+            head = self.stores[0].head(name)
+            assert head is not None
+            if head.version > len(self.contents[name]):
+                self.contents[name].append(content)
+            else:  # it is what is there
+                assert name not in self.hidden
+                assert self.contents[name][-1] == content
             self.hidden.discard(name)
 
     @rule()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -831,3 +832,18 @@ def test_shown_counts_are_integers(folder_vault):
     counts = folder_vault.sessions("train", show={"loss": "count"})["metrics.loss"]
     assert counts.dtype == "Int64"
     assert counts.fillna(0).tolist() == [1, 0]
+
+
+def test_calls_of_log_have_times_of_their_own(folder_vault, monkeypatch):
+    """What one call logged goes together; calls within one microsecond are no one call, and a clock that is set back is followed."""
+    clock = iter([100.0, 100.0, 100.0000001, 50.0, 50.0])
+    with folder_vault.session("fit") as run:
+        run.log(begin=0.0)
+        now = SimpleNamespace(time=lambda: next(clock))
+        monkeypatch.setattr("tablevault_pd.session.recorder.time", now)
+        for number in range(5):
+            run.log(acc=float(number))
+        monkeypatch.undo()
+    times = folder_vault.metrics("acc", sessions="fit", x="time")["x"]
+    assert times.is_unique
+    assert (times.dt.floor("s") == pd.to_datetime([50, 50, 100, 100, 100], unit="s", utc=True)).all()
