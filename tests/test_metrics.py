@@ -846,4 +846,4 @@ def test_calls_of_log_have_times_of_their_own(folder_vault, monkeypatch):
         monkeypatch.undo()
     times = folder_vault.metrics("acc", sessions="fit", x="time")["x"]
     assert times.is_unique
-    assert (times.dt.floor("s") == pd.to_datetime([50, 50, 100, 100, 100], unit="s", utc=True)).all()
+    assert (times.dt.round("s") == pd.to_datetime([50, 50, 100, 100, 100], unit="s", utc=True)).all()
