@@ -35,6 +35,10 @@ class GitQueue:
     """
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew. In a forked child the questions and the thread are the parent's."""
         self._waiting: list[GitQuestion] = []  # each until it is answered, whatever interrupts the work
         self.background = Background(self._work, "git")
 
@@ -59,10 +63,6 @@ class GitQueue:
     def _of(self, folder: Path) -> list[GitQuestion]:
         return [question for question in self._waiting.copy() if question.folder == folder]
 
-    def reset_after_fork(self) -> None:
-        """Reset in a forked child: its questions and the thread are the parent's."""
-        self.__init__()  # type: ignore[misc]
-
 
 def _answer(folder: Path) -> Mapping[str, Any] | Exception:
     try:
@@ -75,4 +75,4 @@ def _answer(folder: Path) -> Mapping[str, Any] | Exception:
 GIT = GitQueue()
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=GIT.reset_after_fork)
+    os.register_at_fork(after_in_child=GIT.reset)
