@@ -21,7 +21,7 @@ from tablevault_pd.session.metrics_buffer import Backlog
 from tablevault_pd.store import Beat, BeatResponse, Measures, Session, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 HALF = "half \ud83d"
@@ -60,6 +60,19 @@ def brake(vault: tv.Vault, monkeypatch: pytest.MonkeyPatch) -> Iterator[Brake]:
     found = Brake(vault.store, monkeypatch)
     yield found
     found.open.set()
+
+
+def notice(owner: Any, method: str, look: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list of what `look` answers after each call of a method, before anything else of its thread."""
+    real, noticed = getattr(owner, method), []
+
+    def call(*args: Any) -> Any:
+        result = real(*args)
+        noticed.append(look())
+        return result
+
+    monkeypatch.setattr(owner, method, call)
+    return noticed
 
 
 def values(vault: tv.Vault, name: str) -> np.ndarray:
@@ -182,10 +195,12 @@ def test_a_session_tells_that_it_cannot_be_written(folder_vault, monkeypatch):
             assert failed.wait(60)
             assert s._recorder.attempted.wait(60)
             assert "nothing could be written" in repr(s)
+            told = notice(s._recorder.outbox, "on_sent", lambda: repr(s), monkeypatch)
             brake.refuse = lambda beat: None
             heart.HEARTBEAT._retry_at.clear()
             folder_vault._flush()
-        assert repr(s) == "<Session 'train#1': running>"
+        # Also for a thread that goes on as soon as the beat counts as sent.
+        assert {*told, repr(s)} == {"<Session 'train#1': running>"}
     assert values(folder_vault, "train").tolist() == [1.0]
 
 

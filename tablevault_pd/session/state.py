@@ -198,8 +198,8 @@ class SessionState:
 
         Return whether there is more to send at once.
         """
+        self.failing = False  # before a thread that waits for this beat goes on
         self.outbox.on_sent(now)
-        self.failing = False
         if not self.flushed.is_set():
             self.control.take(requests, lambda request: describe_request(self.store, self.row, request))
         self.attempted.wake()
