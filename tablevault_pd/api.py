@@ -133,7 +133,7 @@ def connect(
     InvalidName
         If no session, or no snapshot, can have that name.
     VaultNotFound
-        With ``mode="r"`` or `at`, if there is no vault.
+        With ``mode="r"`` or `at`, if there is no vault; if `place` is a relative path, and the working directory was removed.
     VersionNotFound
         If there is no snapshot of the name in `at`.
     VaultFormatError

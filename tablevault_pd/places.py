@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd import validate
-from tablevault_pd.errors import InvalidInput, MissingDependency, short_repr
+from tablevault_pd.errors import InvalidInput, MissingDependency, VaultNotFound, short_repr
 from tablevault_pd.vault.context import VaultContext, open_contexts
 
 if TYPE_CHECKING:
@@ -19,10 +19,23 @@ _OF_SERVERS = ("verify_tls", "mirror")
 
 
 def address_of(place: Any) -> str:
-    """Return the address that the user named, else that of the environment or the default one."""
+    """Return the address that the user named, else that of the environment or the default one.
+
+    Raises VaultNotFound for a relative path where the working directory was removed.
+    """
     if place is None:
-        return os.environ.get(PLACE_VARIABLE) or DEFAULT_PLACE
-    return validate.path(place, "The place of a vault")
+        address = os.environ.get(PLACE_VARIABLE) or DEFAULT_PLACE
+    else:
+        address = validate.path(place, "The place of a vault")
+    if "://" not in address and not os.path.isabs(os.path.expanduser(address)):
+        try:
+            os.getcwd()
+        except OSError:
+            raise VaultNotFound(
+                f"The vault at {short_repr(address)} cannot be found: the working directory of this process was removed. Name "
+                "an absolute path, or go to another folder by os.chdir()."
+            ) from None
+    return address
 
 
 def open_context(

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from torture.harness import PROCESSES
+from warm import script
 
 import tablevault_pd as tv
 
@@ -230,3 +231,48 @@ def test_attrs_hold_up_no_save_and_name_no_wrong_parents(vault: tv.Vault, kind: 
         vault.append("saved", frame)
         assert vault.read("saved")["n"].tolist() == [1, 2, 1, 2]
         assert vault.sql("SELECT sum(n) AS n FROM given", given=frame)["n"].tolist() == [3]
+
+
+NOWHERE = """
+import os, shutil, sys
+import pandas as pd
+import tablevault_pd as tv
+
+def error_of(call):
+    try:
+        call()
+    except tv.VaultError as error:
+        return error
+
+gone, place = sys.argv[1:]
+os.mkdir(gone)
+os.chdir(gone)
+sys.path.insert(0, "")
+os.rmdir(gone)
+for call in (lambda: tv.connect("v"), lambda: tv.connect("v", mode="r"), lambda: tv.read("a")):
+    error = error_of(call)
+    assert isinstance(error, tv.VaultNotFound) and "working directory of this process was removed" in str(error), error
+vault = tv.connect(place, session="train")
+with vault.session("inner", params={"lr": 0.1}) as s:
+    s.log(loss=0.5)
+    vault.save("a", pd.DataFrame({"n": [1, 2]}))
+missing = pd.DataFrame({"path": ["near.txt"]})
+assert isinstance(error_of(lambda: vault.save("f", missing, files="path")), tv.FileMissing)
+assert "DuckDB cannot start" in str(error_of(lambda: vault.sql("SELECT n FROM a")))
+for call in (lambda: tv.merge([place], "v2"), lambda: vault.backup("out"), lambda: vault.export("out"), lambda: s.log_model("m", "near")):
+    assert error_of(call) is not None
+os.chdir(os.path.dirname(place))
+assert tv.connect("v").place == vault.place
+"""
+
+
+def test_sessions_begin_and_rows_are_saved_where_the_working_directory_was_removed(tmp_path: Path) -> None:
+    script(tmp_path, NOWHERE, str(tmp_path / "gone"), str(tmp_path / "v"))
+    with connect(tmp_path / "v", mode="r") as vault:
+        sessions = vault.sessions(info=True, columns=["session", "state", "cwd", "params.lr", "metrics.loss"])
+        assert sessions["session"].tolist() == ["train#1", "inner#1"]
+        assert sessions["state"].tolist() == ["finished"] * 2
+        assert sessions["cwd"].isna().all()
+        assert sessions["metrics.loss"].tolist()[1] == 0.5
+        assert vault.read("a")["n"].tolist() == [1, 2]
+        assert "vault.save" in vault.code("a").iloc[0]["code"]

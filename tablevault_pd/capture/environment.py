@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd import imports
+from tablevault_pd.capture import script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,10 +46,11 @@ def host_name() -> str:
 
 
 def process_info() -> dict[str, Any]:
-    """Return what can be read at once: command line, folder, interpreter, platform."""
+    """Return what can be read at once: command line, folder (None: it was removed), interpreter, platform."""
+    folder = script.working_folder()
     return {
         "argv": arguments(),
-        "cwd": os.getcwd(),
+        "cwd": None if folder == script.REMOVED else str(folder),
         "executable": sys.executable,
         "python": platform.python_version(),
         "platform": platform.platform(),

@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tablevault_pd.capture.script import source_text
+from tablevault_pd.capture.script import source_text, working_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,7 +100,7 @@ class ProjectModules:
     def _own(self, file: object) -> Path | None:
         if not isinstance(file, str) or not file.endswith(".py"):
             return None
-        path = _not_installed(os.path.abspath(file))
+        path = _not_installed(_absolute(file))
         if path is None:
             return None
         named = Path(file) if file.startswith(str(self.folder)) else path
@@ -111,7 +111,12 @@ class ProjectModules:
 @lru_cache(maxsize=1 << 12)
 def is_own_file(file: str) -> bool:
     """Return whether a file belongs neither to Python nor to an installed package, nor to this one."""
-    return file.endswith(".py") and _not_installed(os.path.abspath(file)) is not None
+    return file.endswith(".py") and _not_installed(_absolute(file)) is not None
+
+
+def _absolute(file: str) -> str:
+    """As :func:`os.path.abspath`, also where the working directory was removed."""
+    return os.path.normpath(file if os.path.isabs(file) else os.path.join(working_folder(), file))
 
 
 # Each session looks at all modules, and resolving a path asks for each folder in it.

@@ -12,11 +12,21 @@ from typing import Any
 # programs that run the one notebook that they are given
 _EXECUTING = ("nbclient", "nbconvert", "papermill", "execute")
 
+REMOVED = Path(os.path.abspath(os.sep), "working directory that was removed")
+
 
 def main_file() -> Path | None:
     """Return the file that runs as ``__main__``, if there is one."""
     name = getattr(sys.modules.get("__main__"), "__file__", None)
-    return None if name is None else Path(name).absolute()
+    return None if name is None else working_folder() / name
+
+
+def working_folder() -> Path:
+    """Return the working directory; a path at which nothing is, if it was removed."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return REMOVED
 
 
 def main_source() -> str | None:

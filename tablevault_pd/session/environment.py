@@ -34,7 +34,7 @@ class EnvironmentCapture:
     def begin(self) -> dict[str, Any]:
         """Ask git for the state of the code as it is now, without waiting. Return what the info says until it has answered."""
         file = script.main_file()
-        folder = file.parent if file is not None else Path.cwd()
+        folder = file.parent if file is not None else script.working_folder()
         if not environment.may_be_in_repository(folder):
             return {}
         self._git = GIT.ask(folder)

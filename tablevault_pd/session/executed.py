@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tablevault_pd.capture import environment, script
@@ -15,6 +14,7 @@ from tablevault_pd.store import Cell, ModuleSource, WrittenCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from tablevault_pd.capture.notebook import Typed
     from tablevault_pd.capture.position import StackLevel
@@ -47,7 +47,7 @@ CELLS: list[Ran] = []  #: all cells of this process's notebook, in order
 def folder_of_main() -> Path:
     """Return the folder of the script; of a notebook or a prompt, the working directory."""
     file = script.main_file()
-    return _resolved(file.parent if file is not None and not script.in_ipython() else Path.cwd())
+    return _resolved(file.parent if file is not None and not script.in_ipython() else script.working_folder())
 
 
 @lru_cache(maxsize=64)

@@ -87,7 +87,10 @@ def _database() -> duckdb.DuckDBPyConnection:
             import duckdb
     except ImportError as error:
         raise MissingDependency.for_extra("duckdb", "sql", "SQL") from error
-    database = duckdb.connect(":memory:", config=_OPTIONS | {"temp_directory": _spill_folder()})
+    try:
+        database = duckdb.connect(":memory:", config=_OPTIONS | {"temp_directory": _spill_folder()})
+    except duckdb.Error as error:  # as where the working directory was removed
+        raise VaultError(f"DuckDB cannot start, so there is no answer: {error}") from error
     database.execute("SET GLOBAL TimeZone = 'UTC'")
     database.execute("SET lock_configuration = true")
     return database

@@ -51,7 +51,7 @@ class Sql(VaultPart):
         QueryTimeout
             If it takes longer than `timeout_s`.
         VaultError
-            If the system gives no thread to run it in.
+            If the system gives no thread to run it in, or DuckDB cannot start.
         MissingDependency
             If DuckDB is not installed (``pip install 'tablevault-pd[sql]'``).
 
