@@ -120,3 +120,39 @@ def test_one_query_is_answered_exactly_where_that_is_as_fast(vault, monkeypatch)
         vault.search(near=two, k=10, approx=True)
         assert visits == visited
     pd.testing.assert_frame_equal(found, vault.search(near=one, k=10))
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2", "dot"])
+def test_one_query_finds_what_it_finds_among_several_and_reads_its_cells_alone(vault, monkeypatch, metric):
+    frame = vectors(900, 900, None)
+    vault.save("x", frame)
+    nearest_to_itself(vault, frame, 0, metric=metric)
+    settle(vault)
+    (index,) = [index for column in vault.store.vectors.columns.values() for index in column.ann.values()]
+    built = index.built
+    queries = np.array(frame["vec"][:20].to_list())
+    among = vault.search(near=queries, k=10, approx=True, metric=metric)
+    compared: list[int] = []
+    real = cells._similarity_to_one
+
+    def counted(rows: np.ndarray, query: np.ndarray, *args: Any) -> np.ndarray:
+        compared.append(len(rows))
+        return real(rows, query, *args)
+
+    monkeypatch.setattr(cells, "_similarity_to_one", counted)
+    monkeypatch.setattr(cells, "_half_squares", None)  # of the centres: known since they were found
+    for number, query in enumerate(queries):
+        compared.clear()
+        alone = vault.search(near=query, k=10, approx=True, metric=metric)
+        assert alone["position"].tolist() == among["position"][among["query"] == number].tolist()
+        assert len(compared) == built.probes < len(built.centers)
+        assert sum(compared) < len(frame)
+
+
+def test_products_beyond_float32_are_no_reason_to_find_nothing():
+    scores = np.array([np.nan, 3.0, np.nan, 1.0, 2.0] * 600, np.float32)
+    for count in (1, 5, 600, 1200, 1801):
+        best = scores[cells._best(scores, count)]
+        held = np.sort(scores[~np.isnan(scores)])[::-1][:count]
+        assert len(best) >= count
+        assert np.sort(best[~np.isnan(best)])[::-1][: len(held)].tolist() == held.tolist()

@@ -20,7 +20,7 @@ from torture.harness import times
 
 from tablevault_pd import frames
 from tablevault_pd.store import Hits, Metric, Scope, Store, VectorQuery, Version
-from tablevault_pd.store.engine import vector_block, vector_scan
+from tablevault_pd.store.engine import ranking, vector_block, vector_scan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -337,8 +337,8 @@ def test_rows_that_hardly_differ_are_ranked_as_without_k(
     kind: str, width: str, one_pass: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(vector_block, "ONE_PASS_BYTES", one_pass)
-    monkeypatch.setattr(vector_scan, "GROUPS", 4)
-    monkeypatch.setattr(vector_scan, "GROUP_SCORES", 2)
+    monkeypatch.setattr(ranking, "GROUPS", 4)
+    monkeypatch.setattr(ranking, "GROUP_SCORES", 2)
     rng = np.random.default_rng(5)
     with np.errstate(over="ignore"):
         rows = (
@@ -367,9 +367,9 @@ def test_rows_that_hardly_differ_are_ranked_as_without_k(
 def test_the_kth_best_of_scores_is_that_of_all_sorted(scores: list[float], data: st.DataObject) -> None:
     k = data.draw(st.integers(1, len(scores)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vector_scan, "GROUPS", data.draw(st.integers(1, 8)))
-        patch.setattr(vector_scan, "GROUP_SCORES", data.draw(st.integers(1, 4)))
-        assert vector_scan._kth_best(np.array(scores, np.float32), k) == sorted(scores, reverse=True)[k - 1]
+        patch.setattr(ranking, "GROUPS", data.draw(st.integers(1, 8)))
+        patch.setattr(ranking, "GROUP_SCORES", data.draw(st.integers(1, 4)))
+        assert ranking.kth_best(np.array(scores, np.float32), k) == sorted(scores, reverse=True)[k - 1]
 
 
 @pytest.fixture

@@ -6,12 +6,14 @@ between two of them when it is told to.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tablevault_pd.store.engine.fork_guard import no_fork
+from tablevault_pd.store.engine.ranking import kth_best
+from tablevault_pd.store.engine.vector_block import row_by_row
 from tablevault_pd.store.engine.vector_scores import exact_scores
 
 if TYPE_CHECKING:
@@ -100,6 +102,10 @@ class VectorCells:
     upto: int  #: every vector before this address is in it, but for those that are compared one by one, and no other
     probes: int  #: how many cells a search visits
     trained: int  #: how many vectors there were when the centres were found
+    half_squares: np.ndarray = field(init=False)  #: half the square of the length of each centre
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "half_squares", _half_squares(self.centers))
 
     @property
     def size(self) -> int:
@@ -164,10 +170,37 @@ class VectorCells:
         `rows_of` returns the vectors of a range of `addresses`; `mask` says which addresses may be found.
         """
         probes = min(self.probes, len(self.centers))
-        visited = np.argpartition(-_closeness(self.centers, queries, metric), probes - 1, axis=1)[:, :probes]
-        cells = np.sort(visited, axis=1)
+        close = _closeness(self.centers, queries, metric, self.half_squares)
+        cells = np.sort(np.argpartition(-close, probes - 1, axis=1)[:, :probes], axis=1)
+        compare = self._compare_one if len(queries) == 1 else self._compare_many
+        near = []
+        for score, of_query in zip(compare(queries, cells, metric, rows_of), cells, strict=True):
+            there = self.addresses[_numbers(self.bounds[of_query], self.bounds[of_query + 1])]
+            if mask is not None:
+                there, score = there[mask[there]], score[mask[there]]
+            if len(there) < count:
+                return None
+            near.append(there[_best(score, count)])
+        return near
+
+    def _compare_one(
+        self, queries: np.ndarray, cells: np.ndarray, metric: Metric, rows_of: Callable[[int, int], np.ndarray]
+    ) -> list[np.ndarray]:  # fmt: skip
+        """How near the vectors of its cells are to the only query: each cell is read in one pass, in order of memory."""
+        first, stop = self.bounds[cells[0]], self.bounds[cells[0] + 1]
+        scores = np.empty(int((stop - first).sum()), np.float32)
+        end = 0
+        for low, high in zip(first.tolist(), stop.tolist(), strict=True):
+            begin, end = end, end + high - low
+            scores[begin:end] = _similarity_to_one(rows_of(low, high), queries[0], metric)
+        return [scores]
+
+    def _compare_many(
+        self, queries: np.ndarray, cells: np.ndarray, metric: Metric, rows_of: Callable[[int, int], np.ndarray]
+    ) -> list[np.ndarray]:  # fmt: skip
+        """The same for several queries; each cell is read once for all that visit it."""
         by_cell = np.argsort(cells.ravel(), kind="stable")
-        who = np.repeat(np.arange(len(queries)), probes)[by_cell]
+        who = np.repeat(np.arange(len(queries)), cells.shape[1])[by_cell]
         edges = np.flatnonzero(np.diff(cells.ravel()[by_cell], prepend=-1)).tolist()
         bounds = self.bounds.tolist()
         scores: list[list[np.ndarray]] = [[] for _ in queries]
@@ -178,17 +211,7 @@ class VectorCells:
             of_cell = _similarity(rows, queries[who[first:end]], metric)
             for query, column in zip(who[first:end].tolist(), of_cell, strict=True):
                 scores[query].append(column)
-        near = []
-        for parts, of_query in zip(scores, cells.tolist(), strict=True):
-            there = np.concatenate([self.addresses[bounds[cell] : bounds[cell + 1]] for cell in of_query])
-            score = np.concatenate(parts)
-            if mask is not None:
-                there, score = there[mask[there]], score[mask[there]]
-            if len(there) < count:
-                return None
-            best = np.argpartition(-score, count - 1)[:count] if count < len(score) else slice(None)
-            near.append(there[best])
-        return near
+        return [np.concatenate(parts) for parts in scores]
 
 
 def build(vectors: Vectors, upto: int, metric: Metric, pause: Callable[[], None]) -> VectorCells:
@@ -213,13 +236,43 @@ def _pieces(rows: int, some: int, pause: Callable[[], None]) -> Iterator[slice]:
         yield slice(at, at + some)
 
 
-def _closeness(centers: np.ndarray, rows: np.ndarray, metric: Metric = "l2") -> np.ndarray:
+def _numbers(first: np.ndarray, stop: np.ndarray) -> np.ndarray:
+    """The numbers of several ranges, one after the other."""
+    sizes = stop - first
+    return np.repeat(stop - np.cumsum(sizes), sizes) + np.arange(int(sizes.sum()))
+
+
+def _half_squares(centers: np.ndarray) -> np.ndarray:
+    return np.asarray(np.einsum("ij,ij->i", centers, centers) / 2)
+
+
+def _closeness(
+    centers: np.ndarray, rows: np.ndarray, metric: Metric = "l2", half_squares: np.ndarray | None = None
+) -> np.ndarray:
     """How close each of `rows` is to each centre, shape (rows, centres): more is closer."""
-    with no_fork:  # before a fork OpenBLAS ends the threads that compute a product, and then waits for it
-        close = rows @ centers.T
+    if len(rows) == 1:
+        close = row_by_row(centers, rows[0])[None]
+    else:
+        with no_fork:  # before a fork OpenBLAS ends the threads that compute a product, and then waits for it
+            close = rows @ centers.T
     if metric != "dot":
-        close -= np.einsum("ij,ij->i", centers, centers) / 2
+        close -= _half_squares(centers) if half_squares is None else half_squares
     return np.asarray(close)
+
+
+def _best(scores: np.ndarray, count: int) -> np.ndarray:
+    """The numbers of the best `count`, and of what ties with the last of these."""
+    if np.isnan(scores.max()):  # of products beyond float32; argpartition puts it last
+        return np.argpartition(-scores, count - 1)[:count]
+    return np.flatnonzero(scores >= kth_best(scores, count))
+
+
+def _similarity_to_one(rows: np.ndarray, query: np.ndarray, metric: Metric) -> np.ndarray:
+    """Of one query to each of `rows`: more is nearer."""
+    if metric != "l2":
+        return np.asarray(row_by_row(rows, query))
+    apart = rows - query
+    return np.asarray(-np.einsum("ij,ij->i", apart, apart))
 
 
 def _similarity(rows: np.ndarray, queries: np.ndarray, metric: Metric) -> np.ndarray:

@@ -11,6 +11,7 @@ from tablevault_pd.store import Hits
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+GROUPS, GROUP_SCORES = 256, 8  # scores are looked at in so many groups at least, of so many at least
 ROW_BITS = 40  # a scope and a position in one number: no list has so many rows
 
 
@@ -38,3 +39,15 @@ def merge_hits(parts: Sequence[Hits]) -> Hits:
         return parts[0]
     columns = [(hits.scope, hits.position, hits.item, hits.score) for hits in parts]
     return ranked(*map(np.concatenate, zip(*columns, strict=True)))
+
+
+def kth_best(scores: np.ndarray, k: int) -> np.floating:
+    """The `k`-th largest of scores that are no NaN. Of many only those are sorted that reach the `k`-th best of their groups."""
+    groups = max(GROUPS, GROUP_SCORES * k)
+    depth = len(scores) // groups
+    if depth >= GROUP_SCORES:
+        largest = scores[: groups * depth].reshape(depth, groups).max(axis=0)
+        scores = scores[scores >= np.partition(largest, groups - k)[groups - k]]
+    at = len(scores) - k
+    kth: np.floating = np.partition(scores, at)[at]
+    return kth

@@ -23,7 +23,7 @@ ROWS_AT_ONCE = 1 << 14  # for work that needs a copy of the vectors
 #: With two cores they gain nothing at any size.
 ONE_PASS_BYTES = 32 << 20 if (os.cpu_count() or 1) > 2 else sys.maxsize
 #: Dot products row by row, in order of memory: of vectors that left the processor's cache, a matrix product reads half as fast.
-_row_by_row = getattr(np, "vecdot", np.matmul)  # NumPy 1 has none
+row_by_row = getattr(np, "vecdot", np.matmul)  # NumPy 1 has none
 
 
 class Block:
@@ -138,7 +138,7 @@ def _dots(rows: np.ndarray, queries: np.ndarray) -> np.ndarray:
         return _in_pieces(rows, lambda piece: _dots(piece, queries))
     with no_fork, np.errstate(over="ignore", invalid="ignore", under="ignore"):
         if len(queries) == 1:
-            product = _row_by_row if rows.nbytes <= ONE_PASS_BYTES else np.matmul
+            product = row_by_row if rows.nbytes <= ONE_PASS_BYTES else np.matmul
             return np.asarray(product(rows, queries[0].astype(rows.dtype)))[:, None]
         return np.asarray(rows @ queries.T.astype(rows.dtype))
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 from tablevault_pd import frames
 from tablevault_pd.store import Chunk, Hits, Metric, Scope, VectorQuery, Version
 from tablevault_pd.store.engine import ann_index as ann
-from tablevault_pd.store.engine.ranking import ranked
+from tablevault_pd.store.engine.ranking import kth_best, ranked
 from tablevault_pd.store.engine.vector_block import MAPPED_BYTES, Block
 from tablevault_pd.store.engine.vector_scores import exact_scores, in_float32_range
 from tablevault_pd.store.pieces import Pieces, expanded
@@ -31,7 +31,6 @@ KEPT_MAPS = 128  # each map costs a file descriptor
 GATHERED_ROWS = 1 << 16
 MANY_BLOCKS = 32  # so many small blocks are searched as one
 KEPT_JOINED = 4  # … of which so many are kept
-GROUPS, GROUP_SCORES = 256, 8  # scores are looked at in so many groups at least, of so many at least
 SPARSE = 8  # where less than one row in so many is compared, these are gathered first
 
 
@@ -373,24 +372,12 @@ def _live(
 def _best(scores: np.ndarray, doubt: np.ndarray, k: int) -> np.ndarray:
     """Where the best `k` scores may be, given by how much each may be wrong."""
     if doubt.ndim == 0:
-        return np.flatnonzero(scores >= _kth_best(scores, k) - 2 * float(doubt))
+        return np.flatnonzero(scores >= kth_best(scores, k) - 2 * float(doubt))
     with np.errstate(invalid="ignore"):
         certain = np.isfinite(doubt)
         least = np.where(certain, scores - doubt, -np.inf)
         most = np.where(certain, scores + doubt, np.inf)
-    return np.flatnonzero(most >= _kth_best(least, k))
-
-
-def _kth_best(scores: np.ndarray, k: int) -> np.floating:
-    """The `k`-th largest of scores that are no NaN. Of many only those are sorted that reach the `k`-th best of their groups."""
-    groups = max(GROUPS, GROUP_SCORES * k)
-    depth = len(scores) // groups
-    if depth >= GROUP_SCORES:
-        largest = scores[: groups * depth].reshape(depth, groups).max(axis=0)
-        scores = scores[scores >= np.partition(largest, groups - k)[groups - k]]
-    at = len(scores) - k
-    kth: np.floating = np.partition(scores, at)[at]
-    return kth
+    return np.flatnonzero(most >= kth_best(least, k))
 
 
 def _approximately(
