@@ -275,4 +275,4 @@ def test_sessions_begin_and_rows_are_saved_where_the_working_directory_was_remov
         assert sessions["cwd"].isna().all()
         assert sessions["metrics.loss"].tolist()[1] == 0.5
         assert vault.read("a")["n"].tolist() == [1, 2]
-        assert "vault.save" in vault.code("a").iloc[0]["code"]
+        assert "vault.save" in vault.read("a").vault.code()["text"].iloc[0]
