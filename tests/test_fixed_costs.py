@@ -619,6 +619,7 @@ def test_sessions_in_a_loop_work_through_the_script_once_and_each_has_a_slice_of
     for module in (executed, recorder):  # the script of the process that runs the tests is another one
         monkeypatch.setattr(module, "place_of_main", lambda: None)
     executed._of_script.cache_clear()
+    executed._slicers.clear()
     slicers: list[object] = []
     monkeypatch.setattr(executed, "Slicer", lambda *pieces: slicers.append(pieces) or Slicer(*pieces))
     for _ in range(3):

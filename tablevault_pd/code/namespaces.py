@@ -68,17 +68,14 @@ class Namespace:
     imports: dict[str, list[int]] = field(default_factory=dict)  #: name -> the statements that import it
     #: name -> the statements that make it global
     declared: dict[str, list[int]] = field(default_factory=dict)
-    is_indexed: bool = False
+    effects: Iterator[tuple[str, ...]] | None = None  #: for each statement all names that it binds or changes
+    indexed: int = 0  #: how many statements are in `names`, `bindings` and `imports`
     #: what has bound nothing yet when the function that it calls runs
     under_way: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        for number, piece in enumerate(self.pieces):
-            start = len(self.statements)
-            for statement in piece.executed():
-                self._append(
-                    statement, number, None if statement.header is None else start + statement.header
-                )
+        for statement in _executed(self.pieces):
+            self._append(*statement)
 
     def _append(self, statement: Statement, owner: int, header: int | None) -> None:
         self.statements.append(statement)
@@ -107,10 +104,26 @@ class Namespace:
     def __len__(self) -> int:
         return len(self.statements)
 
-    def index(self, effects: Iterable[tuple[str, ...]]) -> None:
-        """Note which statement binds what; `effects` are all names that each one binds or changes."""
-        self.is_indexed = True
-        for number, (statement, names) in enumerate(zip(self.statements, effects, strict=True)):
+    def continued(self, pieces: Sequence[Piece]) -> bool:
+        """Take these pieces in place of those that there are, if their statements are the same ones, and perhaps more.
+
+        What was noted of statements stays true: it is about those before each, all of a loop, which is there once it has
+        begun, and methods.
+        """
+        statements, size = list(_executed(pieces)), len(self)
+        same = statements[:size] == list(zip(self.statements, self.owners, self.headers, strict=True))
+        if not same or any(statement.methods for statement, _, _ in statements[size:]):
+            return False
+        self.pieces = pieces
+        for more in statements[size:]:
+            self._append(*more)
+        return True
+
+    def index(self) -> None:
+        """Note which statement binds what, by `effects`, of those of which it was not noted yet."""
+        assert self.effects is not None
+        for number, names in zip(range(self.indexed, len(self)), self.effects, strict=False):
+            statement, self.indexed = self.statements[number], number + 1
             for name in names:
                 self.names.setdefault(name, []).append(number)
             self.bindings.update(dict.fromkeys(statement.bound, number))
@@ -220,6 +233,16 @@ class Namespace:
             piece.path, piece.session_id, piece.cell, statement.line, statement.end, statement.kind, shown(statement.names),
             text_of(piece.text, statement), statement.tree, piece.notebook, piece.count,
         )  # fmt: skip
+
+
+def _executed(pieces: Sequence[Piece]) -> Iterator[tuple[Statement, int, int | None]]:
+    """The statements of pieces, the number of the piece of each, and the header of the block that it is in."""
+    start = 0
+    for number, piece in enumerate(pieces):
+        statements = piece.executed()
+        for statement in statements:
+            yield statement, number, None if statement.header is None else start + statement.header
+        start += len(statements)
 
 
 def split(name: str) -> tuple[str, str]:

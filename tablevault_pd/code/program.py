@@ -39,8 +39,11 @@ class Program:
     def index(self, main: Namespace) -> None:
         """Note which statement of the session's own namespace binds what."""
         self.main = main
-        if not main.is_indexed:
-            main.index(self._effects(main))
+        self._index(main)
+
+    def _index(self, namespace: Namespace) -> None:
+        namespace.effects = namespace.effects or self._effects(namespace)
+        namespace.index()
 
     def inner(self, module: str, brought: str | None, rest: str) -> tuple[str, str]:
         """The module that a dotted name behind an import leads into, and what is left of the name there."""
@@ -54,7 +57,7 @@ class Program:
         """A captured module, with which of its statements bind what."""
         if name not in self._namespaces and name in self.modules:
             self._namespaces[name] = namespace = Namespace([self.modules[name]], name)
-            namespace.index(self._effects(namespace))  # noted before: modules may import each other
+            self._index(namespace)  # noted before: modules may import each other
         return self._namespaces.get(name)
 
     @cached_property
@@ -81,7 +84,10 @@ class Program:
         return self._methods[name]
 
     def _effects(self, namespace: Namespace) -> Iterator[tuple[str, ...]]:
-        """For each statement the names that it binds or changes; ``module:name`` where that is one of a captured module."""
+        """For each statement the names that it binds or changes; ``module:name`` where that is one of a captured module.
+
+        It can go on when there are more statements.
+        """
         current: dict[str, int] = {}
         handles: set[str] = (
             set()
@@ -118,14 +124,15 @@ class Program:
             objects.bind(statement, [*statement.shares, *returned, *others_of], imported | handles, arrays)
             names |= dict.fromkeys(objects.reached(changes))
             names |= dict.fromkeys(self._of_modules(namespace, statement.paths, current))
-            yield tuple([name for name in names if name in statement.names or name not in handles])
+            effect = tuple([name for name in names if name in statement.names or name not in handles])
             imported = imported.difference(statement.names).union(bound for bound, _, _ in statement.imports)
             handles = handles.difference(statement.names) | handles_of(statement, handles)
             if number not in namespace.under_way:
                 current.update(dict.fromkeys(statement.bound, number))
             for name in names:
                 current.setdefault(name, number)
-        self._handles[namespace.module] = handles
+            self._handles[namespace.module] = handles
+            yield effect
 
     def _of_modules(
         self, namespace: Namespace, paths: Iterable[str], current: Mapping[str, int]

@@ -89,6 +89,12 @@ class Slicer:
         self._program = Program(pieces, modules)
         self._main = self._program.main
 
+    def continued(self, pieces: Sequence[Piece], modules: Iterable[Piece]) -> bool:
+        """Take these in place of what it has, as far as they only go on from there; False, and nothing changed, where they do not."""
+        return [*self._program.modules.values()] == [
+            piece for piece in modules if piece.module
+        ] and self._main.continued(pieces)
+
     def of_place(self, place: int | None, levels: Sequence[StackLevel] = ()) -> Slice:
         """What the statement of the last piece needs that `place` is in; without one, the whole piece and what it needs.
 

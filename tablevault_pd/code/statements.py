@@ -185,8 +185,10 @@ def begun(places: Sequence[tuple[int, int]], at: int | None) -> int:
     if at is None:
         return len(places)
     inside = [number for number, (line, end) in enumerate(places) if is_between(at, line, end)]
-    before = [number for number, (line, _) in enumerate(places) if in_order(line) <= in_order(at)]
-    return 1 + max(inside or before, default=-1)
+    if inside:
+        return 1 + inside[-1]
+    here = in_order(at)
+    return 1 + max((number for number, (line, _) in enumerate(places) if in_order(line) <= here), default=-1)
 
 
 def names_of(text: str, *, script: bool = False) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tablevault_pd.capture import environment, script
 from tablevault_pd.capture.modules import Module, ProjectModules
@@ -131,7 +131,14 @@ class CodeRecorder:
         """Return the slice of a cell, or of a statement of a script; nothing if the store has it."""
         if self._capture == "none" or self._sliced.get((cell, line or 0)) == self._made_of(cell):
             return []
-        code_slice = self._slicer(vault, session_id, cell).of_place(place_of(line), levels)
+        pieces, modules = self._pieces(vault, session_id, cell), self._module_pieces()
+        if self.scripts and pieces:  # it runs: how far it had come when somebody asked for stale() is no end
+            pieces[-1] = replace(pieces[-1], until=None)
+        place = place_of(line)
+        if levels:  # the statements of functions come between those of the script, and may have methods
+            code_slice = Slicer(pieces, modules).of_place(place, levels)
+        else:
+            code_slice = _sliced("commits", pieces, modules, lambda slicer: slicer.of_place(place))
         self._slices[cell, line or 0] = code_slice
         return [_written(session_id, cell, line or 0, code_slice)]
 
@@ -188,7 +195,9 @@ class CodeRecorder:
             return [WrittenCode(session_id, -1, 0, tuple(parts), some.unresolved)]
         first = session_id, cells[0].numbers[vault, session_id]
         pieces = self._pieces(vault, session_id, None)
-        return [_written(session_id, -1, 0, Slicer(pieces, self._module_pieces()).of_everything(first))]
+        modules = self._module_pieces()
+        whole = _sliced("commits", pieces, modules, lambda slicer: slicer.of_everything(first))
+        return [_written(session_id, -1, 0, whole)]
 
     def _modules(self) -> Mapping[str, Module]:
         if self._capture == "none":
@@ -207,12 +216,6 @@ class CodeRecorder:
     def _made_of(self, cell: int) -> tuple[Mapping[str, Module], list[str]]:
         """Return what tells whether a slice would come out otherwise now."""
         return self._modules(), [script_cell.text for script_cell in self.scripts if script_cell.cell == cell]
-
-    def _slicer(self, vault: str, session_id: int, cell: int | None) -> Slicer:
-        pieces = self._pieces(vault, session_id, cell)
-        if self.scripts and pieces:  # it runs: how far it had come when somebody asked for stale() is no end
-            pieces[-1] = replace(pieces[-1], until=None)
-        return Slicer(pieces, self._module_pieces())
 
     def _module_pieces(self) -> list[Piece]:
         return [
@@ -241,7 +244,28 @@ class CodeRecorder:
 @lru_cache(maxsize=16)
 def _of_script(pieces: tuple[Piece, ...], modules: tuple[Piece, ...], begin: int | None) -> Slice:
     """The slice of all that :data:`SOME_SESSION` executed: in a loop, each one executes the same."""
-    return Slicer(pieces, modules).of_everything(begin=begin)
+    return _sliced("ends", pieces, modules, lambda slicer: slicer.of_everything(begin=begin))
+
+
+_slicers: dict[str, Slicer] = {}  #: that made the last slice of each kind
+
+
+def _sliced(
+    kind: Literal["commits", "ends"],
+    pieces: Sequence[Piece],
+    modules: Sequence[Piece],
+    work: Callable[[Slicer], Slice],
+) -> Slice:
+    """The slice that `work` takes: by the last slicer of that kind where the program has only gone on since then.
+
+    To work through a long program takes milliseconds. Nobody else has the slicer meanwhile, and one that failed is gone.
+    """
+    slicer = _slicers.pop(kind, None)
+    if slicer is None or not slicer.continued(pieces, modules):
+        slicer = Slicer(pieces, modules)
+    code_slice = work(slicer)
+    _slicers[kind] = slicer
+    return code_slice
 
 
 def place_of_read() -> ReadPlace:
