@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from tablevault_pd.display import printable_lines
@@ -12,9 +13,12 @@ from tablevault_pd.errors import InvalidInput, short_repr
 from tablevault_pd.keywords import public
 from tablevault_pd.reading import liveness
 from tablevault_pd.reading import reports as answers
+from tablevault_pd.reading.integers import integer_metrics, whole
 from tablevault_pd.session.heartbeat import HEARTBEAT
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from tablevault_pd.store import Session, Store
 
 
@@ -40,8 +44,8 @@ class RunInfo:
         Its parameters, nested as they were given.
     tags : tuple of str
         Its tags.
-    metrics : dict of float
-        The last value of each metric. :meth:`curve` has all.
+    metrics : dict of float or int
+        The last value of each metric; an int where nothing but integers was logged of it. :meth:`curve` has all.
     environment : dict
         argv, cwd, executable, python, platform, packages, git_commit, git_branch, git_dirty and more about the git
         state, git_recorded, host, user and pid; without those that are not known. ``git_recorded`` is False where git has not
@@ -63,11 +67,7 @@ class RunInfo:
         (self._session,) = overview.sessions
         self.state = self._session.state(overview.time)
         self.params = deepcopy(dict(self._session.params))
-        self.metrics: dict[str, float] = dict(
-            sorted(
-                zip(overview.latest["metric"].to_pylist(), overview.latest["value"].to_pylist(), strict=True)
-            )
-        )
+        self.metrics = _last_values(store, session.id, overview.latest)
 
     @property
     def vault_id(self) -> str:
@@ -157,8 +157,9 @@ class RunInfo:
         Returns
         -------
         DataFrame
-            step (Int64, missing where none was given), time (datetime64[us, UTC]), value (float64); unless one metric is named,
-            before them metric (str). :meth:`Vault.metrics` tells the attempts of a resumed run apart.
+            step (Int64, missing where none was given), time (datetime64[us, UTC]), value (float64, or Int64 where nothing but
+            integers was logged); unless one metric is named, before them metric (str). :meth:`Vault.metrics` tells the
+            attempts of a resumed run apart.
 
         Raises
         ------
@@ -255,8 +256,15 @@ class RunInfo:
         rows += [("error", self.error)] if self.error else []
         rows += [("tags", ", ".join(self.tags))] if self.tags else []
         values = {f"params.{name}": value for name, value in self.params.items()}
-        values |= {f"metrics.{name}": f"{value:.6g}" for name, value in self.metrics.items()}
+        values |= {f"metrics.{name}": _short(value) for name, value in self.metrics.items()}
         return session_html(self.label, self.state, rows, values)
+
+
+def _last_values(store: Store, session_id: int, latest: pa.Table) -> dict[str, float]:
+    values = dict(sorted(zip(latest["metric"].to_pylist(), latest["value"].to_pylist(), strict=True)))
+    candidates = [name for name, value in values.items() if whole(np.array(value))]
+    integers = integer_metrics(store, {name: [session_id] for name in candidates})
+    return {name: int(value) if name in integers else value for name, value in values.items()}
 
 
 def _short(value: Any) -> str:

@@ -185,6 +185,7 @@ class Measures:
     values: np.ndarray  #: float64
     attempt: int = 0
     block: int = 0
+    integers: bool = False  #: whether all of them were logged as integers: what the attempt says, see :attr:`Beat.timeline`
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +197,8 @@ class Attempt:
     began: datetime
     ended: datetime | None = None  #: if another one followed: when this one ended, or was last heard of
     first_step: int | None = None  #: the first step that it logged, of whatever metric
+    #: metrics of which it, and the attempts before it, logged nothing but integers; None: as the attempt before said
+    integers: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +224,8 @@ class Timelines:
             values: dict[str, Any] = {"began": from_time(attempt.began)}
             if attempt.first_step is not None:
                 values["first_step"] = attempt.first_step
+            if attempt.integers is not None:
+                values["integers"] = list(attempt.integers)
             entries.setdefault(attempt.session_id, {}).setdefault(str(attempt.attempt), {}).update(values)
             if attempt.ended is not None:
                 following = entries[attempt.session_id].setdefault(str(attempt.attempt + 1), {})
@@ -250,7 +255,8 @@ class Timelines:
                 following = timeline.get(str(number + 1), {})
                 ended = time_of(following.get("previous_ended"))
                 began = to_time(entry["began"])
-                attempts.append(Attempt(session_id, number, began, ended, entry.get("first_step")))
+                integers = None if "integers" not in entry else tuple(entry["integers"])
+                attempts.append(Attempt(session_id, number, began, ended, entry.get("first_step"), integers))
                 pauses += [
                     Pause(session_id, to_time(start), time_of(end) or ended)
                     for start, end in entry.get("pauses", ())
@@ -289,8 +295,8 @@ class Beat:
     outcome: str | None = None  #: it ends now, so
     error: str | None = None
     attempt: int = 0  #: of the session, that this process makes
-    #: What is new of the attempt, for the store to merge: ``first_step``, and ``pauses``, all of them as [began, ended] in
-    #: microseconds since 1970.
+    #: What is new of the attempt, for the store to merge: ``first_step``, ``pauses``, all of them as [began, ended] in
+    #: microseconds since 1970, and all metrics that are ``integers`` by now.
     timeline: Mapping[str, Any] = field(default_factory=dict)
     code: tuple[WrittenCode, ...] = ()
 

@@ -345,7 +345,7 @@ def _parts(number: int, measures: Measures) -> list[Document]:
 def _part(number: int, part: int, measures: Measures, window: slice) -> Document:
     digest = digest_of(measures.metric)
     return {
-        **attributes_of(measures),
+        **{name: value for name, value in attributes_of(measures).items() if name != "integers"},
         "_key": f"{measures.session_id}-{measures.attempt}-{measures.block}-{part}-{digest}",
         "digest": digest,
         "part": part,
