@@ -272,7 +272,8 @@ class Recorder(SessionState):
         except VaultError as error:
             warn(f"tablevault_pd cannot record this process: {error}")
             self.is_orphan = False
-            self.abandon(error)
+            self.stop_recording(error)
+            self.abandon()
             return
         active.watch_worker()
 
