@@ -15,7 +15,7 @@ from tablevault_pd.errors import InvalidInput, VersionNotFound
 from tablevault_pd.filters import UnknownColumn
 from tablevault_pd.keys.digests import NO_DIGESTS, key_digests, matches
 from tablevault_pd.reading.filtering import filter_for, rows_passing
-from tablevault_pd.saving.commit import Write, batch_of, head_of, retrying
+from tablevault_pd.saving.commit import WriteRequest, batch_of, head_of, retrying
 from tablevault_pd.saving.delete_rows import rows_named
 from tablevault_pd.saving.remains import AnswerLine, Remains, remains_of
 from tablevault_pd.saving.same_stored import same_stored_rows
@@ -39,7 +39,7 @@ EraseAlso = Callable[[Sequence[Selection]], Sequence[AnswerLine]]
 
 def erase(
     store: Store,
-    what: Write,
+    request: WriteRequest,
     *,
     rows: Any,
     filters: Any,
@@ -52,7 +52,7 @@ def erase(
     `also` comes first: a call that is killed after it can be made again, and finds the rows. `kept_texts` are texts that other lists
     keep, and may quote the rows.
     """
-    first = head_of(store, what)
+    first = head_of(store, request)
     assert first is not None
     done: list[tuple[Erasure | None, Remains]] = []
 
@@ -85,7 +85,7 @@ def erase(
         content, erased = history.contents[-1], history.pieces_of(numbers)
         left = content.without(erased)
         batch = replace(
-            batch_of(what),
+            batch_of(request),
             expect=head.version,
             pieces=left,
             removed=content.total - left.total,
@@ -95,7 +95,7 @@ def erase(
         done.append((erasure, remains))
         return erasure.version
 
-    retrying(store, what, planned_anew, first)
+    retrying(store, request, planned_anew, first)
     return Remains().report(store, None) if not done else done[-1][1].report(store, done[-1][0], kept_texts)
 
 
