@@ -38,7 +38,7 @@ from tablevault_pd.errors import (
     VaultReadOnly,
 )
 from tablevault_pd.store import Beat, Description, Measures, Session
-from tablevault_pd.store.embedded import EmbeddedStore, catalog, logs, vacuum
+from tablevault_pd.store.embedded import EmbeddedStore, catalog, connection_pool, logs, vacuum
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.connection import SqliteConnection
 from tablevault_pd.store.embedded.lockfile import locked
@@ -694,7 +694,7 @@ def test_no_code_runs_when_what_belongs_to_threads_is_dropped_in_the_main_one(tm
     ran: list[str] = []
 
     def note(frame: Any, event: str, _: object) -> None:
-        if event == "call" and frame.f_code.co_filename == catalog.__file__:
+        if event == "call" and frame.f_code.co_filename == connection_pool.__file__:
             ran.append(frame.f_code.co_qualname)
 
     sys.setprofile(note)
@@ -1050,7 +1050,7 @@ def test_a_thread_that_python_stopped_with_a_lock_does_not_hold_up_the_end_of_th
     stopped, go_on = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with catalog.SqliteCatalog._opening:
+        with connection_pool.ConnectionPool._opening:
             stopped.set()
             go_on.wait(60)
 
