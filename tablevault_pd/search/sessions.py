@@ -157,7 +157,7 @@ def _scores_near(store: Store, near: Any) -> dict[int, float]:
     query, several = as_queries(near, "cosine")
     if several:
         raise InvalidInput(f"near= is one vector here, and this one has the shape {query.shape}.")
-    scored = described_near(store, query[0], "cosine")
+    scored = described_near(store, query[0])
     writers = _writers(store, {described.list_id for described, _ in scored} - {None})
     scores: dict[int, float] = {}
     for described, score in scored:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from tablevault_pd.store.times import from_time, to_time
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     import numpy as np
@@ -217,7 +219,7 @@ class Timelines:
     attempts: list[Attempt]
     pauses: list[Pause]
 
-    def stored(self, from_time: Callable[[datetime], int]) -> dict[int, dict[str, dict[str, Any]]]:
+    def stored(self) -> dict[int, dict[str, dict[str, Any]]]:
         """Return by session what both stores keep of each, by number of the attempt: what :meth:`of` takes."""
         entries: dict[int, dict[str, dict[str, Any]]] = {}
         for attempt in self.attempts:
@@ -239,9 +241,7 @@ class Timelines:
         return entries
 
     @classmethod
-    def of(
-        cls, rows: Iterable[tuple[int, Mapping[str, Mapping[str, Any]]]], to_time: Callable[[int], datetime]
-    ) -> Timelines:
+    def of(cls, rows: Iterable[tuple[int, Mapping[str, Mapping[str, Any]]]]) -> Timelines:
         """Timelines from what both stores keep of a session, by number of the attempt; see :attr:`Beat.timeline`."""
 
         def time_of(value: int | None) -> datetime | None:

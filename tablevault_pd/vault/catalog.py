@@ -346,7 +346,7 @@ class Catalog(VaultPart):
     ) -> Description:
         text = validate.text(text, "A description")
         label = validate.text(label, "label=")
-        numbers = None if vector is None else validate.vector(vector, "vector")
+        numbers = None if vector is None else validate.vector(vector)
         return Description(label, text, vector=numbers, session_id=self._session_id, **target)
 
 

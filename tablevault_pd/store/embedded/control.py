@@ -94,7 +94,6 @@ WITH RECURSIVE names (name) AS (
 )
 SELECT name FROM names WHERE name IS NOT NULL
 """
-METRIC_NAMES_OF = "SELECT DISTINCT metric FROM latest WHERE session IN (SELECT value FROM json_each(?))"
 ALL_TIMELINES = "SELECT id, timeline FROM sessions ORDER BY id"
 TIMELINES_OF = "SELECT id, timeline FROM sessions WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
 ADD_TO_TIMELINE = "UPDATE sessions SET timeline = json_patch(timeline, ?) WHERE id = ?"
@@ -176,14 +175,10 @@ class SessionControl:
             blocks = db.execute(statement, given).fetchall()
         return _table(sorted(blocks, key=itemgetter(0, 1, 2, 3)))
 
-    def metric_names(self, session_ids: Sequence[int] | None = None) -> list[str]:
+    def metric_names(self) -> list[str]:
         """Names of metrics."""
         with self._catalog.reading() as db:
-            if session_ids is None:
-                rows = db.execute(METRIC_NAMES)
-            else:
-                rows = db.execute(METRIC_NAMES_OF, (json.dumps([int(key) for key in session_ids]),))
-            return sorted(name for (name,) in rows.fetchall())
+            return sorted(name for (name,) in db.execute(METRIC_NAMES).fetchall())
 
     def timelines(self, session_ids: Sequence[int] | None = None) -> Timelines:
         """Attempts and pauses."""
@@ -192,7 +187,7 @@ class SessionControl:
                 rows = db.execute(ALL_TIMELINES).fetchall()
             else:
                 rows = db.execute(TIMELINES_OF, (json.dumps([int(key) for key in session_ids]),)).fetchall()
-        return Timelines.of(((key, json.loads(timeline)) for key, timeline in rows), to_time)
+        return Timelines.of(((key, json.loads(timeline)) for key, timeline in rows))
 
     def sources(self, session_ids: Sequence[int]) -> list[ModuleSource]:
         """Imported project modules."""
