@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from tablevault_pd.lineage.claims import ParentClaim
+    from tablevault_pd.lineage.parent_links import ParentLink
     from tablevault_pd.lineage.record import LineageRecorder
     from tablevault_pd.saving.fit import Fitter
     from tablevault_pd.saving.ingest import IngestedChunk
@@ -184,26 +184,26 @@ class _KeyedWriter:
         """What is kept of the given rows that are there already; all rows of `head` if they are all that it shows."""
         if not len(change.equal) or (self.request.session_id is None and head is None):
             return confirmation_of(self.request, ())
-        sources = self.lineage.sources(table.num_rows, *self._claims(), rows=change.equal)
+        sources = self.lineage.sources(table.num_rows, *self._links(), rows=change.equal)
         if head is not None and table.num_rows == head.shown:
             return confirmation_of(self.request, None, sources)
         return confirmation_of(self.request, _runs(change.equal_at, change.removed), sources)
 
-    def _claims(self) -> tuple[list[ParentClaim], pd.DataFrame | None]:
+    def _links(self) -> tuple[list[ParentLink], pd.DataFrame | None]:
         """What is known of the parents of the given rows, and the frame that they came in, if in one."""
-        claims: list[ParentClaim] = []
+        links: list[ParentLink] = []
         first = 0
         for chunk in self.chunks:
-            claims += chunk.parents.moved(first)
+            links += chunk.parents.moved(first)
             first += chunk.table.num_rows
-        return claims, self.chunks[0].parents.frame if len(self.chunks) == 1 else None
+        return links, self.chunks[0].parents.frame if len(self.chunks) == 1 else None
 
     def _edges(self, total: int, rows: np.ndarray) -> tuple[Edge, ...]:
-        claims, frame = self._claims()
+        links, frame = self._links()
         self.lineage.warn(
             next((chunk.parents.stand_ins for chunk in self.chunks if chunk.parents.stand_ins), ())
         )
-        return self.lineage.edges(total, claims, frame, rows=rows)
+        return self.lineage.edges(total, links, frame, rows=rows)
 
 
 def _content(pieces: Pieces, change: Difference) -> Pieces:

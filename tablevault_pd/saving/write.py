@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from tablevault_pd.lineage.claims import ParentClaim
+    from tablevault_pd.lineage.parent_links import ParentLink
     from tablevault_pd.lineage.record import LineageRecorder
     from tablevault_pd.saving.ingest import IngestedChunk
     from tablevault_pd.store import FileKeeper, Staging, Store, Version
@@ -99,7 +99,7 @@ class _Writer:
         first, second = next(stream), next(stream, None)
         edges: tuple[Edge, ...] | None = None
         if second is None:
-            edges = self.lineage.edges(first.table.num_rows, first.parents.claims, first.parents.frame)
+            edges = self.lineage.edges(first.table.num_rows, first.parents.links, first.parents.frame)
             self.keys.check(self.fitter)
         with self.store.keeping() if self.request.copy else NO_FILES as keeping:
             if head is not None and edges is not None and self._is_unchanged(head, first, edges):
@@ -107,9 +107,9 @@ class _Writer:
                 return confirm(self.store, self.request, head)
             with self.store.stage() as staging:
                 chunks = chain([first], [] if second is None else [second], stream)
-                claims, stand_ins = self._stage(staging, keeping, chunks)
+                links, stand_ins = self._stage(staging, keeping, chunks)
                 if edges is None:
-                    edges = self.lineage.edges(staging.rows, claims)
+                    edges = self.lineage.edges(staging.rows, links)
                     self.keys.check(self.fitter)
                 self.lineage.warn(stand_ins)
                 files = () if keeping is None else keeping.files
@@ -128,18 +128,18 @@ class _Writer:
 
     def _stage(
         self, staging: Staging, keeping: FileKeeper | None, chunks: Iterable[IngestedChunk]
-    ) -> tuple[list[ParentClaim], tuple[Version, ...]]:
+    ) -> tuple[list[ParentLink], tuple[Version, ...]]:
         """Stage fitted chunks. Return the parents of all rows, and the stand-ins that a warning names."""
-        claims: list[ParentClaim] = []
+        links: list[ParentLink] = []
         stand_ins: tuple[Version, ...] = ()
         with Bar(f"saving {self.request.list}", unit="rows") as bar:
             for chunk in chunks:
-                claims += chunk.parents.moved(staging.rows)
+                links += chunk.parents.moved(staging.rows)
                 stand_ins = stand_ins or chunk.parents.stand_ins
                 keep_files(keeping, chunk)
                 staging.write(chunk.table)
                 bar(chunk.table.num_rows)
-        return claims, stand_ins
+        return links, stand_ins
 
     def _commit(
         self,
