@@ -128,7 +128,7 @@ class _KeyedWriter:
         key = key_of(self.request, old)
         if key is None:
             raise SchemaMismatch(
-                f"The list {self.what.list!r} lost its key while rows were being added. Add them again."
+                f"The list {self.request.list!r} lost its key while rows were being added. Add them again."
             )
         batch = fitted(self.store, self.request, self.fitter, head)
         assert batch.schema is not None

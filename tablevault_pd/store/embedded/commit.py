@@ -90,14 +90,17 @@ class Committer:
             raise VaultReadOnly("This vault is open for reading. Connect with mode='rw' to write.")
         return Stage(self._segments)
 
-    def commit(
+    def commit(self, batch: Batch, rows: Staging | None = None) -> Version:
+        """Make the batch visible, or nothing of it."""
+        return self.commit_also(batch, rows)
+
+    def commit_also(
         self,
         batch: Batch,
         rows: Staging | None = None,
-        *,
         also: Callable[[Connection, Version], None] | None = None,
     ) -> Version:
-        """Make the batch visible, or nothing of it; `also` is done in the same transaction."""
+        """Make the batch visible, and do `also` in the same transaction."""
         assert rows is None or isinstance(rows, Stage)
         work = _Work(batch, rows, rows.finish() if rows is not None else (), also=also)
         try:

@@ -104,7 +104,7 @@ class Eraser:
             def also(db: Connection, version: Version) -> None:
                 committed[:] = self._put(db, version, erased, rewrites, hashes)
 
-            version = self._committer.commit(batch, also=also)
+            version = self._committer.commit_also(batch, also=also)
             return version, tuple(committed)
         finally:
             for writer in writers:
