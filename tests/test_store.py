@@ -580,10 +580,12 @@ def test_values_of_many_beats_come_back_in_order(store: Store, size: int) -> Non
 
 def test_metric_names(store: Store) -> None:
     one, two = (store.open_session(Session("s", "u", "h", 1, NOW)).id for _ in range(2))
-    assert store.metric_names() == []
+    assert store.metric_names() == store.metric_names([one]) == []
     store.beat([Beat(one, 1, measures=(measured(one, "é", 1), measured(one, "E", 1), measured(one, "e", 1)))])
     store.beat([Beat(two, 1, measures=(measured(two, "val/acc", 1), measured(two, "e", 1)))])
     assert store.metric_names() == ["E", "e", "val/acc", "é"]
+    assert store.metric_names([two]) == ["e", "val/acc"]
+    assert store.metric_names([]) == []
 
 
 def test_timelines(store: Store) -> None:

@@ -134,8 +134,8 @@ class SessionStore(Protocol):
         In as few requests as rows allow.
         """
 
-    def metric_names(self) -> list[str]:
-        """Return the names of all metrics that sessions have logged, sorted."""
+    def metric_names(self, session_ids: Sequence[int] | None = None) -> list[str]:
+        """Return the names of all metrics that these sessions, or all, have logged, sorted."""
 
     def timelines(self, session_ids: Sequence[int] | None = None) -> Timelines:
         """Return attempts and pauses of these sessions, or of all. One request."""

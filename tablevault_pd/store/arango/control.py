@@ -179,7 +179,9 @@ ALL_MEASURES = f"FOR m IN tv_measures {_MEASURED}"
 MEASURES_OF = f"FOR m IN tv_measures FILTER m.session IN @ids {_MEASURED}"
 MEASURES_NAMED = f"FOR m IN tv_measures FILTER m.digest IN @digests {_MEASURED}"
 MEASURES_OF_NAMED = f"FOR m IN tv_measures FILTER m.digest IN @digests AND m.session IN @ids {_MEASURED}"
-METRIC_NAMES = "FOR l IN tv_latest COLLECT digest = l.digest INTO named = l.metric RETURN FIRST(named)"
+_NAMES = "COLLECT digest = l.digest INTO named = l.metric RETURN FIRST(named)"
+METRIC_NAMES = f"FOR l IN tv_latest {_NAMES}"
+METRIC_NAMES_OF = f"FOR l IN tv_latest FILTER l.session IN @ids {_NAMES}"
 ALL_TIMELINES = "FOR s IN tv_sessions FILTER s.id > 0 SORT s.id RETURN [s.id, s.timeline]"
 TIMELINES_OF = "FOR s IN tv_sessions FILTER s.id IN @ids SORT s.id RETURN [s.id, s.timeline]"
 SOURCES_OF = """
@@ -284,9 +286,9 @@ class SessionControl:
             rows = self._client.query_of(session_ids, MEASURES_NAMED, MEASURES_OF_NAMED, **options)
         return _table(sorted(rows, key=itemgetter("session", "metric", "attempt", "block", "part")))
 
-    def metric_names(self) -> list[str]:
+    def metric_names(self, session_ids: Sequence[int] | None = None) -> list[str]:
         """Names of metrics."""
-        return sorted(self._client.query(METRIC_NAMES))
+        return sorted(self._client.query_of(session_ids, METRIC_NAMES, METRIC_NAMES_OF))
 
     def timelines(self, session_ids: Sequence[int] | None = None) -> Timelines:
         """Attempts and pauses."""

@@ -94,6 +94,7 @@ WITH RECURSIVE names (name) AS (
 )
 SELECT name FROM names WHERE name IS NOT NULL
 """
+METRIC_NAMES_OF = "SELECT DISTINCT metric FROM latest WHERE session IN (SELECT value FROM json_each(?))"
 ALL_TIMELINES = "SELECT id, timeline FROM sessions ORDER BY id"
 TIMELINES_OF = "SELECT id, timeline FROM sessions WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
 ADD_TO_TIMELINE = "UPDATE sessions SET timeline = json_patch(timeline, ?) WHERE id = ?"
@@ -175,10 +176,14 @@ class SessionControl:
             blocks = db.execute(statement, given).fetchall()
         return _table(sorted(blocks, key=itemgetter(0, 1, 2, 3)))
 
-    def metric_names(self) -> list[str]:
+    def metric_names(self, session_ids: Sequence[int] | None = None) -> list[str]:
         """Names of metrics."""
         with self._catalog.reading() as db:
-            return sorted(name for (name,) in db.execute(METRIC_NAMES).fetchall())
+            if session_ids is None:
+                rows = db.execute(METRIC_NAMES)
+            else:
+                rows = db.execute(METRIC_NAMES_OF, (json.dumps([int(key) for key in session_ids]),))
+            return sorted(name for (name,) in rows.fetchall())
 
     def timelines(self, session_ids: Sequence[int] | None = None) -> Timelines:
         """Attempts and pauses."""
