@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import Conflict, SessionNotFound
 from tablevault_pd.store import Cell, Description, Session, SessionLabel
-from tablevault_pd.store.embedded.text import add_code, add_description
+from tablevault_pd.store.embedded.catalog_texts import add_code, add_description
 from tablevault_pd.store.engine.copy_rules import free_run, same_session
 from tablevault_pd.store.engine.fts_index import DESCRIPTIONS_FROM, matching
 from tablevault_pd.store.times import from_time, to_time, to_times
