@@ -32,7 +32,6 @@ from tablevault_pd.store.embedded.connection import (
     YOUNG_S,
     Proof,
     SqliteConnection,
-    TakenConnection,
     file_of,
     refuse,
     size_of,
@@ -43,6 +42,7 @@ from tablevault_pd.store.engine import fork_guard as forks
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from types import TracebackType
 
 VAULT_ID = "SELECT value FROM meta WHERE key = 'vault'"
 POLL_S = 0.001
@@ -335,6 +335,40 @@ class ConnectionPool:
                 "Open the vault once as a user who may write to the folder: closing it clears the log away."
             )
         return translated(error, self.path)
+
+
+class TakenConnection:
+    """A connection for one call, whose errors become ours. Written out, as a generator costs as much as a small SELECT."""
+
+    def __init__(self, pool: ConnectionPool) -> None:
+        self._pool = pool
+
+    def __enter__(self) -> SqliteConnection:
+        forks.no_fork.__enter__()
+        try:
+            self._connection = self._pool.take()
+            return self._connection
+        except BaseException as error:
+            self._leave(error)
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                self._pool.give_back(self._connection)
+            else:
+                self._pool.after_error(self._connection, error)
+        except BaseException as other:
+            self._leave(other)
+            raise
+        self._leave(error)
+
+    def _leave(self, error: BaseException | None) -> None:
+        forks.no_fork.__exit__(None, None, None)
+        if error is not None:
+            self._pool.raise_ours(error)
 
 
 class _OfThread:
