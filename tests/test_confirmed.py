@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import count
 
 import pandas as pd
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torture.harness import times
@@ -108,13 +109,33 @@ def test_what_a_confirmation_rules_out_is_marked_and_no_cause(vault):
 
 
 def test_where_no_difference_alone_can_be_the_cause_those_of_the_nearest_makers_are_told(vault):
+    """Neither lr 2 nor depth 2 alone changes anything, and both together do."""
+    for lr, depth, right in ((1, 1, [1]), (2, 1, [1]), (1, 2, [1]), (2, 2, [0])):
+        fit(vault, right, lr=lr, depth=depth)
+    why = vault.compare("preds@1", "preds@2", measure="right").why().query("what == 'parameter'")
+    assert sorted(why[["name", "a", "b"]].to_numpy().tolist()) == [["depth", 1, 2], ["lr", 1, 2]]
+    upstream = vault.differences("preds@1", "preds@2").query("what == 'parameter'")
+    assert upstream[["name", "ruled_out"]].to_numpy().tolist() == [["lr", False], ["depth", False]]
+
+
+def test_the_only_difference_is_the_cause_whatever_a_run_with_others_made(vault):
     """lr 1 with depth 1, and lr 2 with depth 2, are right; lr 1 with depth 2 is not."""
     for lr, depth, right in ((1, 1, [1]), (2, 2, [1]), (1, 2, [0])):
         fit(vault, right, lr=lr, depth=depth)
-    why = vault.compare("preds@1", "preds@2", measure="right").why().query("what == 'parameter'")
-    assert why[["name", "a", "b"]].to_numpy().tolist() == [["depth", 1, 2], ["lr", 2, 1]]
-    upstream = vault.differences("preds@1", "preds@2").query("what == 'parameter'")
-    assert upstream[["name", "ruled_out"]].to_numpy().tolist() == [["depth", False]]
+    assert parameters(vault, "preds@1", "preds@2") == ([(0, "depth")], {"depth": False})
+
+
+@pytest.mark.parametrize("way", ["confirmed", "elsewhere"])
+def test_a_run_with_a_third_value_of_another_difference_rules_nothing_out(vault, way):
+    """lr is the cause, but for depth 3, where the rows are those of lr 1."""
+    for lr, depth, right in ((1, 1, [1]), (1, 2, [2]), (2, 3, [1]), (2, 2, [0])):
+        if way == "elsewhere" or depth != 2 or lr != 1:
+            fit(vault, right, lr=lr, depth=depth)
+    newest = len(vault.versions("preds"))
+    assert newest == (2 if way == "confirmed" else 4)
+    named, flags = parameters(vault, "preds@1", f"preds@{newest}")
+    assert named == [(0, "lr"), (0, "depth")]
+    assert flags == {"lr": False, "depth": False}
 
 
 def test_a_confirmation_counts_for_the_rows_that_a_later_version_still_shows(vault):
@@ -224,22 +245,16 @@ def put_code(vault, name, state):
 
 
 def makers_of(versions, number, first, second):
-    """The model: who made a version, and who made the same rows in another with all that the two versions have in common."""
+    """The model: who made a version or the same rows in another, and had of every fact what one of the two versions had."""
     right, makers = versions[number]
     a, b = (versions[place][1][0] for place in (first, second))
-    other_side = b if number == first else a
-    common = [fact for fact in range(len(FACTS)) if a[fact] == b[fact]]
-    differ = {fact for fact in range(len(FACTS)) if a[fact] != b[fact]}
-    return makers + [
-        state
-        for place, (value, states) in enumerate(versions)
-        for state in states
-        if place != number
-        and value == right
-        and all(state[fact] == a[fact] for fact in common)
-        and state[CALL] in (a[CALL], b[CALL])  # a statement without a name is no other form of one
-        and {fact for fact in differ if state[fact] != other_side[fact]} < differ
-    ]
+    others = [state for value, states in versions if value == right for state in states]
+    return [makers[0], *(state for state in others if is_between(state, a, b))]
+
+
+def is_between(state, a, b):
+    """Whether a maker had of every fact what one of two others had."""
+    return all(value in of_both for value, *of_both in zip(state, a, b, strict=True))
 
 
 @given(st.data())
@@ -314,11 +329,6 @@ def elsewhere(versions, row, value):
     return [state for version in versions for state in version[row][1] if version[row][0] == value]
 
 
-def differing(a, b):
-    """The numbers of the facts that two makers do not have in common."""
-    return {number for number, (one, two) in enumerate(zip(a, b, strict=True)) if one != two}
-
-
 @given(st.data())
 @settings(max_examples=times(150, ordinary=3), deadline=None, suppress_health_check=list(HealthCheck))
 def test_rows_count_as_made_by_those_who_made_them_again(vault, data):
@@ -350,12 +360,10 @@ def test_rows_count_as_made_by_those_who_made_them_again(vault, data):
     why = compared.why().query("what == 'parameter'")
     for row in range(4):
         (value_a, a), (value_b, b) = versions[0][row], versions[-1][row]
+        one, two = a[0], b[0]
         a, b = (
-            [*makers, *(state for state in elsewhere(versions, row, value) if counts(state))]
-            for makers, value, counts in (
-                (a, value_a, lambda state, a=a, b=b: differing(state, b[0]) < differing(a[0], b[0])),
-                (b, value_b, lambda state, a=a, b=b: differing(a[0], state) < differing(a[0], b[0])),
-            )
+            [first, *(state for state in elsewhere(versions, row, value) if is_between(state, one, two))]
+            for first, value in ((one, value_a), (two, value_b))
         )
         named = set(why.loc[why.index == row, "name"])
         ruled_out = [bool({state[fact] for state in a} & {state[fact] for state in b}) for fact in (0, 1)]

@@ -62,6 +62,11 @@ def _side_by_side(a: Sequence[Part], b: Sequence[Part]) -> list[tuple[Part | Non
     return list(zip_longest(reversed(a), reversed(b)))[::-1]
 
 
+def changed_parts(a: Slice, b: Slice) -> list[tuple[str, str | None, str | None]]:
+    """(name, text in a, text in b) of each change."""
+    return [change.line for change in code_changes(a, b)]
+
+
 def trees_by_bound(parts: Iterable[Part]) -> Mapping[Bound, Trees]:
     """The statements of a slice by what they bind, as far as their trees tell them apart."""
     trees: dict[Bound, list[tuple[str | None, str]]] = {}
@@ -72,6 +77,11 @@ def trees_by_bound(parts: Iterable[Part]) -> Mapping[Bound, Trees]:
     everything = sorted((tree for of_bound in trees.values() for tree in of_bound), key=repr)
     trees[UNNAMED] = sorted(trees.get(UNNAMED, ()), key=repr)
     return {bound: tuple(of_bound) for bound, of_bound in trees.items()} | {ALL: tuple(everything)}
+
+
+def statements_of(parts: Iterable[Part]) -> list[Part]:
+    """The statements, with the members of each class in its place."""
+    return [one for part in parts for one in (_members(part) if part.kind == "class" else (part,))]
 
 
 def _members_apart(parts: Sequence[Part], others: Sequence[Part]) -> list[Part]:

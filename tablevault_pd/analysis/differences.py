@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
 from tablevault_pd.analysis.code_changes import code_changes
+from tablevault_pd.analysis.contents import ReadVersions
 from tablevault_pd.analysis.evidence import CODE, Records
-from tablevault_pd.analysis.facts import READ, Inputs, addresses, different, facts_of, inputs_of, read_by
+from tablevault_pd.analysis.facts import READ, Inputs, different, facts_of, inputs_of, read_by
 from tablevault_pd.analysis.makings import Making
 from tablevault_pd.analysis.rows_changed import row_changes
 from tablevault_pd.analysis.ruled_out import RuledOut
@@ -37,6 +38,14 @@ ORDER = (
 SHOWN_ROWS = 10
 
 
+class _RulesOut(Protocol):
+    """Says of each difference between two sides whether it is no cause."""
+
+    def __call__(
+        self, differences: Sequence[tuple[Key, CodeChange | None]], *, explained: bool = ...
+    ) -> list[bool]: ...
+
+
 @dataclass(slots=True)
 class _Walk:
     """A walk up from two versions or sessions at once; what differs is noted on the way."""
@@ -46,9 +55,11 @@ class _Walk:
     walked: set[tuple[Any, Any]] = field(default_factory=set)
     reported: dict[tuple[tuple[int, ...], tuple[int, ...]], set[Key]] = field(default_factory=dict)
     waiting: deque[tuple[Making, Making, int]] = field(default_factory=deque)
+    #: inputs of equal content: nothing above them is a cause, unless it is above others, too
+    equal: deque[tuple[Making, Making, int]] = field(default_factory=deque)
     linked: set[str] = field(default_factory=set)  #: lists that rows of one step are linked to
     #: by the sessions of each step
-    reads: list[tuple[Inputs, Inputs, int, RuledOut]] = field(default_factory=list)
+    reads: list[tuple[Inputs, Inputs, int, _RulesOut]] = field(default_factory=list)
     records: Records = field(init=False)
 
     def __post_init__(self) -> None:
@@ -57,11 +68,21 @@ class _Walk:
     def sessions(self, a: Session, b: Session) -> None:
         ruled_out = RuledOut(self.store, self.records, a, b)
         code = slice_of_session(self.store, a.id), slice_of_session(self.store, b.id)
-        one, two = read_by(self.store, [a.id]), read_by(self.store, [b.id])
-        self._made_by(((a.id,), (b.id,)), code, 0, None, ruled_out, explained=_other_inputs(one, two))
+        one, two = self._read_by([a.id]), self._read_by([b.id])
+        explained = self._have_other_content(one, two)
+        self._made_by(((a.id,), (b.id,)), code, 0, None, ruled_out, explained=explained)
         self._inputs(one, two, 0)
 
-    def versions(self, a: Making, b: Making, depth: int) -> None:
+    def everything(self) -> None:
+        """Walk up to the end: what may be a cause first, then what is above inputs of equal content alone."""
+        while self.waiting:
+            self.versions(*self.waiting.popleft())
+        while self.equal:
+            self.versions(*self.equal.popleft(), is_cause=False)
+        self._only_read()
+
+    def versions(self, a: Making, b: Making, depth: int, *, is_cause: bool = True) -> None:
+        """Note what differs in what made two versions."""
         one, two = a.version, b.version
         key = ((one.list_id, one.version, a.place), (two.list_id, two.version, b.place))
         if key[0] == key[1] or key in self.walked:
@@ -69,19 +90,21 @@ class _Walk:
         self.walked.add(key)
         name = one.list if one.list_id == two.list_id else f"{one.list}, {two.list}"
         inputs_a, inputs_b = (
-            _without(inputs_of(self.store, version), (one.list, two.list)) for version in (one, two)
+            _without(inputs_of(self.store, self.records.contents, version), (one.list, two.list))
+            for version in (one, two)
         )
-        ruled_out = RuledOut(self.store, self.records, a, b)
+        ruled_out = RuledOut(self.store, self.records, a, b) if is_cause else _no_causes
         sessions = a.sessions(self.store), b.sessions(self.store)
         code = a.code(self.store), b.code(self.store)
-        self._made_by(sessions, code, depth, name, ruled_out, explained=_other_inputs(inputs_a, inputs_b))
-        self._inputs(inputs_a, inputs_b, depth)
+        explained = self._have_other_content(inputs_a, inputs_b)
+        self._made_by(sessions, code, depth, name, ruled_out, explained=explained)
+        self._inputs(inputs_a, inputs_b, depth, ruled_out=None if is_cause else ruled_out)
         self.linked |= {one.list, two.list, *inputs_a, *inputs_b}
         if set(sessions[0]) != set(sessions[1]):
-            reads_a, reads_b = (read_by(self.store, of_side) for of_side in sessions)
+            reads_a, reads_b = (self._read_by(of_side) for of_side in sessions)
             self.reads.append((reads_a, reads_b, depth, ruled_out))
 
-    def only_read(self) -> None:
+    def _only_read(self) -> None:
         """Note the lists that the sessions read, and that nothing which was walked over is linked to."""
         for a, b, depth, ruled_out in self.reads:
             self._inputs(_without(a, self.linked), _without(b, self.linked), depth, READ, ruled_out)
@@ -93,7 +116,7 @@ class _Walk:
         code: tuple[Slice, Slice],
         depth: int,
         name: str | None,
-        ruled_out: RuledOut,
+        ruled_out: _RulesOut,
         *,
         explained: bool,
     ) -> None:
@@ -116,19 +139,38 @@ class _Walk:
             self.lines.append((CODE, *change.line, depth, name, flag))
 
     def _inputs(
-        self, a: Inputs, b: Inputs, depth: int, what: str = "input", ruled_out: RuledOut | None = None
+        self, a: Inputs, b: Inputs, depth: int, what: str = "input", ruled_out: _RulesOut | None = None
     ) -> None:
-        """Note lists that stand above in other versions. Beyond one that was only read, nothing is known to lead."""
+        """Note lists that stand above in other versions, which are no cause where they show the same rows.
+
+        Beyond one that was only read, nothing is known to lead.
+        """
         for name in sorted(a.keys() | b.keys()):
-            one, two = a.get(name, []), b.get(name, [])
-            if not _other_inputs({name: one}, {name: two}):
+            one, two = self._versions_of(name, a, b)
+            if one.is_identical(two):
                 continue
-            flag = ruled_out is not None and ruled_out([((what, name), None)], explained=True)[0]
-            self.lines.append((what, name, addresses(one), addresses(two), depth + 1, name, flag))
-            if one and two:
-                self._rows(one[-1], two[-1], depth + 1, flag=flag)
+            flag = one == two or (
+                ruled_out is not None and ruled_out([((what, name), None)], explained=True)[0]
+            )
+            self.lines.append((what, name, one.text, two.text, depth + 1, name, flag))
+            if one.newest is not None and two.newest is not None:
+                if one != two:
+                    self._rows(one.newest, two.newest, depth + 1, flag=flag)
                 if what != READ:
-                    self.waiting.append((Making(one[-1]), Making(two[-1]), depth + 1))
+                    queue = self.equal if flag else self.waiting
+                    queue.append((Making(one.newest), Making(two.newest), depth + 1))
+
+    def _read_by(self, session_ids: Sequence[int]) -> Inputs:
+        return read_by(self.store, self.records.contents, session_ids)
+
+    def _have_other_content(self, a: Inputs, b: Inputs) -> bool:
+        """Whether some list stands above in versions of other content."""
+        pairs = (self._versions_of(name, a, b) for name in a.keys() | b.keys())
+        return any(one != two for one, two in pairs)
+
+    def _versions_of(self, name: str, a: Inputs, b: Inputs) -> tuple[ReadVersions, ReadVersions]:
+        nothing = ReadVersions(self.records.contents)
+        return a.get(name, nothing), b.get(name, nothing)
 
     def _rows(self, a: Version, b: Version, depth: int, *, flag: bool) -> None:
         if a.gone or b.gone:
@@ -150,12 +192,11 @@ def _positions(rows: np.ndarray | None) -> str | None:
     return f"{len(rows)}: {listed}"
 
 
-def _other_inputs(a: Inputs, b: Inputs) -> bool:
-    """Whether some list stands above in other versions."""
-    return any(
-        {version.version for version in a.get(name, ())} != {version.version for version in b.get(name, ())}
-        for name in a.keys() | b.keys()
-    )
+def _no_causes(
+    differences: Sequence[tuple[Key, CodeChange | None]], *, explained: bool = False
+) -> list[bool]:
+    """Rule out all of it: it made rows that are the same on both sides."""
+    return [True for _ in differences]
 
 
 def _without(inputs: Inputs, lists: Collection[str]) -> Inputs:
@@ -172,9 +213,7 @@ def differences(store: Store, a: Target, b: Target) -> pd.DataFrame:
         assert isinstance(a, Making)
         assert isinstance(b, Making)
         walk.versions(a, b, 0)
-    while walk.waiting:
-        walk.versions(*walk.waiting.popleft())
-    walk.only_read()
+    walk.everything()
     order: Mapping[str, int] = {what: number for number, what in enumerate(ORDER)}
     return _frame(sorted(walk.lines, key=lambda line: (line[4], order[line[0]])))
 

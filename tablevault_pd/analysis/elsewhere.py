@@ -1,7 +1,7 @@
 """Runs that made equal rows in other versions of a list: they show what is no cause as those do that confirmed a version.
 
-A run counts if it had all that the two sides have in common, inputs included. Else the rows may have come out equal for reasons
-that are no matter here, as after two changes of which the second took back what the first had done.
+A run counts if it had of everything what one of the two sides had, inputs included. Else the rows may have come out equal for
+reasons that are no matter here, as after two changes of which the second took back what the first had done.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tablevault_pd.analysis.facts import addresses, inputs_of
+from tablevault_pd.analysis.facts import inputs_of
 from tablevault_pd.lineage.makers import equal_rows, others_around
 from tablevault_pd.lineage.same import unchanged_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from tablevault_pd.analysis.contents import Contents
     from tablevault_pd.analysis.evidence import Evidence
+    from tablevault_pd.analysis.facts import Inputs
     from tablevault_pd.code.reading import Place
     from tablevault_pd.lineage.makers import OtherVersion, RowsMade
     from tablevault_pd.store import Store, Version
@@ -30,6 +32,7 @@ class Elsewhere:
     """Who made rows of other versions that are equal to those of one of two sides. Rows are read only of versions that may count."""
 
     store: Store
+    contents: Contents
     sides: tuple[Version, Version]
     by_row: bool = False  #: whether columns that are compared tell the rows apart
     _equal: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
@@ -105,7 +108,7 @@ class Elsewhere:
         candidates = {
             place: [other for other in others if self._has_same_inputs(other.version)]
             for place, others in versions.items()
-            if evidence.in_common(place, side)
+            if evidence.counts(place, evidence.a[0][0], evidence.b[0][0])
         }
         return {place: others for place, others in candidates.items() if others}
 
@@ -122,17 +125,14 @@ class Elsewhere:
         return made
 
     @cached_property
-    def _inputs(self) -> list[dict[str, str | None]]:
-        return [self._inputs_of(version) for version in self.sides]
-
-    def _inputs_of(self, version: Version) -> dict[str, str | None]:
-        return {name: addresses(versions) for name, versions in inputs_of(self.store, version).items()}
+    def _inputs(self) -> list[Inputs]:
+        return [inputs_of(self.store, self.contents, version) for version in self.sides]
 
     def _has_same_inputs(self, version: Version) -> bool:
         """Whether a version was made from what one of the sides was made from."""
         key = (version.list_id, version.version)
         if key not in self._has_inputs:
-            inputs = self._inputs_of(version)
+            inputs = inputs_of(self.store, self.contents, version)
             names = {name for of_version in (inputs, *self._inputs) for name in of_version}
             self._has_inputs[key] = all(
                 inputs.get(name) in [of_side.get(name) for of_side in self._inputs] for name in names

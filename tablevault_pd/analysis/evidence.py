@@ -7,10 +7,14 @@ value of it was there on both sides: the vault knows that rows came out as they 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from tablevault_pd.analysis.code_changes import UNNAMED, CodeChange, code_changes, trees_by_bound
+from tablevault_pd.analysis.code_changes import ALL, UNNAMED, CodeChange, code_changes, trees_by_bound
+from tablevault_pd.analysis.contents import Contents, ReadVersions
 from tablevault_pd.analysis.facts import ABSENT, PARAMETER, READ, alike, different, facts_by_session
+from tablevault_pd.analysis.mixes import is_mix
+from tablevault_pd.capture.position import is_between
 from tablevault_pd.code import Slice, program_trees, slices_of
 
 if TYPE_CHECKING:
@@ -36,17 +40,18 @@ class Records:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.contents = Contents(store)
         self._facts: dict[int, dict[Fact, Any]] = {}
         self._slices: dict[Place, Slice | None] = {}
         self._trees: dict[Place, Mapping[Any, Any]] = {}
-        self._programs: dict[int, set[tuple[str, str]]] = {}
+        self._programs: dict[int, set[tuple[str | None, str]]] = {}
 
     def look(self, places: Iterable[Place]) -> None:
         """Read what is recorded of all of these at once."""
         unread = dict.fromkeys(places)
         sessions = {place[0] for place in unread if place[0] >= 0} - self._facts.keys()
         if sessions:
-            self._facts |= facts_by_session(self._store, sorted(sessions))
+            self._facts |= facts_by_session(self._store, self.contents, sorted(sessions))
         cells = [place for place in unread if place[1] >= 0 and place not in self._slices]
         if cells:
             slices = slices_of(self._store, cells)
@@ -65,13 +70,19 @@ class Records:
 
         Not where the slice binds or changes the name otherwise: then the order of the statements may count.
         """
-        if part.path is None or not part.names or place[0] < 0 or not self.code(place).parts:
+        if not part.names or place[0] < 0 or not self.code(place).parts:
             return False
         if any(set(part.names) & set(other.names) for other in self.code(place).parts):
             return False
-        if place[0] not in self._programs:
-            self._programs |= program_trees(self._store, sorted(self._facts.keys() - self._programs.keys()))
-        return (part.path, part.tree) in self._programs.get(place[0], ())
+        # The cells of a notebook are those of the session that the kernel opened, and not of each run in it.
+        sessions = {
+            place[0],
+            *(other.session_id for other in self.code(place).parts if other.session_id is not None),
+        }
+        if not sessions <= self._programs.keys():
+            unread = (self._facts.keys() | sessions) - self._programs.keys()
+            self._programs |= program_trees(self._store, sorted(unread))
+        return any((part.path, part.tree) in self._programs[session] for session in sessions)
 
     def value(self, place: Place, key: Key) -> Any:
         """What was there of a fact or a piece of code, or that it is not known."""
@@ -95,9 +106,13 @@ class MakersDiffer:
     change: CodeChange | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Evidence:
-    """Who made the rows of two sides: for each side the makers of some rows, the makers of others, and so on."""
+    """Who made the rows of two sides: for each side the makers of some rows, the makers of others, and so on.
+
+    The first maker of some rows is the one that is asked about. Another one counts where he had of everything what the first
+    makers of both sides had. Of one who had a third value of something it is not known what his rows would have been without it.
+    """
 
     records: Records
     a: Sequence[Makers]
@@ -135,14 +150,29 @@ class Evidence:
         together = {difference.key for pair in self._closest() for difference in self._between(*pair)}
         return [flag and key not in together for flag, (key, _) in zip(flags, differences, strict=True)]
 
-    def in_common(self, place: Place, side: int) -> bool:
-        """Whether someone who made equal rows of another version had all that the two sides have in common.
+    @cached_property
+    def _counted(self) -> tuple[list[Makers], list[Makers]]:
+        """The makers of each side that count."""
+        a, b = ([makers[0] for makers in dict.fromkeys(side)] for side in (self.a, self.b))
+        return [self._that_count(makers, b) for makers in self.a], [
+            self._that_count(makers, a) for makers in self.b
+        ]
 
-        What he had of the other `side` is no cause then. Of anybody else the rows may be equal for other reasons.
-        """
-        a, b = self.a[0][0], self.b[0][0]
-        between = _keys(self._between(a, b))
-        return _keys(self._between(place, b) if side == 0 else self._between(a, place)) < between
+    def _that_count(self, makers: Makers, others: Collection[Place]) -> Makers:
+        first, *more = makers
+        return (
+            first,
+            *(place for place in more if all(self.counts(place, first, other) for other in others)),
+        )
+
+    def counts(self, place: Place, a: Place, b: Place) -> bool:
+        """Whether a maker had of everything what one of two others had."""
+        if place in (a, b):
+            return True
+        own, one, two = (self._causes_of(maker) for maker in (place, a, b))
+        return all(
+            _is_one_of(fact, own, one, two) for fact in own.keys() | one.keys() | two.keys()
+        ) and is_mix(*(self.records.code(maker) for maker in (place, a, b)))
 
     def with_makers(self, *more: Sequence[Sequence[Place]]) -> Evidence:
         """The same with more makers, for each of the two sides and each of its groups of rows."""
@@ -155,8 +185,10 @@ class Evidence:
     def _rules_out(self, key: Key, change: CodeChange | None) -> bool:
         if not self.a or not self.b:
             return False
+        if change is not None and self._lies_deeper(key):
+            return all(self._rules_out(inner.key, inner.change) for inner in self._inside(change))
         common: list[Any] | None = None
-        for makers in (*self.a, *self.b):
+        for makers in (*self._counted[0], *self._counted[1]):
             values = [value for place in makers if (value := self.records.value(place, key)) is not _UNKNOWN]
             there = values if common is None else common
             common = _distinct(value for value in there if any(alike(value, other) for other in values))
@@ -166,6 +198,22 @@ class Evidence:
             change is not None
             and (self._has_statement(change) or self._is_of_both(change, self.a[0][0], self.b[0][0]))
         )
+
+    def _lies_deeper(self, key: Key) -> bool:
+        """Whether the rows of both sides have the same of a definition that differs: their slices have a part of it, or none."""
+        if key[1] in (UNNAMED, ALL):
+            return False
+        first, *others = (self.records.value(makers[0], key) for makers in (*self.a, *self.b))
+        return first is not _UNKNOWN and all(value == first for value in others)
+
+    def _inside(self, change: CodeChange) -> Iterator[MakersDiffer]:
+        """What the first makers of both sides differ in that stands in a function that changed."""
+        ones, twos = (dict.fromkeys(makers[0] for makers in side) for side in (self.a, self.b))
+        for one in ones:
+            for two in twos:
+                for inner in self._between(one, two):
+                    if inner.change is not None and _is_inside(inner.change, change):
+                        yield inner
 
     def _is_of_both(self, change: CodeChange, a: Place, b: Place) -> bool:
         """Whether both programs have a definition that one slice lacks: what changed is the code that used it."""
@@ -177,16 +225,16 @@ class Evidence:
         """Whether a maker of one side had the statement without a name as the other side has it."""
         if change.bound != UNNAMED or len(self.a) > 1 or len(self.b) > 1:
             return False
-        (a, *more_a), (b, *more_b) = self.a[0], self.b[0]
+        (a, *more_a), (b, *more_b) = self._counted[0][0], self._counted[1][0]
         return (change.b is not None and self._as_in(change, b, more_a)) or (
             change.a is not None and self._as_in(change, a, more_b)
         )
 
     def _as_in(self, change: CodeChange, place: Place, others: Iterable[Place]) -> bool:
-        here = self._counts(change, place)
-        return any(self._counts(change, other) == here for other in others)
+        here = self._times(change, place)
+        return any(self._times(change, other) == here for other in others)
 
-    def _counts(self, change: CodeChange, place: Place) -> list[int]:
+    def _times(self, change: CodeChange, place: Place) -> list[int]:
         trees = self.records.value(place, (CODE, UNNAMED))
         statements = trees if trees is not _UNKNOWN else ()
         return [statements.count(_tree(part)) for part in (change.a, change.b) if part is not None]
@@ -195,11 +243,15 @@ class Evidence:
         """What may be a cause of what one maker differs in from another."""
         changes = code_changes(self.records.code(a), self.records.code(b))
         changes = [change for change in changes if not self._is_of_both(change, a, b)] or changes
-        one, two = self.records.facts(a), self.records.facts(b)
-        facts = [fact for fact in different([one, two]) if self._may_be_cause(fact)]
+        one, two = self._causes_of(a), self._causes_of(b)
         return [MakersDiffer((CODE, change.bound), *change.line, change) for change in changes] + [
-            MakersDiffer(fact, fact[1], one.get(fact), two.get(fact)) for fact in facts
+            MakersDiffer(fact, fact[1], _shown(one.get(fact)), _shown(two.get(fact)))
+            for fact in different([one, two])
         ]
+
+    def _causes_of(self, place: Place) -> Facts:
+        """What is recorded of a maker that may be a cause."""
+        return {fact: value for fact, value in self.records.facts(place).items() if self._may_be_cause(fact)}
 
     def _may_be_cause(self, fact: Fact) -> bool:
         return fact[0] in CAUSES and not (fact[0] == READ and fact[1] in self.linked)
@@ -208,7 +260,7 @@ class Evidence:
         """The makers of both sides between which nothing differs that others do not differ in, too."""
         ones, twos = (
             list(dict.fromkeys(place for makers in side for place in makers))[-MOST_COMPARED:]
-            for side in (self.a, self.b)
+            for side in self._counted
         )
         keys = {
             (one, two): {difference.key for difference in self._between(one, two)}
@@ -220,16 +272,29 @@ class Evidence:
                 yield pair
 
 
-def _keys(differences: Iterable[MakersDiffer]) -> set[tuple[Any, ...]]:
-    """What differs; of statements without a name each by itself, on its side."""
-    keys: set[tuple[Any, ...]] = set()
-    for difference in differences:
-        if difference.change is not None and difference.change.bound == UNNAMED:
-            parts = zip("ab", (difference.change.a, difference.change.b), strict=True)
-            keys.update((side, *_tree(part)) for side, part in parts if part is not None)
-        else:
-            keys.add(difference.key)
-    return keys
+def _is_inside(inner: CodeChange, outer: CodeChange) -> bool:
+    """Whether a statement, as it is on one of two sides, stands in a definition as that is there."""
+    pairs = ((inner.a, outer.a), (inner.b, outer.b))
+    return any(
+        one is not None
+        and whole is not None
+        and one.path == whole.path
+        and (one.path is not None or one.cell == whole.cell)
+        and is_between(one.line, whole.line, whole.end)
+        for one, whole in pairs
+    )
+
+
+def _is_one_of(fact: Fact, own: Facts, a: Facts, b: Facts) -> bool:
+    """Whether a maker had of a fact what one of two others had. A package that one of them did not import says nothing."""
+    value, *others = (facts.get(fact, ABSENT) for facts in (own, a, b))
+    if fact[0] == "package":
+        others = [other for other in others if other is not ABSENT] or [value]
+    return (fact[0] == "package" and value is ABSENT) or any(alike(value, other) for other in others)
+
+
+def _shown(value: Any) -> Any:
+    return value.text if isinstance(value, ReadVersions) else value
 
 
 def _tree(part: Part) -> tuple[str | None, str]:

@@ -7,23 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tablevault_pd.analysis.contents import ReadVersions
 from tablevault_pd.reading.nested import flat
 from tablevault_pd.reading.reports import environment
 from tablevault_pd.store import Version, VersionLookup
 from tablevault_pd.store.edges import EdgeQuery
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
+    from tablevault_pd.analysis.contents import Contents
     from tablevault_pd.store import Session, Store
 
 PARAMETER = "parameter"
 READ = "read"  #: a list that a session read, and of which no row is linked to what it wrote
+_KERNEL = "ipykernel_launcher.py"  # its command line names a file that is another one each time
 ABSENT = "∅"  # never a value: it stands for what is not recorded
 
 Fact = tuple[str, str]  #: (what, name), such as ("package", "numpy")
 Facts = Mapping[Fact, Any]
-Inputs = dict[str, list[Version]]  #: versions of each list
+Inputs = dict[str, ReadVersions]  #: versions of each list
 
 
 def writers(store: Store, version: Version, positions: np.ndarray | None = None) -> tuple[int, ...]:
@@ -52,36 +55,33 @@ def facts_of(store: Store, session_ids: Sequence[int]) -> dict[Fact, Any]:
     return {fact: _together([facts[fact] for facts in every if fact in facts]) for fact in names}
 
 
-def facts_by_session(store: Store, session_ids: Sequence[int]) -> dict[int, dict[Fact, Any]]:
-    """Everything recorded of each of these sessions, and what it read."""
+def facts_by_session(
+    store: Store, contents: Contents, session_ids: Sequence[int]
+) -> dict[int, dict[Fact, Any]]:
+    """Everything recorded of each of these sessions, and what it read, as :class:`ReadVersions`."""
     facts = {session.id: _facts(session) for session in store.sessions(list(session_ids), info=True)}
     reads: dict[int, dict[tuple[str, int], None]] = {}
     for session_id, name, number in store.reads(list(session_ids)):
         reads.setdefault(session_id, {})[name, number] = None
     places = list(dict.fromkeys(place for of_session in reads.values() for place in of_session))
-    lookups = [VersionLookup(name, number) for name, number in places]
-    versions = dict(zip(places, store.find_versions(lookups), strict=True))
+    versions = dict(zip(places, _versions_at(store, places), strict=True))
     for session_id, of_session in reads.items():
-        there = (versions[place] for place in of_session)
-        inputs = by_list(
-            version for version in there if version is not None and version.session_id != session_id
-        )
-        facts.setdefault(session_id, {}).update(
-            {(READ, name): addresses(read) for name, read in inputs.items()}
-        )
+        inputs = by_list(contents, [versions[place] for place in of_session], [session_id])
+        facts.setdefault(session_id, {}).update({(READ, name): read for name, read in inputs.items()})
     return facts
 
 
-def read_by(store: Store, session_ids: Sequence[int]) -> Inputs:
-    """The versions that sessions read, oldest first, by list; those that they had written themselves are left out."""
+def read_by(store: Store, contents: Contents, session_ids: Sequence[int]) -> Inputs:
+    """The versions that sessions read, oldest first, by list."""
     reads = dict.fromkeys((name, number) for _, name, number in store.reads(list(session_ids)))
-    versions = store.find_versions([VersionLookup(name, number) for name, number in reads])
-    return by_list(
-        version for version in versions if version is not None and version.session_id not in session_ids
-    )
+    return by_list(contents, _versions_at(store, list(reads)), session_ids)
 
 
-def inputs_of(store: Store, version: Version) -> Inputs:
+def _versions_at(store: Store, places: Sequence[tuple[str, int]]) -> list[Version | None]:
+    return list(store.find_versions([VersionLookup(name, number) for name, number in places]))
+
+
+def inputs_of(store: Store, contents: Contents, version: Version) -> Inputs:
     """The versions that the rows of a version were made from, one step up, oldest first, by list."""
     [pieces] = store.pieces([version])
     queries = [
@@ -98,20 +98,16 @@ def inputs_of(store: Store, version: Version) -> Inputs:
     shown = pieces.shows_any(table.generation, table.start, table.start + table.rows)
     keep = shown & (table.rows > 0) & (table.list == version.list_id)
     keys = set(zip(table.parent_list[keep].tolist(), table.parent_version[keep].tolist(), strict=True))
-    return by_list(store.describe_lists(versions=sorted(keys)).versions.values())
+    return by_list(contents, store.describe_lists(versions=sorted(keys)).versions.values())
 
 
-def by_list(versions: Iterable[Version]) -> Inputs:
-    """Return versions in order, by the list that they are of."""
-    inputs: Inputs = {}
-    for version in sorted(versions, key=lambda version: version.version):
-        inputs.setdefault(version.list, []).append(version)
-    return inputs
-
-
-def addresses(versions: Sequence[Version]) -> str | None:
-    """Return versions as ``news@1, news@2``; None if there are none."""
-    return ", ".join(f"{version.list}@{version.version}" for version in versions) or None
+def by_list(contents: Contents, versions: Iterable[Version | None], writers: Collection[int] = ()) -> Inputs:
+    """Return versions that are there in order, by the list that they are of; `writers` are the sessions that read them."""
+    lists: dict[str, list[Version]] = {}
+    there = (version for version in versions if version is not None)
+    for version in sorted(there, key=lambda version: version.version):
+        lists.setdefault(version.list, []).append(version)
+    return {name: ReadVersions(contents, of_list, writers) for name, of_list in lists.items()}
 
 
 def _together(values: list[Any]) -> Any:
@@ -134,8 +130,9 @@ def _facts(session: Session) -> dict[Fact, Any]:
     }
     if info.get("git_recorded") is False:
         facts["git", "commit"] = "not recorded"
-    if info.get("argv"):
-        facts["argv", "command line"] = " ".join(map(str, info["argv"]))
+    argv = list(map(str, info.get("argv") or ()))
+    if argv and not argv[0].endswith(_KERNEL):
+        facts["argv", "command line"] = " ".join(argv)
     return facts | {("host", "host"): session.host}
 
 

@@ -65,7 +65,11 @@ def _evidence(store: Store, records: Records, a: Making, b: Making) -> Evidence:
         [first_of(run, making.place) for run in of_side] for of_side, making in zip(runs, (a, b), strict=True)
     )
     evidence = Evidence(records, one, two)
-    return Elsewhere(store, (a.version, b.version)).by_runs(evidence, runs) if one and two else evidence
+    return (
+        Elsewhere(store, records.contents, (a.version, b.version)).by_runs(evidence, runs)
+        if one and two
+        else evidence
+    )
 
 
 def first_of(run: RowsMade, place: Place | None) -> Makers:

@@ -23,6 +23,7 @@ from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.reports import typed
 
 if TYPE_CHECKING:
+    from tablevault_pd.analysis.contents import Contents
     from tablevault_pd.analysis.context import Context
     from tablevault_pd.analysis.evidence import MakersDiffer
     from tablevault_pd.analysis.sides import Side
@@ -74,9 +75,10 @@ def why(comparison: pd.DataFrame, context: Context, side: int) -> pd.DataFrame:
         (_place_of(context.sides[0]), _place_of(context.sides[side])),
         bool(context.layout.keys),
     )
-    parts, pairs, linked = _above(store, own)
+    records = Records(store)
+    parts, pairs, linked = _above(store, records.contents, own)
     explained = {row for part in parts for row in part["row"].tolist()}
-    records, linked = Records(store), linked | {own.a.list, own.b.list}
+    linked |= {own.a.list, own.b.list}
     for pair in [own, *pairs]:
         parts += _made_by(store, records, pair, linked, explained)
     return _frame(flipped, parts)
@@ -105,7 +107,9 @@ def _flipped(comparison: pd.DataFrame, suffix: str) -> pd.Series[Any]:
 # -- what the rows were made from
 
 
-def _above(store: Store, own: _Pairs) -> tuple[list[pd.DataFrame], list[_Pairs], set[str]]:
+def _above(
+    store: Store, contents: Contents, own: _Pairs
+) -> tuple[list[pd.DataFrame], list[_Pairs], set[str]]:
     """(lines about ancestors that are not the same on both sides, pairs of those that changed, all lists above)."""
     walks = [
         _steps(store, version, positions, own.row)
@@ -116,7 +120,7 @@ def _above(store: Store, own: _Pairs) -> tuple[list[pd.DataFrame], list[_Pairs],
     lists = dict.fromkeys([*walks[0]["list"], *walks[1]["list"]])
     for name in lists:
         a, b = (_nearest(walk[walk["list"] == name]) for walk in walks)
-        parts += _whole_lists(a[a["position"] < 0], b[b["position"] < 0])
+        parts += _whole_lists(store, contents, a[a["position"] < 0], b[b["position"] < 0])
         gone, come, changed = _matched(store, name, a[a["position"] >= 0], b[b["position"] >= 0])
         parts += [_lone(gone, "row removed"), _lone(come, "row added")]
         for pair in changed:
@@ -145,16 +149,22 @@ def _steps(store: Store, version: Version, positions: np.ndarray, rows: np.ndarr
     return pd.DataFrame({"row": rows, "own": positions}).merge(above, on="own")[_STEPS]
 
 
-def _whole_lists(a: pd.DataFrame, b: pd.DataFrame) -> list[pd.DataFrame]:
-    """Lists that stand as a whole above a row, in other versions on the two sides."""
-    keys = ["row", "list", "version"]
-    joined = a[[*keys, "depth"]].merge(
-        b[[*keys, "depth"]], on=keys, how="outer", suffixes=("_a", "_b"), indicator=True
+def _whole_lists(store: Store, contents: Contents, a: pd.DataFrame, b: pd.DataFrame) -> list[pd.DataFrame]:
+    """Lists that stand as a whole above a row, in versions of other content on the two sides."""
+    if a.empty and b.empty:
+        return []
+    first = _first_of_content(store, contents, pd.concat([a, b]))
+    keys = ["row", "list", "content"]
+    one, two = (
+        steps.assign(content=steps["version"].map(first)).drop_duplicates(keys)[[*keys, "version", "depth"]]
+        for steps in (a, b)
     )
+    joined = one.merge(two, on=keys, how="outer", suffixes=("_a", "_b"), indicator=True)
     other = joined[joined["_merge"] != "both"]
     if other.empty:
         return []
-    shown = other["list"] + "@" + other["version"].astype(str)
+    versions = other["version_a"].fillna(other["version_b"]).astype(np.int64)
+    shown = other["list"] + "@" + versions.astype(str)
     left = (other["_merge"] == "left_only").to_numpy()
     lines = pd.DataFrame(
         {
@@ -168,6 +178,16 @@ def _whole_lists(a: pd.DataFrame, b: pd.DataFrame) -> list[pd.DataFrame]:
         }
     )
     return [lines.groupby(["row", "what", "name", "list"], as_index=False, sort=False).first()]
+
+
+def _first_of_content(store: Store, contents: Contents, steps: pd.DataFrame) -> dict[int, int]:
+    """For each version of the one list of these steps the first among them that shows the same."""
+    name = steps["list"].iloc[0]
+    versions = [_version(store, name, number) for number in sorted(set(steps["version"].tolist()))]
+    return {
+        version.version: next(one.version for one in versions if contents.is_same(one, version))
+        for version in versions
+    }
 
 
 def _matched(
@@ -290,7 +310,7 @@ def _made_by(
             "explained": [row in explained for row in pairs.row.tolist()],
         }
     )
-    elsewhere = Elsewhere(store, (pairs.a, pairs.b), by_row=pairs.by_row)
+    elsewhere = Elsewhere(store, records.contents, (pairs.a, pairs.b), by_row=pairs.by_row)
     parts = []
     key: Any  # (run of a, run of b, whether it is explained)
     for key, rows in by.groupby([*by.columns], sort=False).indices.items():

@@ -12,7 +12,7 @@ from tablevault_pd.code.reading import (
     slices_of_rows,
 )
 from tablevault_pd.code.slice import Slice, Slicer
-from tablevault_pd.code.statements import Statement, cut, names_of, statement_place
+from tablevault_pd.code.statements import Statement, cut, end_of_with, names_of, statement_place, trees
 
 __all__ = [
     "CodeDiff",
@@ -22,6 +22,7 @@ __all__ = [
     "Statement",
     "code_diff",
     "cut",
+    "end_of_with",
     "function_key",
     "names_of",
     "program_trees",
@@ -31,4 +32,5 @@ __all__ = [
     "slices_of",
     "slices_of_rows",
     "statement_place",
+    "trees",
 ]

@@ -76,12 +76,12 @@ def slice_of_session(store: Store, session_id: int) -> Slice:
     return Slicer(pieces, modules).of_everything()
 
 
-def program_trees(store: Store, session_ids: Sequence[int]) -> dict[int, set[tuple[str, str]]]:
-    """Of each session (path, digest of the syntax tree) of every top-level statement of its script and modules."""
-    programs: dict[int, set[tuple[str, str]]] = {session_id: set() for session_id in session_ids}
+def program_trees(store: Store, session_ids: Sequence[int]) -> dict[int, set[tuple[str | None, str]]]:
+    """Of each session (path, digest of the syntax tree) of every top-level statement of its script or cells, and modules."""
+    programs: dict[int, set[tuple[str | None, str]]] = {session_id: set() for session_id in session_ids}
     for cell in store.cells(session_ids):
-        if cell.path is not None:
-            programs[cell.session_id] |= {(cell.path, one.tree) for one in cut(cell.text, script=True)}
+        statements = cut(cell.text, script=cell.path is not None)
+        programs[cell.session_id] |= {(cell.path, one.tree) for one in statements}
     for source in store.sources(session_ids):
         programs[source.session_id] |= {(source.path, one.tree) for one in cut(source.text)}
     return programs

@@ -139,6 +139,11 @@ def ran(statements: Sequence[Statement], at: int | None) -> Sequence[Statement]:
     return statements[:count]
 
 
+def trees(text: str) -> tuple[str, ...]:
+    """For each statement of :func:`cut` the digest of what it means."""
+    return tuple(statement.tree for statement in cut(text))
+
+
 @lru_cache(maxsize=4096)
 def inner_functions(text: str) -> frozenset[str]:
     """The names of the functions that do not stand on the top level, such as methods, by a look at the lines."""
@@ -184,6 +189,26 @@ def begun(places: Sequence[tuple[int, int]], at: int | None) -> int:
         return 1 + inside[-1]
     here = in_order(at)
     return 1 + max((number for number, (line, _) in enumerate(places) if in_order(line) <= here), default=-1)
+
+
+def end_of_with(text: str, place: int) -> int:
+    """Where a program has come to that leaves a ``with``, which Python calls the place of its header; else the place itself."""
+    ends = [end for first, last, end in _withs(text) if first <= line_of(place) <= last]
+    return max(ends, default=place)
+
+
+@lru_cache(maxsize=4)
+def _withs(text: str) -> tuple[tuple[int, int, int], ...]:
+    """Of each ``with``: the lines of its header, and the last line of its block."""
+    try:
+        tree = _tree(text)
+    except (RecursionError, MemoryError):
+        return ()
+    return tuple(
+        (node.lineno, max(item.context_expr.end_lineno or 0 for item in node.items), node.end_lineno or 0)
+        for node in (() if tree is None else ast.walk(tree))
+        if isinstance(node, (ast.With, ast.AsyncWith))
+    )
 
 
 def names_of(text: str, *, script: bool = False) -> str:

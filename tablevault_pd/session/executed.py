@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from tablevault_pd.capture import environment, script
 from tablevault_pd.capture.modules import Module, ProjectModules
 from tablevault_pd.capture.position import LAST_WAY, WAY, place_of, place_of_main
-from tablevault_pd.code import Piece, Slicer, cut
+from tablevault_pd.code import Piece, Slicer, cut, end_of_with
 from tablevault_pd.store import Cell, ModuleSource, WrittenCode
 
 if TYPE_CHECKING:
@@ -189,7 +189,9 @@ class CodeRecorder:
             return []
         if self.scripts:
             pieces = self._pieces(vault, SOME_SESSION, None)
-            pieces[-1] = replace(pieces[-1], until=place_of_main() or pieces[-1].until, whole=True)
+            place = place_of_main()
+            until = pieces[-1].until if place is None else end_of_with(pieces[-1].text, place)
+            pieces[-1] = replace(pieces[-1], until=until, whole=True)
             some = _of_script(tuple(pieces), tuple(self._module_pieces()), self.begun)
             parts = [replace(part, session_id=part.session_id and session_id) for part in some.parts]
             return [WrittenCode(session_id, -1, 0, tuple(parts), some.unresolved)]

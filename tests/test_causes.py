@@ -1,0 +1,266 @@
+"""What counts as a cause, and what cannot be one: inputs of equal content, and runs whose rows say something against a difference."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import pandas as pd
+import pytest
+from stores import BOTH, new_place
+from warm import script
+
+import tablevault_pd as tv
+from tablevault_pd.analysis.mixes import is_mix
+from tablevault_pd.code import Piece, Slicer
+
+ARTICLES = pd.DataFrame({"text": ["good", "bad"]}, index=pd.Index([1, 2], name="id"))
+OTHERS = ARTICLES.assign(text=["good", "sad"])
+
+
+def predict(vault, right, link, **params):
+    """A run that reads the articles; its rows are linked to one article each, to all of them, or to none."""
+    with vault.session("fit", params=params):
+        there = vault.read("articles")
+        rows = pd.DataFrame({"right": right}, index=pd.Index([1, 2], name="id"))
+        inputs = {"rows": {"articles": [[0], [1]]}, "list": ["articles"], "read": False}[link]
+        assert len(there) == 2
+        return vault.save("preds", rows, inputs=inputs)
+
+
+def told(frame):
+    """(what, name) of all lines but those of code: this file is the code of every run."""
+    lines = zip(frame["what"], frame["name"], strict=True)
+    return {(what, name) for what, name in lines if what != "code"}
+
+
+@pytest.mark.parametrize("link", ["rows", "list", "read"])
+def test_an_input_of_equal_content_in_another_version_is_no_cause(vault, link):
+    """Other articles in between, then those of before: by a save, and by a restore."""
+    vault.save("articles", ARTICLES)
+    predict(vault, [True, True], link, lr=1)
+    vault.save("articles", OTHERS)
+    vault.save("articles", ARTICLES)
+    predict(vault, [True, False], link, lr=2)
+    vault.restore("articles", 1)
+    predict(vault, [False, False], link, lr=3)
+    for a, b in ((1, 2), (2, 3), (1, 3)):
+        compared = vault.compare(f"preds@{a}", f"preds@{b}", measure="right")
+        assert told(compared.why()) == {("parameter", "lr")}, (a, b)
+        upstream = vault.differences(f"preds@{a}", f"preds@{b}").query("what != 'code'")
+        flags = dict(zip(upstream["name"], upstream["ruled_out"], strict=True))
+        assert flags == {"lr": False, "articles": True}, (a, b)
+        sessions = vault.differences(f"fit#{a}", f"fit#{b}").query("what != 'code'")
+        assert dict(zip(sessions["name"], sessions["ruled_out"], strict=True)) == flags
+
+
+@pytest.mark.parametrize("link", ["rows", "list", "read"])
+@pytest.mark.parametrize(
+    "other",
+    [OTHERS, ARTICLES.iloc[::-1], ARTICLES.assign(more=1), ARTICLES.astype({"text": "category"})],
+    ids=["cell", "order", "column", "dtype"],
+)
+def test_an_input_of_other_content_may_be_a_cause(vault, link, other):
+    vault.save("articles", ARTICLES)
+    predict(vault, [True, True], link)
+    vault.save("articles", other)
+    predict(vault, [True, False], link)
+    upstream = vault.differences("preds@1", "preds@2").query("name == 'articles'")
+    assert not upstream["ruled_out"].any()
+    assert len(upstream)
+    if link != "rows":
+        what = "input" if link == "list" else "read"
+        why = vault.compare("preds@1", "preds@2", measure="right").why()
+        assert told(why) == {(what, "articles")}
+
+
+def test_what_is_above_inputs_of_equal_content_is_no_cause_either(vault):
+    """The articles were made twice of different sources, and came out equal; the sources are above the labels, too."""
+    for number, right in ((1, True), (2, False)):
+        with vault.session("collect", params={"limit": number}):
+            vault.save("sources", {"n": number}, inputs=False)
+            vault.save("articles", OTHERS, inputs=False)
+            vault.save("articles", ARTICLES, inputs={"sources": [[0], [0]]})
+        with vault.session("fit"):
+            vault.read("articles").assign(right=right).vault.save("preds")
+    upstream = vault.differences("preds@1", "preds@2").query("what != 'code'")
+    assert set(upstream["name"]) == {"articles", "limit", "sources"}
+    assert upstream["ruled_out"].all()
+    for number in (1, 2):
+        with vault.session("fit"):
+            rows = vault.read(f"articles@{2 * number}").assign(right=number)
+            source = vault.versions("sources")["version"].tolist()[number - 1]
+            rows.vault.save("both", inputs=[f"articles@{2 * number}", f"sources@{source}"])
+    upstream = vault.differences("both@1", "both@2").query("what != 'code'")
+    inputs = upstream[upstream["what"] == "input"]
+    lines = zip(inputs["name"], inputs["depth"], inputs["ruled_out"], strict=True)
+    assert set(lines) == {("articles", 1, True), ("sources", 1, False), ("sources", 2, True)}
+
+
+def test_what_a_run_wrote_before_it_read_it_is_the_same_as_for_one_that_found_it(vault):
+    """The first run makes the articles, and the second one finds them; each has a list of its own that it reads again."""
+    for number in (1, 2):
+        with vault.session("fit", params={"lr": number}):
+            if "articles" not in vault:
+                vault.save("articles", ARTICLES, inputs=False)
+            assert len(vault.read("articles")) == 2
+            vault.save("scratch", {"n": number}, inputs=False)
+            vault.read("scratch")
+            rows = pd.DataFrame({"right": [True, number == 1]}, index=pd.Index([1, 2], name="id"))
+            vault.save("preds", rows, inputs=False)
+    assert told(vault.compare("preds@1", "preds@2", measure="right").why()) == {("parameter", "lr")}
+    for pair in (("preds@1", "preds@2"), ("fit#1", "fit#2")):
+        assert told(vault.differences(*pair)) == {("parameter", "lr")}
+
+
+def test_what_a_run_wrote_and_read_is_a_cause_where_another_one_read_other_rows(vault):
+    with vault.session("fit"):
+        vault.save("articles", ARTICLES, inputs=False)
+        vault.read("articles")
+        vault.save("preds", pd.DataFrame({"right": [True]}, index=pd.Index([1], name="id")), inputs=False)
+    vault.save("articles", OTHERS, inputs=False)
+    with vault.session("fit"):
+        vault.read("articles")
+        vault.save("preds", pd.DataFrame({"right": [False]}, index=pd.Index([1], name="id")), inputs=False)
+    why = vault.compare("preds@1", "preds@2", measure="right").why().query("what == 'read'")
+    assert why[["name", "a", "b"]].to_numpy().tolist() == [["articles", "articles@1", "articles@2"]]
+    assert ("read", "articles") in told(vault.differences("preds@1", "preds@2"))
+
+
+BLOCK = """
+import tablevault_pd as tv
+factor = {factor}
+vault = tv.connect({place!r}, session=False, create=True)
+for number in (1, 2):
+    with vault.session("train", params={{"number": number}}):
+        rows = [{{"x": number * factor}}]
+        if number:
+            vault.save("preds", rows)
+later = {later}
+"""
+
+
+def test_a_session_that_a_with_opens_has_what_stands_in_its_block(tmp_path):
+    """Python calls the end of a ``with`` the place of its header: that is not how far the program has come."""
+    for factor, later in ((1, 1), (2, 2)):
+        script(tmp_path, BLOCK.format(factor=factor, later=later, place="v"))
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        for a, b in (("train#1", "train#3"), ("train#2", "train#4")):
+            found = vault.differences(a, b)
+            assert list(zip(found["what"], found["name"], strict=True)) == [("code", "train.py: factor")]
+            changed = [line for line in vault.code_diff(a, b).splitlines()[2:] if line[0] in "+-"]
+            assert changed == ["-factor = 1", "+factor = 2"]
+        assert vault.sessions(code="number * factor")["session"].tolist() == [
+            f"train#{run}" for run in (1, 2, 3, 4)
+        ]
+
+
+# -- definitions that both programs have
+
+
+@contextmanager
+def in_both(place):
+    """The address of a vault for processes of their own: of a folder, or of a database."""
+    vault = tv.connect(place.address, session=False, create=True)
+    try:
+        yield vault
+    finally:
+        vault.close()
+
+
+CELLS = [
+    "import pandas as pd\nimport tablevault_pd as tv\nvault = tv.connect({place!r}, session='train')",
+    "SCALE = {scale}\nOTHER = 3",
+    "def make(x):\n    return {body}",
+    "rows = pd.DataFrame({{'x': [4.0, 40.0]}}, index=pd.Index([1, 2], name='id'))\nrows['right'] = make(rows['x'])",
+    "{saving}",
+]
+SAVINGS = {
+    "kernel": "rows.vault.save('preds', inputs=False)",
+    "run": "with vault.session('fit'):\n    rows.vault.save('preds', inputs=False)",
+}
+FORMS = ((1, "x > 1 * SCALE"), (10, "x > 1 * SCALE"), (10, "x > 50"))
+
+
+def run_notebook(folder, cells):
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(text, id=f"cell{number}") for number, text in enumerate(cells)]
+    )
+    nbclient.NotebookClient(
+        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+    ).execute()
+
+
+@pytest.mark.parametrize("kind", BOTH)
+@pytest.mark.parametrize("way", ["script", "kernel", "run"])
+def test_a_definition_that_both_programs_have_is_no_cause(tmp_path, kind, way):
+    """In a script, and in a notebook whose kernel opened the session or a run in it; on each store."""
+    with new_place(kind, tmp_path) as place, in_both(place) as vault:
+        for scale, body in FORMS:
+            values = {"scale": scale, "body": body, "place": place.address}
+            cells = [text.format(**values, saving=SAVINGS.get(way, SAVINGS["kernel"])) for text in CELLS]
+            if way == "script":
+                script(tmp_path, "\n".join(cells))
+            else:
+                run_notebook(tmp_path, cells)
+        names = {}
+        for a, b in ((1, 2), (2, 3)):
+            found = vault.compare(f"preds@{a}", f"preds@{b}", measure="right").why()
+            assert set(found["what"]) == {"code"}
+            names[a, b] = {name.rpartition(": ")[2] for name in found["name"]}
+        assert names == {(1, 2): {"SCALE"}, (2, 3): {"make"}}
+        flags = vault.differences("preds@2", "preds@3").query("what == 'code'")
+        assert {
+            name.rpartition(": ")[2]: flag
+            for name, flag in zip(flags["name"], flags["ruled_out"], strict=True)
+        } == {"SCALE": True, "make": False}
+
+
+@pytest.mark.parametrize(
+    ("own", "is_mixed"),
+    [
+        ("fit(1, 1)", True),
+        ("fit(2, 2)", True),
+        ("fit(2, 1)", True),
+        ("fit(3, 1)", False),
+        ("fit(2, 1, 0)", False),
+        ("fit(1, 1)\nfit(2, 2)", False),
+        ("x = 1\nfit(2, 1)", False),
+        ("other(1, 1)", False),
+    ],
+)
+def test_a_statement_is_a_mix_if_each_piece_of_it_is_as_in_one_of_two_others(own, is_mixed):
+    slices = [Slicer([Piece(text, "t.py", 1, 0)]).of_everything() for text in (own, "fit(1, 1)", "fit(2, 2)")]
+    assert is_mix(*slices) == is_mixed
+
+
+def test_each_method_of_a_class_may_be_as_in_one_of_two_others():
+    text = "class Box:\n    rate = {}\n    def grow(self):\n        return {}\n    def new(self):\n        return {}\nBox()"
+    cases = {(1, 1, 1): True, (2, 1, 1): True, (2, 1, 2): True, (3, 1, 1): False}
+    a, b = ((1, 1, 1), (2, 2, 2))
+    for own, is_mixed in cases.items():
+        slices = [Slicer([Piece(text.format(*form), "t.py", 1, 0)]).of_everything() for form in (own, a, b)]
+        assert is_mix(*slices) == is_mixed, own
+
+
+@pytest.mark.parametrize("style", ["main", "called"])
+def test_what_two_runs_executed_is_a_cause_where_a_statement_inside_of_it_is(tmp_path, style):
+    """Of a session the whole function is told, of a row the statements in it: both are about one change."""
+    text = """
+        import tablevault_pd as tv
+        def main(vault, seen):
+            with vault.session("train"):
+                rows = [{{"x": {x}}}]
+                print({printed})
+                vault.save("preds", rows)
+        vault = tv.connect("v", session=False, create=True)
+        {call}
+    """
+    call = "main(vault, 1)" if style == "called" else 'if __name__ == "__main__":\n            main(vault, 1)'
+    for x, printed in ((1, 1), (2, 1), (2, 2)):
+        script(tmp_path, text.format(x=x, printed=printed, call=call))
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        for b, ruled_out in ((2, False), (3, True)):
+            found = vault.differences("train#1" if b == 2 else "train#2", f"train#{b}")
+            lines = found[["what", "name", "ruled_out"]].to_numpy().tolist()
+            assert lines == [["code", "train.py: main", ruled_out]]
