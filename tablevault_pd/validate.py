@@ -172,7 +172,7 @@ def path(value: Any, what: str) -> str:
     return text
 
 
-def vector(value: Any, what: str) -> tuple[float, ...]:
+def vector(value: Any) -> tuple[float, ...]:
     """Return one vector of finite numbers as a tuple."""
     try:
         array = np.asarray(value, dtype=np.float64) if not isinstance(value, (str, bytes)) else None
@@ -180,7 +180,7 @@ def vector(value: Any, what: str) -> tuple[float, ...]:
         array = None
     if array is None or array.ndim != 1 or not len(array) or not np.isfinite(array).all():
         raise InvalidInput(
-            f"{what}= is one vector of finite numbers, such as [0.1, 0.9], not {short_repr(value)}."
+            f"vector= is one vector of finite numbers, such as [0.1, 0.9], not {short_repr(value)}."
         )
     return tuple(array.tolist())
 

@@ -18,7 +18,7 @@ from torture.harness import COUNTS, FIGURES, LONG, SEED
 
 import tablevault_pd as tv
 from tablevault_pd import api as connecting
-from tablevault_pd.session import active
+from tablevault_pd.session import active, heartbeat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +32,8 @@ sys.dont_write_bytecode = False
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what runs in its background so, and what tests start would not end by Ctrl-C either.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# A call that reads sessions waits for what is on its way, and answers without it after that: a busy machine needs longer.
+heartbeat.FLUSH_S = 60.0
 profiles.load()
 
 

@@ -11,6 +11,8 @@ import pytest
 import tablevault_pd as tv
 from tablevault_pd.store.engine import ann_index as ann
 from tablevault_pd.store.engine import cells
+from tablevault_pd.store.engine.vector_block import Block
+from tablevault_pd.store.pieces import Pieces
 
 DIM = 8
 rng = np.random.default_rng(0)
@@ -156,3 +158,37 @@ def test_products_beyond_float32_are_no_reason_to_find_nothing():
         held = np.sort(scores[~np.isnan(scores)])[::-1][:count]
         assert len(best) >= count
         assert np.sort(best[~np.isnan(best)])[::-1][: len(held)].tolist() == held.tolist()
+
+
+def test_of_many_cells_a_vector_is_compared_with_some_and_searches_find_as_much(monkeypatch):
+    middles = rng.standard_normal((300, 16)).astype(np.float32)
+    rows = middles[rng.integers(0, 300, 12_000)] + 0.4 * rng.standard_normal((12_000, 16)).astype(np.float32)
+    block = Block(Pieces.of([(1, 0, len(rows))]), rows, np.ones(len(rows), bool))
+    given = cells.Vectors([block], "l2")
+    compared: list[int] = []
+    real = cells._closeness
+
+    def counted(centers: np.ndarray, some: np.ndarray, *args: Any) -> np.ndarray:
+        compared.append(len(centers) * len(some))
+        return real(centers, some, *args)
+
+    def recall(built: cells.VectorCells) -> float:
+        queries = rows[:100]
+        near = built.nearest(queries, "l2", 10, lambda low, high: rows[built.addresses[low:high]], None)
+        assert near is not None
+        best = [set(np.argsort(np.square(rows - query).sum(axis=1))[:10].tolist()) for query in queries]
+        return sum(len(one & set(found.tolist())) for one, found in zip(best, near, strict=True)) / 1000
+
+    exact = cells.build(given, len(rows), "l2", lambda: None)
+    monkeypatch.setattr(cells, "MANY_CELLS", 100)
+    monkeypatch.setattr(cells, "GROUPS", 32)
+    built = cells.build(given, len(rows), "l2", lambda: None)
+    assert built.holds(np.arange(len(rows)))
+    assert built.fits(given)
+    assert recall(built) >= min(recall(exact), cells.RECALL) - 0.02
+    with monkeypatch.context() as patched:
+        patched.setattr(cells, "_closeness", counted)
+        again = cells._cells_of(exact.centers, given, np.arange(len(rows)), lambda: None)
+    assert sum(compared) < 0.45 * len(rows) * len(exact.centers)
+    nearest = real(exact.centers, rows).argmax(axis=1)
+    assert (again == nearest).mean() > 0.85

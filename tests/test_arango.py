@@ -162,14 +162,43 @@ def test_a_restore_whose_answer_is_lost_leaves_a_new_list_of_that_name_alone(
     assert len(store.versions()) == 5
 
 
-@pytest.mark.parametrize("match", [r"POST .*/_api/transaction/begin", r"PUT .*/_api/transaction"])
-@pytest.mark.parametrize("kind", ["drop-before", "drop-after"])
-def test_a_tag_survives_lost_answers(store: ArangoStore, faults: Faults, match: str, kind: str) -> None:
-    version = put(store, "a", numbers(1))
-    faults.add(match, kind)
-    store.tag_versions([(version.list_id, 1)], add=["best"])
-    assert faults.left() == 0
-    assert [(name.name, name.version) for name in store.version_names()] == [("best", 1)]
+@pytest.mark.parametrize("skip", [0, 1], ids=["look", "put"])
+@pytest.mark.parametrize("kind", ["drop-before", "drop-after", "error:1200"])
+def test_names_survive_lost_answers(
+    url: str, store: ArangoStore, faults: Faults, kind: str, skip: int
+) -> None:
+    """What is tried again finds that it was done, and neither does it twice nor takes it for another one's."""
+    first = put(store, "a", numbers(1))
+    put(store, "a", numbers(2))
+    key = first.list_id, 1
+
+    def named(change: Callable[[], Any]) -> list[Any]:
+        faults.add(r"POST .*/_api/cursor", kind, skip=skip)
+        told = change()
+        assert faults.left() == 0
+        return [told, [(name.name, name.version, name.snapshot) for name in store.version_names()]]
+
+    assert named(lambda: store.tag_versions([key], add=["best", "good"])) == [
+        None,
+        [("best", 1, False), ("good", 1, False)],
+    ]
+    assert named(lambda: store.tag_versions([(first.list_id, 2)], add=["best"], replace=True))[1] == [
+        ("good", 1, False),
+        ("best", 2, False),
+    ]
+    assert named(lambda: store.tag_versions([key], add=["new"], remove=["good"]))[1] == [
+        ("best", 2, False),
+        ("new", 1, False),
+    ]
+    [told], present = named(lambda: store.snapshot("paper"))
+    assert told == store.version_names("paper")[0]
+    assert present[-1] == ("paper", 2, True)
+    dropped, present = named(lambda: store.drop_snapshot("paper"))
+    assert dropped == [told]
+    assert len(present) == 2
+    store.vacuum(dry_run=False)
+    documents = database_of(url).collection("tv_version_names").all()
+    assert sorted(document["name"] for document in documents) == ["best", "new"]
 
 
 @pytest.mark.parametrize("kind", ["drop-before", "drop-after", "status:503"])

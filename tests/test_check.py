@@ -18,7 +18,7 @@ import tablevault_pd as tv
 from tablevault_pd.cli.commands import main
 from tablevault_pd.keys import key_index
 from tablevault_pd.store import Cell, Part, WrittenCode
-from tablevault_pd.store.embedded import text
+from tablevault_pd.store.embedded import catalog_texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -313,7 +313,7 @@ def test_an_index_that_cannot_be_made_anew_is_told_with_the_rest(
 ) -> None:
     shutil.copytree(world, tmp_path / "v")
     execute(tmp_path / "v", "DELETE FROM prose_data")
-    monkeypatch.setattr(text, "put_first_records", lambda db: None)
+    monkeypatch.setattr(catalog_texts, "_put_first_records", lambda db: None)
     segment_of(tmp_path / "v", "missing").unlink()
     with tv.connect(tmp_path / "v", session=False) as vault:
         assert told(vault.check(fix=True)) == {

@@ -22,9 +22,13 @@ from warm import script
 
 import tablevault_pd as tv
 from tablevault_pd.capture.entry import entry_of
-from tablevault_pd.code import Piece, Slicer, cut, namespaces, trees
+from tablevault_pd.code import Piece, Slicer, cut, namespaces
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def trees(text):
+    return [statement.tree for statement in cut(text)]
 
 
 def lines(slicer: Slicer, line: int | None = None) -> list[str]:

@@ -15,7 +15,7 @@ from torture.harness import times
 from warm import script
 
 import tablevault_pd as tv
-from tablevault_pd.analysis.code_changes import changed_parts
+from tablevault_pd.analysis.code_changes import code_changes
 from tablevault_pd.code import Piece, Slicer
 
 
@@ -1018,14 +1018,18 @@ def test_r17_an_input_that_was_corrected_from_itself(vault):
     assert found.loc[found["what"] == "input", ["a", "b"]].values.tolist() == [["questions@1", "questions@2"]]
 
 
+def changed_lines(a, b):
+    return [change.line for change in code_changes(a, b)]
+
+
 def test_r17_each_of_several_statements_that_bind_one_name_is_told():
     text = "df = load({a})\ndf = df.dropna()\nif x:\n    k = {b}\nif y:\n    k = 2\nlog(df)\nlog({c})\nsave(df, k)"
     one, two = (
         Slicer([Piece(text.format(a=number, b=number, c=number), "t.py", 1, 0)]).of_everything()
         for number in (1, 5)
     )
-    assert changed_parts(one, one) == []
-    assert changed_parts(one, two) == [
+    assert changed_lines(one, one) == []
+    assert changed_lines(one, two) == [
         ("t.py: df", "df = load(1)", "df = load(5)"),
         ("t.py: k", "k = 1", "k = 5"),
         ("t.py", "log(1)", "log(5)"),
@@ -1037,7 +1041,7 @@ def test_the_statements_that_write_stand_beside_each_other():
         Slicer([Piece(text, "t.py", 1, 0)]).of_everything()
         for text in ("k = 1\nshow(1)\nshow(2)\nsave(k)", "k = 1\nkeep(k)")
     )
-    assert changed_parts(one, two) == [
+    assert changed_lines(one, two) == [
         ("t.py", "show(1)", None),
         ("t.py", "show(2)", None),
         ("t.py", "save(k)", "keep(k)"),
@@ -1063,16 +1067,16 @@ save(Scorer(), Small)
         made = text.format(mark=mark, note=note, rate=rate, add=add)
         return Slicer([Piece(made, "t.py", 1, 0)]).of_everything()
 
-    assert changed_parts(slice_of(), slice_of(note="b")) == []
+    assert changed_lines(slice_of(), slice_of(note="b")) == []
     predict = "def predict(self, x):\n    return x + {}"
-    assert changed_parts(slice_of(), slice_of(note="b", add=2)) == [
+    assert changed_lines(slice_of(), slice_of(note="b", add=2)) == [
         ("t.py: Scorer.predict", predict.format(1), predict.format(2))
     ]
-    assert changed_parts(slice_of(), slice_of(rate=2)) == [
+    assert changed_lines(slice_of(), slice_of(rate=2)) == [
         ("t.py: Scorer.rate", "rate = 1", "rate = 2"),
         ("t.py: Small", "class Small: size = 1", "class Small: size = 2"),
     ]
-    [(name, a, b)] = changed_parts(slice_of(), slice_of(mark="(1)"))
+    [(name, a, b)] = changed_lines(slice_of(), slice_of(mark="(1)"))
     assert (name, a, b) == (
         "t.py: Scorer (head)", "@final\nclass Scorer(Base):", "@final(1)\nclass Scorer(Base):",
     )  # fmt: skip

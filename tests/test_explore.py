@@ -340,3 +340,17 @@ def test_a_page_is_saved_with_all_that_it_needs(filled, tmp_path):
     assert re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=[\"'](?!data:)", text) == []
     assert "preds" in text
     assert "train#6" in (tmp_path / "curves.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "?view=lists", "?view=list&name=preds", "?view=sessions", "?view=run&which=train%236", "?view=curves&metric=loss", "?view=stale",
+        "?view=search", "?view=lineage", "?view=compare&a=preds@1&b=preds@2",
+    ],
+)  # fmt: skip
+def test_a_saved_page_has_one_heading(filled, tmp_path, address):
+    filled.explore(address).save(tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert text.count("<h2>") == 1
+    assert text.index("<h2>") < text.index('class="python"')

@@ -315,6 +315,19 @@ def test_a_saved_page_needs_no_network(chromium, place, tmp_path):
     tab.close()
 
 
+@needs_browser
+def test_tables_one_below_the_other_do_not_touch(chromium, place, tmp_path):
+    with tv.connect(place, mode="r") as vault:
+        address = "?view=compare&a=preds@1&b=preds@6&measure=gold+%3D%3D+pred&tab=why"
+        vault.explore(address).save(tmp_path / "why.html")
+    tab = Tab(chromium)
+    tab.page.goto((tmp_path / "why.html").as_uri())
+    first, second = (tab.page.locator(".table").nth(number).bounding_box() for number in range(2))
+    assert second["y"] - (first["y"] + first["height"]) >= 12
+    assert tab.page.locator("h2").count() == 1
+    tab.close()
+
+
 def test_nobody_comes_in_without_the_token_or_by_another_name(served):
     token = served.address.partition("token=")[2]
     status, headers, text = served.get("/?view=lists")

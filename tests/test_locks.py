@@ -38,7 +38,7 @@ from tablevault_pd.errors import (
     VaultReadOnly,
 )
 from tablevault_pd.store import Beat, Description, Measures, Session
-from tablevault_pd.store.embedded import EmbeddedStore, catalog, logs, vacuum
+from tablevault_pd.store.embedded import EmbeddedStore, catalog, connection_pool, logs, vacuum
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.connection import SqliteConnection
 from tablevault_pd.store.embedded.lockfile import locked
@@ -496,8 +496,8 @@ def test_a_log_that_a_closing_connection_clears_away_was_not_removed(store, monk
                 cleared.set()
                 done.wait(0.3)  # the other thread may be done before, where it does not wait for this one
 
-    monkeypatch.setattr(catalog, "SqliteConnection", Slow)
-    monkeypatch.setattr(catalog, "REMOVAL_S", 0.05)
+    monkeypatch.setattr(connection_pool, "SqliteConnection", Slow)
+    monkeypatch.setattr(connection_pool, "REMOVAL_S", 0.05)
 
     def first() -> None:
         put(store, "a", pa.table({"n": [1]}), operation="append")
@@ -694,7 +694,7 @@ def test_no_code_runs_when_what_belongs_to_threads_is_dropped_in_the_main_one(tm
     ran: list[str] = []
 
     def note(frame: Any, event: str, _: object) -> None:
-        if event == "call" and frame.f_code.co_filename == catalog.__file__:
+        if event == "call" and frame.f_code.co_filename == connection_pool.__file__:
             ran.append(frame.f_code.co_qualname)
 
     sys.setprofile(note)
@@ -916,7 +916,7 @@ def test_an_error_that_comes_from_the_removal_of_the_folder_is_told_as_that(tmp_
     (store.folder / "write.lock").unlink()
     removing = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: shutil.rmtree(store.folder))
     with pytest.raises(VaultNotFound, match="removed or replaced"), store.catalog.reading():
-        monkeypatch.setattr(catalog, "time", removing)
+        monkeypatch.setattr(connection_pool, "time", removing)
         raise error
     assert not store.folder.exists()
     monkeypatch.undo()
@@ -925,7 +925,7 @@ def test_an_error_that_comes_from_the_removal_of_the_folder_is_told_as_that(tmp_
 
 def test_an_error_of_a_whole_folder_is_told_at_once(store, monkeypatch):
     put(store, "x", pa.table({"n": [1]}))
-    monkeypatch.setattr(catalog, "time", SimpleNamespace(monotonic=time.monotonic))  # nobody sleeps
+    monkeypatch.setattr(connection_pool, "time", SimpleNamespace(monotonic=time.monotonic))  # nobody sleeps
     with pytest.raises(StorageError, match="disk I/O"), store.catalog.reading():
         error = sqlite3.OperationalError("disk I/O error")
         error.sqlite_errorcode = sqlite3.SQLITE_IOERR
@@ -1046,11 +1046,11 @@ def test_a_thread_that_python_stopped_with_a_lock_does_not_hold_up_the_end_of_th
     with_connection.start()
     assert connected.wait(60)
     number = with_connection.ident
-    monkeypatch.setattr(catalog.sys, "is_finalizing", lambda: True)
+    monkeypatch.setattr(connection_pool.sys, "is_finalizing", lambda: True)
     stopped, go_on = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with catalog.SqliteCatalog._opening:
+        with connection_pool.ConnectionPool._opening:
             stopped.set()
             go_on.wait(60)
 

@@ -86,9 +86,9 @@ class Spy:
 
 
 def test_r2_only_the_metrics_that_are_asked_for_are_read(vault, monkeypatch):
-    record(vault.store, {f"m{number}": curve(1.0, 2.0) for number in range(5)} | {"rare": curve(7.0)})
+    record(vault.store, {f"m{number}": curve(1.0, 2.0) for number in range(5)} | {"rare": curve(7.5)})
     spy = Spy(vault.store, monkeypatch, "measures", "overview", "timelines")
-    assert vault.metrics("rare")["value"].tolist() == [7.0]
+    assert vault.metrics("rare")["value"].tolist() == [7.5]
     assert spy.calls == [("measures", ["rare"])]
 
 
@@ -494,7 +494,7 @@ def test_r11_values_without_a_step_go_with_their_call_of_log(vault):
         [None, 0.9, 12, 0],
     ]
     curve = vault.metrics("acc", sessions="fit#1", x="size")
-    assert rows(curve, "value", "x") == [[0.5, 1], [0.9, 2], [0.7, "nan"]]
+    assert rows(curve, "value", "x") == [[0.5, 1], [0.9, 2], [0.7, None]]
 
 
 def test_r11_after_skips_a_warm_up_and_no_run_is_lost_by_it(vault):

@@ -140,6 +140,21 @@ MISTAKES = {
         AttributeError,
         "A List has no attribute 'head'. It holds no rows: .read().head asks a frame of them.",
     ),
+    "handles as frames": (
+        lambda vault: pd.concat([vault["losses"], ROWS]),
+        tv.InvalidType,
+        "pd.concat and merge take frames, and a List holds no rows: .read() is a frame of them",
+    ),
+    "handles as a dict of frames": (
+        lambda vault: pd.concat({"a": vault["losses"]}),
+        tv.InvalidType,
+        "as in pd.concat([vault['a'].read(), vault['b'].read()])",
+    ),
+    "a handle as a frame to merge": (
+        lambda vault: ROWS.merge(vault["losses"]),
+        tv.InvalidType,
+        "pd.concat and merge take frames, and a List holds no rows: .read() is a frame of them",
+    ),
     "a version that is not there yet": (
         lambda vault: vault.save("losses", ROWS, expect=7),
         tv.Conflict,

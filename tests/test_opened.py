@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -122,3 +123,23 @@ def test_few_files_stay_open(vault: tv.Vault) -> None:
     for name in names:
         assert found(vault, name)["n"].to_list() == [8, 7, 9]
     assert 0 < len({line.split()[-1] for line in open_segments()}) <= KEPT_FILES
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits of open files")
+def test_frames_of_more_large_files_than_a_process_may_open_are_read(here):
+    import resource
+
+    with tv.connect(here / "v", session=False) as vault:
+        for number in range(40):
+            vault.save(f"list {number}", pd.DataFrame({"x": np.arange(140_000) + number}))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with tv.connect(here / "v", mode="r") as vault:
+        taken = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 20
+        resource.setrlimit(resource.RLIMIT_NOFILE, (taken + 30, limits[1]))
+        try:
+            held = [vault.read(f"list {number}") for number in range(40)]
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    for number, frame in enumerate(held):
+        assert frame["x"].iloc[[0, -1]].tolist() == [number, 139_999 + number]
+        frame.loc[0, "x"] = -1  # each is the reader's own

@@ -319,13 +319,16 @@ def test_widths_and_columns(vault):
     assert found(vault.search(near=[1.0, 0.1])) == [("two", 0)]
     assert vault.search(near=[0.1, 1.0]).loc[0, "column"] == "b"
     assert vault.search(near={"a": [0.1, 1.0]}).loc[0, "column"] == "a"
-    with pytest.warns(UserWarning, match=r"7 numbers.* there: 2, 3"):
-        assert found(vault.search(near=[1.0] * 7)) == []
+    for text in (None, "storm"):  # also beside words, which are searched as well
+        with pytest.raises(tv.DimensionMismatch, match=r"7 numbers.* there: 2, 3"):
+            vault.search(text, near=[1.0] * 7)
     with pytest.raises(tv.DimensionMismatch, match=r"7 numbers.* there: 2"):
         vault.search(near=[1.0] * 7, lists="two")
     vault.save("notes", pd.DataFrame({"text": ["storm"]}))
-    with pytest.warns(UserWarning, match="none at all"):
-        assert found(vault.search("storm", near=[1.0, 0.0], lists="notes")) == [("notes", 0)]
+    with pytest.raises(tv.DimensionMismatch, match="none at all"):
+        vault.search("storm", near=[1.0, 0.0], lists="notes")
+    # A list without vectors is searched beside others.
+    assert set(found(vault.search("storm", near=[0.0, 1.0]))) == {("two", 0), ("notes", 0)}
     with pytest.raises(tv.DimensionMismatch, match=r"2 in 'two'; 3 in 'three'|3 in 'three'"):
         vault.search(near={"a": [1.0] * 7})
     for senseless in ([], [float("nan"), 1.0], [0.0, 0.0], "text", [[[1.0]]]):

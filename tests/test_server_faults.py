@@ -19,6 +19,7 @@ import pytest
 from fault_proxy import storm
 from stores import Faults, act, database_of, edges_at, faults, index_texts, new_database, put, rows, system
 
+import tablevault_pd as tv
 from tablevault_pd import frames
 from tablevault_pd.errors import (
     InvalidInput,
@@ -433,3 +434,33 @@ def test_a_large_file_is_read_in_pages_that_are_tried_again_by_themselves(
         world.keep_file(content)  # found whole, and not kept again
         assert len([one for one in database_of(url).collection("tv_blobs").all() if one["n"] >= 0]) == 22
         store.close()
+
+
+@pytest.mark.arango
+def test_an_erase_that_runs_out_of_time_once_it_is_done_says_so(
+    faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with new_database(faulty=True) as url:
+        monkeypatch.setenv("TABLEVAULT_PASSWORD", url.partition("//root:")[2].partition("@")[0])
+        options: dict[str, Any] = {"capture": "none", "session": False, "timeout_s": 0.2}
+        with tv.connect(url, create=True, **options) as vault:
+            vault.save("people", pd.DataFrame({"name": ["Anna Angstrom", "Bo Berg", "Cy Curtis"]}))
+            faults.add("erased_rows == @numbers", "error:503", count=1000)  # what overwrites them
+            gone = vault.erase("people", filters="name == 'Bo Berg'")
+            faults.clear()
+            assert gone["detail"].iloc[0] == "people@2 was made without them"
+            told = gone.set_index("what").loc["stored bytes"]
+            assert told["remains"]
+            assert "503" in told["detail"]
+            assert "next connect()" in told["detail"]
+            assert vault.read("people")["name"].tolist() == ["Anna Angstrom", "Cy Curtis"]
+        with tv.connect(url, **options) as vault:
+            [vault_document] = database_of(url).aql.execute("RETURN DOCUMENT('tv_meta/vault')")
+            assert vault_document["erasing"] == []
+            assert "Berg" not in json.dumps(list(database_of(url).collection("tv_records").all()))
+            faults.add("FOR d IN tv_descriptions", "error:503", count=1000)  # the look for what quotes them
+            with pytest.raises(StoreUnavailable, match="rows are erased, people@3 was made without them"):
+                vault.erase("people", filters="name == 'Cy Curtis'")
+            faults.clear()
+            assert vault.read("people")["name"].tolist() == ["Anna Angstrom"]
+            assert vault.check().empty

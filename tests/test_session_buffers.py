@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow.compute as pc
 import pytest
+from test_forks import wait_until
 from torture.harness import LONG
 
 import tablevault_pd as tv
@@ -193,7 +194,7 @@ def test_a_session_tells_that_it_cannot_be_written(folder_vault, monkeypatch):
             s.log(loss=1.0)
             heart.HEARTBEAT.wake()
             assert failed.wait(60)
-            assert s._recorder.attempted.wait(60)
+            wait_until(lambda: s._recorder.failing)
             assert "nothing could be written" in repr(s)
             told = notice(s._recorder.outbox, "on_sent", lambda: repr(s), monkeypatch)
             brake.refuse = lambda beat: None
@@ -208,10 +209,14 @@ def test_a_removed_vault_ends_the_recording_and_every_log_says_so(folder_vault, 
     brake = Brake(folder_vault.store, monkeypatch)
     with folder_vault.session("train") as s:
         brake.errors = [tv.VaultNotFound("It was removed.")]
-        with pytest.warns(RuntimeWarning, match="It was removed. Lost: .*1 logged values of train#1"):
+        with pytest.warns(RuntimeWarning, match="It was removed. Lost: .*1 logged values of train#1") as told:
+            # Before a thread goes on that waits for the session.
+            early = notice(s._recorder.outbox, "clear", lambda: str(len(told)), monkeypatch)
             s.log(loss=1.0)
             heart.HEARTBEAT.wake()
             assert s._recorder.flushed.wait(60)
+            wait_until(lambda: early)
+            assert early[0] == "1"
         assert repr(s) == "<Session 'train#1': not recorded any more>"
         for _ in range(2):
             with pytest.warns(tv.NotRecorded, match="keeps nothing any more: It was removed"):

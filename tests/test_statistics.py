@@ -70,17 +70,21 @@ def test_r15_many_values_with_outliers_are_drawn_as_they_are():
 
 def test_infinite_differences_are_neither_tested_nor_certain():
     two, one = np.array([math.inf, 2.0]), np.array([math.inf, 1.0])
-    for found in (statistics.paired_effect(one, two), statistics.independent_effect(one, two)):
+    with np.errstate(invalid="ignore"):
+        differences = two - one
+    paired = statistics.effect_of(differences, truth=False)
+    for found in (paired, statistics.independent_effect(one, two)):
         assert [math.isnan(each) for each in (found.delta, found.lo, found.hi, found.p)] == [True] * 4
-    up = statistics.paired_effect(np.array([0.0, 1.0]), two)
+    up = statistics.effect_of(two - [0.0, 1.0], truth=False)
     assert up.delta == math.inf
     assert math.isnan(up.p)
     assert all(map(math.isnan, statistics.bootstrap_interval(two)))
 
 
 def test_r15_the_same_values_give_the_same_answer():
-    a, b = np.random.default_rng(1).normal(size=(2, 200))
-    assert statistics.paired_effect(a, b) == statistics.paired_effect(a, b)
+    differences = np.random.default_rng(1).normal(size=200)
+    one, other = (statistics.effect_of(differences, truth=False) for _ in range(2))
+    assert one == other
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
@@ -109,9 +113,10 @@ def test_r15_the_interval_of_flips_covers_what_it_says():
 
 
 def test_r15_not_significant_is_not_equal():
-    few = np.array([True, True, True, False])
-    many = np.tile(few, 500)
-    assert statistics.paired_effect(few, few, margin=0.02).equivalent is False
-    assert statistics.paired_effect(many, many, margin=0.02).equivalent is True
-    assert statistics.paired_effect(few[:1], few[:1], margin=0.02).equivalent is None
-    assert statistics.paired_effect(few, few).equivalent is None
+    def equivalent(rows, margin=None):
+        return statistics.effect_of(np.zeros(rows), truth=True, margin=margin).equivalent
+
+    assert equivalent(4, 0.02) is False
+    assert equivalent(2000, 0.02) is True
+    assert equivalent(1, 0.02) is None
+    assert equivalent(4) is None

@@ -121,6 +121,18 @@ def test_a_list_with_labels_is_claimed_by_its_rows(vault):
     assert states(vault) == "ddd"
 
 
+def test_claims_show_the_key_of_a_list(vault):
+    rows = pd.DataFrame({"doc": ["a", "a", "b"], "n": [0, 1, 0], "text": ["x", "y", "z"]})
+    vault.save("pairs", rows, key=["doc", "n"])
+    assert vault.claims("pairs")["key"].tolist() == [("a", 0), ("a", 1), ("b", 0)]
+    vault.save("single", rows.assign(id=[7, 8, 9]), key="id")
+    assert vault.claims("single")["key"].tolist() == [7, 8, 9]
+    vault.save("level", rows.set_index(["doc", "n"]), key=["n", "doc"])
+    assert vault.claims("level")["key"].tolist() == [(0, "a"), (1, "a"), (0, "b")]
+    vault.save("none", rows)
+    assert vault.claims("none")["key"].tolist() == [None] * 3
+
+
 def test_what_was_handed_out_is_not_changed_by_whoever_has_it(vault):
     vault.save("jobs", pd.DataFrame({"n": [1, 2], "tags": [["a"], ["b"]]}))
     mine = vault.claim("jobs")

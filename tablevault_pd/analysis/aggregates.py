@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,8 @@ from tablevault_pd.errors import InvalidInput, InvalidType, short_repr
 if TYPE_CHECKING:
     from tablevault_pd.analysis.curves import Curves
 
-NAMES = ("last", "first", "min", "max", "mean", "median", "std", "count")
+CHOSEN = ("last", "first", "min", "max")  #: each is one of the values
+NAMES = (*CHOSEN, "mean", "median", "std", "count")
 Function = Callable[["pd.Series[Any]"], float]
 
 
@@ -25,6 +26,10 @@ class Aggregate:
 
     function: str | Function
     suffix: str = ""
+
+    def is_integer(self, of_integers: bool) -> bool:
+        """Whether it is an integer, of values that are, or are not."""
+        return self.function == "count" or (of_integers and self.function in CHOSEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +43,14 @@ class Aggregates:
         """Those of one metric."""
         return self.of_each if self.of_metric is None else self.of_metric.get(metric, ())
 
-    def counts(self, metrics: Sequence[str]) -> list[str]:
-        """The columns of the long form that hold nothing but counts."""
-        aggregates = [aggregate for metric in metrics for aggregate in self.of(metric)] or list(self.of_each)
-        others = {aggregate.suffix for aggregate in aggregates if aggregate.function != "count"}
+    def of_integers(self, metrics: Sequence[str], integers: Collection[str]) -> list[str]:
+        """The columns of the long form that hold nothing but integers: `integers` are the metrics that do."""
+        aggregates = [(aggregate, metric in integers) for metric in metrics for aggregate in self.of(metric)]
+        aggregates = aggregates or [(aggregate, False) for aggregate in self.of_each]
+        others = {aggregate.suffix for aggregate, are in aggregates if not aggregate.is_integer(are)}
         return [
             f"value{suffix}"
-            for suffix in dict.fromkeys(aggregate.suffix for aggregate in aggregates)
+            for suffix in dict.fromkeys(aggregate.suffix for aggregate, _ in aggregates)
             if suffix not in others
         ]
 

@@ -26,6 +26,7 @@ class Axis:
 
     x: np.ndarray  #: int64 for steps (LAST: none), datetime64[us] for times, else float64 (NaN: none)
     lag: np.ndarray | None = None  #: int64: steps between a value and the x it is paired with
+    integers: bool = False  #: whether x is a metric that was logged as integers
 
 
 def steps(points: Points) -> Axis:
@@ -88,6 +89,7 @@ def metric(points: Points, x: Points, attempts: Sequence[Attempt]) -> Axis:
     return Axis(
         np.where(is_paired, x.value[partner], np.nan),
         np.where(is_paired, points.step - x.step[partner], NOT_PAIRED),
+        x.are_integers(0),
     )
 
 

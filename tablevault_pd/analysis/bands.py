@@ -71,7 +71,9 @@ def bands(
         runs = runs.take(runs.x <= _shortest(runs))
     if ragged == "hold":
         runs = _held(runs)
-    return mark(_frame(runs, columns, center, band, level), "bands", f"{x}|{metric}")
+    whole = curves.axis.integers and not isinstance(grid, np.ndarray)
+    frame = _frame(runs, columns, center, band, level, whole=whole)
+    return mark(frame, "bands", f"{x}|{metric}")
 
 
 def _runs(curves: Curves, group: np.ndarray, x: str) -> Runs:
@@ -199,7 +201,9 @@ def _no(mask: np.ndarray | None, size: int) -> np.ndarray:
     return np.zeros(size, dtype=bool) if mask is None else mask
 
 
-def _frame(runs: Runs, columns: dict[str, Any], center: str, band: str, level: float) -> pd.DataFrame:
+def _frame(
+    runs: Runs, columns: dict[str, Any], center: str, band: str, level: float, *, whole: bool
+) -> pd.DataFrame:
     order = np.lexsort([runs.x, runs.group])
     group, x = runs.group[order], runs.x[order]
     new = np.append(True, (group[1:] != group[:-1]) | (x[1:] != x[:-1]))[: len(x)]
@@ -208,7 +212,7 @@ def _frame(runs: Runs, columns: dict[str, Any], center: str, band: str, level: f
     low, high = interval(groups, band, center, level)
     frame = {name: values[group[new]] for name, values in columns.items()}
     frame |= {
-        "x": _x(x[new]),
+        "x": columns_of.numbers(x[new], whole=True) if whole else _x(x[new]),
         "n": columns_of.integers(groups.n),
         "mid": groups.mean if center == "mean" else groups.median,
         "lo": _ends_of(low, groups.n),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -50,16 +50,17 @@ def best(
     every = np.ones(len(per_session.session), dtype=bool)
     columns: Columns = columns_of.of_sessions(points.sessions, per_session.session, started=False)
     has_step = has_best & chosen.has_step
+    whole = points.are_integers(0)
     columns |= {
         "metric": columns_of.texts([metric], np.zeros(len(has_best), dtype=np.int64)),
         "best_step": columns_of.integers(chosen.step, ~has_step),
-        "best_value": np.where(has_best, chosen.value, np.nan),
+        "best_value": columns_of.numbers(np.where(has_best, chosen.value, np.nan), whole=whole),
     }
     for name in at:
         for label, column in _at(store, curves, chosen, has_best, name).items():
             columns[f"metrics.{label}" if label in columns or label in _LATER else label] = column
     columns |= {
-        "last_value": per_session.of("last", every),
+        "last_value": columns_of.numbers(per_session.of("last", every), whole=whole),
         "steps_since_best": columns_of.integers(
             np.where(has_step, _last_steps(points)[chosen.session] - chosen.step, 0), ~has_step
         ),
@@ -135,6 +136,6 @@ def _at(store: Store, curves: Curves, chosen: Points, has_best: np.ndarray, name
     if not len(other):
         check_known(store, [name])
     axis = axes.metric(chosen, other, curves.attempts)
-    value: Any = np.where(has_best, axis.x, np.nan)
+    value = columns_of.numbers(np.where(has_best, axis.x, np.nan), whole=axis.integers)
     assert axis.lag is not None
     return {name: value, f"{name}_lag": columns_of.lags(np.where(has_best, axis.lag, axes.NOT_PAIRED))}

@@ -62,11 +62,6 @@ def _side_by_side(a: Sequence[Part], b: Sequence[Part]) -> list[tuple[Part | Non
     return list(zip_longest(reversed(a), reversed(b)))[::-1]
 
 
-def changed_parts(a: Slice, b: Slice) -> list[tuple[str, str | None, str | None]]:
-    """(name, text in a, text in b) of each change."""
-    return [change.line for change in code_changes(a, b)]
-
-
 def trees_by_bound(parts: Iterable[Part]) -> Mapping[Bound, Trees]:
     """The statements of a slice by what they bind, as far as their trees tell them apart."""
     trees: dict[Bound, list[tuple[str | None, str]]] = {}

@@ -102,7 +102,7 @@ def _layout(sides: Sequence[Side], aligned: Alignment, options: Asked) -> Layout
                 )
     measured = tuple(Measured(measure, _prefix(sides, measure, data)) for measure in options.measures)
     layout = Layout(names, aligned.columns, data, measured, options.by, options.margin)
-    _check_by(sides, aligned, layout)
+    _check_by(aligned, layout)
     _check_names(layout)
     _check_ignored(labels, options.ignore)
     return layout
@@ -120,7 +120,7 @@ def _prefix(sides: Sequence[Side], measure: Measure, data: dict[str, Hashable]) 
     return measure.prefix
 
 
-def _check_by(sides: Sequence[Side], aligned: Alignment, layout: Layout) -> None:
+def _check_by(aligned: Alignment, layout: Layout) -> None:
     labels = [*layout.data.values(), *aligned.keys.names]
     unknown = [label for label in layout.by if label not in labels]
     if unknown:

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from tablevault_pd.analysis.axes import NOT_PAIRED
 from tablevault_pd.frames.buffers import own_numbers, repeated
+from tablevault_pd.reading.integers import whole_numbers
 from tablevault_pd.reading.nested import flat
 from tablevault_pd.reading.reports import column
 
@@ -97,10 +98,9 @@ def frame(columns: Columns) -> pd.DataFrame:
     return pd.DataFrame(columns, copy=False)
 
 
-def counts(values: np.ndarray) -> pd.arrays.IntegerArray:
-    """A column Int64 of whole numbers that are floats here, missing where NaN."""
-    missing = np.isnan(values)
-    return integers(np.where(missing, 1, values), missing)
+def numbers(values: np.ndarray, *, whole: bool) -> Any:
+    """A column of floats; Int64 where they are integers by what was logged, or counts. Missing where NaN."""
+    return whole_numbers(values) if whole else own(values)
 
 
 def lags(values: np.ndarray) -> pd.arrays.IntegerArray:
@@ -111,7 +111,8 @@ def lags(values: np.ndarray) -> pd.arrays.IntegerArray:
 
 def of_axis(axis: Axis, take: Callable[[np.ndarray], np.ndarray] = lambda values: values) -> Columns:
     """Columns ``x`` and, beside another metric, ``x_lag``; `take` picks the rows."""
-    columns: Columns = {"x": times(take(axis.x)) if axis.x.dtype.kind == "M" else take(axis.x)}
+    x = take(axis.x)
+    columns: Columns = {"x": times(x) if x.dtype.kind == "M" else numbers(x, whole=axis.integers)}
     if axis.lag is not None:
         columns["x_lag"] = lags(take(axis.lag))
     return columns

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tablevault_pd.analysis.frame_columns import Columns
+    from tablevault_pd.analysis.points import Points
     from tablevault_pd.store import SessionLabel, Store
 
 
@@ -69,9 +70,14 @@ def _long(curves: Curves, *, step: bool) -> tuple[Columns, np.ndarray]:
         columns |= columns_of.of_axis(curves.axis)
     columns |= {
         "metric": columns_of.texts(points.metrics, points.metric),
-        "value": columns_of.own(points.value),
+        "value": columns_of.numbers(points.value, whole=_are_integers(points)),
     }
     return columns, points.session
+
+
+def _are_integers(points: Points) -> bool:
+    """Whether all metrics that have values were logged as integers alone."""
+    return len(points) > 0 and len(points.integers) == len(np.unique(points.metric))
 
 
 def _wide(curves: Curves, *, step: bool, missing: bool) -> tuple[Columns, np.ndarray]:
@@ -87,7 +93,7 @@ def _wide(curves: Curves, *, step: bool, missing: bool) -> tuple[Columns, np.nda
     if not step:
         columns |= columns_of.of_axis(curves.axis, lambda values: values[first])
     for name, of_metric in zip(points.metrics, values, strict=True):
-        columns[_free(name, columns)] = of_metric
+        columns[_free(name, columns)] = columns_of.numbers(of_metric, whole=name in points.integers)
     if missing:
         there = np.zeros(values.shape, dtype=bool)
         there[points.metric, row] = True
@@ -154,8 +160,8 @@ def _long_aggregates(curves: Curves, aggregates: Aggregates) -> tuple[Columns, n
             column[mine] = per_curve.of(aggregate.function, mine)
     if not points.metrics:
         columns |= {f"value{aggregate.suffix}": np.zeros(0) for aggregate in aggregates.of_each}
-    for name in aggregates.counts(points.metrics):
-        columns[name] = columns_of.counts(columns[name])
+    for name in aggregates.of_integers(points.metrics, points.integers):
+        columns[name] = columns_of.numbers(columns[name], whole=True)
     columns |= {"n": columns_of.integers(per_curve.n), "n_nan": columns_of.integers(per_curve.n_nan)}
     return columns, per_curve.session
 
@@ -170,7 +176,7 @@ def _wide_aggregates(curves: Curves, aggregates: Aggregates) -> tuple[Columns, n
             name = _free(f"{metric}{aggregate.suffix}", columns)
             values = np.full(len(there), np.nan)
             values[row[mine]] = per_curve.of(aggregate.function, mine)
-            columns[name] = columns_of.counts(values) if aggregate.function == "count" else values
+            columns[name] = columns_of.numbers(values, whole=aggregate.is_integer(metric in points.integers))
         for suffix, counts in (("n", per_curve.n), ("n_nan", per_curve.n_nan)):
             of_rows = np.zeros(len(there), dtype=np.int64)
             of_rows[row[mine]] = counts[mine]

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from tablevault_pd.frames.buffers import own_numbers, repeated
+from tablevault_pd.reading.integers import integer_metrics, whole
 from tablevault_pd.store import NO_STEP
 
 if TYPE_CHECKING:
@@ -31,6 +32,11 @@ class Points:
     time: np.ndarray  #: int64: microseconds since 1970, UTC
     value: np.ndarray  #: float64
     attempt: np.ndarray  #: int64
+    integers: frozenset[str] = frozenset()  #: metrics of which nothing but integers was logged
+
+    def are_integers(self, metric: int) -> bool:
+        """Whether a metric, by its number, was logged as integers alone."""
+        return self.metrics[metric] in self.integers
 
     def __len__(self) -> int:
         return len(self.value)
@@ -95,7 +101,19 @@ def read_points(
         _numbers(table.column("value")),
         _numbers(table.column("attempt")),
     )
-    return _sorted(points)
+    return _sorted(replace(points, integers=_integers(store, points)))
+
+
+def _integers(store: Store, points: Points) -> frozenset[str]:
+    """The metrics that were logged as integers alone. Only where all values are whole is the store asked for it."""
+    first = np.flatnonzero(np.append(True, np.diff(points.curve) != 0)) if len(points) else np.zeros(0, int)
+    metric, is_whole = points.metric[first], whole(points.value[first])
+    sessions_of = {}
+    for number in np.setdiff1d(metric, metric[~is_whole]).tolist():
+        if whole(points.value if len(points.metrics) == 1 else points.value[points.metric == number]).all():
+            sessions = np.unique(points.session[first[metric == number]]).tolist()
+            sessions_of[points.metrics[number]] = [points.sessions[place].id for place in sessions]
+    return frozenset(integer_metrics(store, sessions_of))
 
 
 def _metrics(coded: pa.DictionaryArray, numbers: np.ndarray) -> np.ndarray:

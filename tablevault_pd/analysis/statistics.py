@@ -40,13 +40,6 @@ class Effect:
 NOTHING = Effect(math.nan, math.nan, math.nan, math.nan, "")
 
 
-def paired_effect(a: np.ndarray, b: np.ndarray, *, margin: float | None = None, draws: int = DRAWS) -> Effect:
-    """The mean of b - a for pairs of truth values or numbers, float64, none of them missing."""
-    with np.errstate(invalid="ignore"):
-        differences = b.astype(np.float64) - a.astype(np.float64)
-    return effect_of(differences, truth=a.dtype == bool and b.dtype == bool, margin=margin, draws=draws)
-
-
 def effect_of(
     differences: np.ndarray, *, truth: bool, margin: float | None = None, draws: int = DRAWS
 ) -> Effect:

@@ -36,7 +36,7 @@ def with_aggregates(store: Store, frame: pd.DataFrame, show: Mapping[str, Any]) 
                 per_curve.of(aggregate.function, mine), index=ids[per_curve.session[mine]]
             )
             .reindex(frame.index)
-            .astype("Int64" if aggregate.function == "count" else "float64")
+            .astype("Int64" if aggregate.is_integer(metric in curves.points.integers) else "float64")
             for aggregate in aggregates_asked.of(metric)
         }
         frame = _in_place_of(frame, f"metrics.{metric}", pd.DataFrame(columns, index=frame.index))

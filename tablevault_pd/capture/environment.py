@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 GIT_TIMEOUT_S = 3.0  # of all it is asked together: the end of a process waits five seconds, for this and for what comes after it
+_HASH = re.compile("[0-9a-f]{7,64}")
 GIT_NOT_RECORDED = {"recorded": False}  # stands for the state until git has answered, and where it does not
 KILL_TIMEOUT_S = 0.2  # within which a process that was killed has ended
 PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg", ".git")  # where one is, a project begins
@@ -168,6 +169,26 @@ def _diff_size(counted: str) -> dict[str, int]:
     return {"changed_files": len(rows), "lines_added": added, "lines_removed": removed}
 
 
+def has_commit(folder: Path, commit: str) -> bool:
+    """Whether the repository around a folder has a commit."""
+    if not _HASH.fullmatch(commit):
+        return False
+    return (
+        _answer(_git(folder, "cat-file", "-t", f"{commit}^{{commit}}"), time.monotonic() + GIT_TIMEOUT_S)
+        == "commit"
+    )
+
+
+def file_at_commit(folder: Path, commit: str, path: str) -> str | None:
+    """Return the text of a file, by its path below `folder` or the repository's root, at a commit; None if it has none."""
+    for place in (f"./{path}", path):
+        process = _git(folder, "cat-file", "blob", f"{commit}:{place}")
+        text = _answer(process, time.monotonic() + GIT_TIMEOUT_S, strip=False)
+        if text is not None:
+            return text
+    return None
+
+
 def may_be_in_repository(folder: Path) -> bool:
     """Return whether a folder looks as if it is in a repository, by the names around it."""
     if "GIT_DIR" in os.environ:
@@ -207,14 +228,15 @@ def _git(folder: Path, *arguments: str) -> subprocess.Popen[str] | None:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
         )
     except OSError:
         return None
 
 
-def _answer(process: subprocess.Popen[str] | None, deadline: float) -> str | None:
+def _answer(process: subprocess.Popen[str] | None, deadline: float, *, strip: bool = True) -> str | None:
     """Return what a process printed; None if it failed, or has not ended by `deadline`."""
     if process is None:
         return None
@@ -228,4 +250,6 @@ def _answer(process: subprocess.Popen[str] | None, deadline: float) -> str | Non
     finally:
         if process.stdout is not None:
             process.stdout.close()
-    return printed.strip() if process.returncode == 0 else None
+    if process.returncode:
+        return None
+    return printed.strip() if strip else printed

@@ -12,7 +12,7 @@ from tablevault_pd.code.reading import (
     slices_of_rows,
 )
 from tablevault_pd.code.slice import Slice, Slicer
-from tablevault_pd.code.statements import Statement, cut, end_of_with, names_of, statement_place, trees
+from tablevault_pd.code.statements import Statement, cut, end_of_with, names_of, statement_place
 
 __all__ = [
     "CodeDiff",
@@ -32,5 +32,4 @@ __all__ = [
     "slices_of",
     "slices_of_rows",
     "statement_place",
-    "trees",
 ]

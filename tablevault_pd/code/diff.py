@@ -69,7 +69,7 @@ def code_diff(a: Slice, b: Slice, name_a: str, name_b: str) -> CodeDiff:
     if a == b or left == right:
         return CodeDiff(names=names)
     diff = difflib.unified_diff(left, right, name_a, name_b, lineterm="", n=CONTEXT)
-    return CodeDiff("\n".join(diff) + "\n", _side_by_side(left, right), names)
+    return CodeDiff("\n".join(diff) + "\n", side_by_side(left, right), names)
 
 
 def _with_text_of(parts: Sequence[Part], others: Sequence[Part]) -> Iterator[Part]:
@@ -91,7 +91,8 @@ def _lines(parts: Iterable[Part]) -> list[str]:
     return lines
 
 
-def _side_by_side(left: list[str], right: list[str]) -> Iterator[tuple[str | None, str | None, bool]]:
+def side_by_side(left: list[str], right: list[str]) -> Iterator[tuple[str | None, str | None, bool]]:
+    """The lines that differ, and those around them: left, right, whether they differ."""
     matcher = difflib.SequenceMatcher(None, left, right, autojunk=False)
     for number, group in enumerate(matcher.get_grouped_opcodes(CONTEXT)):
         if number:

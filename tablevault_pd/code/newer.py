@@ -20,7 +20,7 @@ from tablevault_pd.code.namespaces import Piece
 from tablevault_pd.code.statements import begun, cut, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from tablevault_pd.code.statements import Statement
     from tablevault_pd.store import (
@@ -98,7 +98,6 @@ class History:
 
     cells: list[RunCell]
     sources: list[ModuleSource]  #: in order of capture
-    wrote: Mapping[tuple[int, int], set[tuple[int, int]]]  #: (session, cell) -> (list, line) that it wrote
     _by_source: dict[str, tuple[list[Executed], frozenset[str]]] = field(default_factory=dict)
 
     def module(self, path: str, until: int | None = None) -> ModuleSource | None:
@@ -194,6 +193,7 @@ class Newer:
 
     @cached_property
     def _wrote(self) -> dict[tuple[int, int], set[tuple[int, int]]]:
+        """Which (list, line) each (session, cell) wrote."""
         wrote: dict[tuple[int, int], set[tuple[int, int]]] = defaultdict(set)
         written: list[Version | Confirmation] = [*self._versions, *self._store.confirmations()]
         for commit in written:
@@ -214,7 +214,7 @@ class Newer:
             ids = [run.id for run in runs]
             cells = [self._run_cell(cell) for cell in self._store.cells(ids)]
             cells.sort(key=lambda cell: cell.order)
-            self._histories[name] = History(cells, self._store.sources(ids), self._wrote)
+            self._histories[name] = History(cells, self._store.sources(ids))
         return self._histories[name]
 
     def _run_cell(self, cell: Cell) -> RunCell:

@@ -139,11 +139,6 @@ def ran(statements: Sequence[Statement], at: int | None) -> Sequence[Statement]:
     return statements[:count]
 
 
-def trees(text: str) -> tuple[str, ...]:
-    """For each statement of :func:`cut` the digest of what it means."""
-    return tuple(statement.tree for statement in cut(text))
-
-
 @lru_cache(maxsize=4096)
 def inner_functions(text: str) -> frozenset[str]:
     """The names of the functions that do not stand on the top level, such as methods, by a look at the lines."""

@@ -49,6 +49,11 @@ def heading(text: Any, *after: Any) -> Markup:
     return tag("h2", text, *(tag("span", beside, class_="beside") for beside in after))
 
 
+def is_heading(block: Any) -> bool:
+    """Whether a block of a page is a heading."""
+    return isinstance(block, Markup) and block.startswith("<h2>")
+
+
 def note(*content: Any) -> Markup:
     """Return a sentence about what is shown."""
     return tag("p", *content, class_="note")

@@ -35,7 +35,8 @@ def saved_page(page: Page) -> str:
         ]
     )
     line = html.tag("code", page.python, class_="python")
-    body = html.tag("div", html.tag("h2", page.title), line, *blocks, class_="vault")
+    own = blocks[:1] if blocks and html.is_heading(blocks[0]) else []
+    body = html.tag("div", *(own or [html.heading(page.title)]), line, *blocks[len(own) :], class_="vault")
     return str(Markup("<!DOCTYPE html>\n<html><head>{}</head><body>{}</body></html>\n").format(head, body))
 
 

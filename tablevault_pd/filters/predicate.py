@@ -54,8 +54,3 @@ def either(one: Where, other: Where) -> Where:
     """Return a condition for rows that pass one of them."""
     joined = tuple(dict.fromkeys((*one, *other)))
     return ALL if () in joined or len(joined) > MOST_GROUPS else joined
-
-
-def without(where: Where, fields: set[str]) -> Where:
-    """Return the condition without terms on these fields."""
-    return tuple(tuple(term for term in group if term.path[0] not in fields) for group in where)

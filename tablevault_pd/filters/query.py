@@ -305,7 +305,7 @@ class _QueryReader:
         first = self.source.quoted.get(name.id, name.id)
         whole = ".".join([first, *parts])
         column = self.names.find(first)
-        if parts and column is not None and self._is_attribute(column, parts):
+        if parts and column is not None and _is_attribute(parts):
             return self._attributes(column, parts, node)
         if parts and (inside := self.names.find(whole)) is not None:
             return inside
@@ -317,7 +317,7 @@ class _QueryReader:
             dotted = self.names.find(".".join([first, *parts[:count]]))
             if dotted is not None and not isinstance(dotted, Inside):
                 return self._attributes(dotted, parts[count:], node)
-            if dotted is not None and self._is_attribute(dotted, parts[count:]):
+            if dotted is not None and _is_attribute(parts[count:]):
                 return self._attributes(dotted, parts[count:], node)
         hint = ""
         if column is not None:
@@ -326,18 +326,13 @@ class _QueryReader:
             hint = f"For the variable write @{first}."
         raise self.names.unknown(whole, hint)
 
-    def _is_attribute(self, of: Node, parts: Sequence[str]) -> bool:
-        """Return whether ``of.parts`` are attributes that columns have, and not keys of a dict."""
-        accessor = parts[0] if len(parts) == 2 and parts[0] in ACCESSORS else ""
-        return parts[-1] in ATTRIBUTES[accessor] and len(parts) == (2 if accessor else 1)
-
     def _attributes(self, of: Node, parts: Sequence[str], node: ast.AST) -> Node:
         """Convert attributes that are not called: accessors, the parts of times."""
         if not parts:
             return of
         if parts[0] in ACCESSORS and len(parts) == 1:
             raise self.error(f"has .{parts[0]} without a method", node)
-        if not self._is_attribute(of, parts):
+        if not _is_attribute(parts):
             raise self._attribute_error(parts, node)
         for part in parts:
             of = Method(of, ALIASES.get(part, part), called=False)
@@ -462,3 +457,9 @@ def _values(node: Node) -> Node:
     if isinstance(value, (pd.Series, pd.Index)):
         return Constant(value.array)
     return Constant([value]) if pd.api.types.is_scalar(value) else node
+
+
+def _is_attribute(parts: Sequence[str]) -> bool:
+    """Return whether these are attributes that columns have, and not keys of a dict."""
+    accessor = parts[0] if len(parts) == 2 and parts[0] in ACCESSORS else ""
+    return parts[-1] in ATTRIBUTES[accessor] and len(parts) == (2 if accessor else 1)

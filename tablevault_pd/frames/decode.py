@@ -162,12 +162,12 @@ def to_arrow(table: pa.Table) -> pa.Table:
     levels = schemas.level_fields(table.schema)
     pairs = [*levels, *schemas.data_fields(table.schema)]
     taken: set[str] = set()
-    names = [labels.unique_name(_plain_name(field, spec, taken), taken) for field, spec in pairs]
+    names = [labels.unique_name(_plain_name(field, spec), taken) for field, spec in pairs]
     columns = [_open(table.column(field.name), spec) for field, spec in pairs]
     return pa.table(columns, names=names)
 
 
-def _plain_name(field: pa.Field, spec: Spec, taken: set[str]) -> str:
+def _plain_name(field: pa.Field, spec: Spec) -> str:
     return field.name if "index" in spec else labels.text_of(schemas.label_of(field, spec))
 
 

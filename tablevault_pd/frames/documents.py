@@ -110,7 +110,7 @@ def _located(table: pa.Table, field: str, start: str) -> pa.Table:
     """The table whose documents in `field` begin where `start` says."""
     spec, offsets = schemas.spec_of(table.schema.field(field)), table.schema.field(start)
     lengths = lengths_of(table.column(field))
-    _check(table.column(start), _label(offsets), buffers.column_valid(table.column(field)), lengths)
+    _check(table.column(start), _label(offsets), buffers.column_valid(table.column(field)))
     longest = int(lengths.max(initial=1))
     place = {
         "start": schemas.key_of(offsets, schemas.spec_of(offsets)),
@@ -119,7 +119,7 @@ def _located(table: pa.Table, field: str, start: str) -> pa.Table:
     return _with_spec(table, field, spec | {"kind": "document"} | place)
 
 
-def _check(offsets: pa.ChunkedArray, label: str, has_text: np.ndarray, lengths: np.ndarray) -> None:
+def _check(offsets: pa.ChunkedArray, label: str, has_text: np.ndarray) -> None:
     if not (pa.types.is_integer(offsets.type) or pa.types.is_null(offsets.type)):
         raise InvalidInput(
             f"Nothing was stored. The column {label} holds {offsets.type} values; the offsets of documents are whole numbers: "

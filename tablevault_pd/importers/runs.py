@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tablevault_pd.session.metrics_buffer import are_integers
 from tablevault_pd.store import NO_STEP, Session
 from tablevault_pd.store.times import from_time
 from tablevault_pd.transfer.session_copy import add_metric, logged_counts
@@ -36,7 +37,7 @@ class ImportedRun:
     params: Mapping[str, Any] = field(default_factory=dict)
     tags: Sequence[str] = ()
     info: Mapping[str, Any] = field(default_factory=dict)
-    #: by name: (step or None, time in microseconds since 1970, value) of each value, in order
+    #: by name: (step or None, time in microseconds since 1970, value: an int if it was one) of each value, in order
     metrics: Mapping[str, Sequence[tuple[int | None, int, float]]] = field(default_factory=dict)
 
 
@@ -46,12 +47,14 @@ def put_run(store: Store, run: ImportedRun) -> tuple[Session, int]:
     It is known by its name, its start and its host.
     """
     heartbeat = run.ended or run.started
+    integers = [name for name, points in run.metrics.items() if are_integers([value for *_, value in points])]
+    timeline = {"began": from_time(run.started)} | ({"integers": integers} if integers else {})
     session = store.put_session(
         Session(
             run.name, run.user, run.host, 0, run.started, parent=run.parent, ended=run.ended, heartbeat=heartbeat,
             outcome=run.outcome, params=run.params, info=run.info, tags=tuple(run.tags),
         ),
-        {"0": {"began": from_time(run.started)}},
+        {"0": timeline},
     )  # fmt: skip
     counts = logged_counts(store, [session.id])
     added = 0

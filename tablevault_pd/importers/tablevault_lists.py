@@ -13,7 +13,7 @@ from tablevault_pd.errors import InvalidInput, SchemaMismatch
 from tablevault_pd.lineage.cited import chars
 from tablevault_pd.lineage.record import LineageRecorder
 from tablevault_pd.reading import read as reading
-from tablevault_pd.saving.commit import Write
+from tablevault_pd.saving.commit import WriteRequest
 from tablevault_pd.saving.ingest import ColumnOptions, ingest
 from tablevault_pd.saving.ingest_rows import frame_of_mappings
 from tablevault_pd.saving.write import write
@@ -103,7 +103,7 @@ class ListImporter:
         documents = self._source.content(item_list.kind, items)
         frame = self._frame(item_list, documents)
         frame.index = pd.Index([item.index for item in items], name=INDEX, dtype="int64")
-        what = Write(
+        request = WriteRequest(
             self._names[name],
             "save" if head is None or anew else "append",
             session_id=self._sessions[items[0].process] if items[0].process else None,
@@ -114,10 +114,10 @@ class ListImporter:
         options = OPTIONS[item_list.kind]
         try:
             lineage = LineageRecorder(self._target, self._inputs(items, cited=True))
-            write(self._target, what, lineage, ingest(frame, options, lineage))
+            write(self._target, request, lineage, ingest(frame, options, lineage))
         except InvalidInput:  # chunks of one place that differ: the characters are of none of them for sure
             lineage = LineageRecorder(self._target, self._inputs(items, cited=False))
-            write(self._target, what, lineage, ingest(frame, options, lineage))
+            write(self._target, request, lineage, ingest(frame, options, lineage))
             self.left_out[name]["places in documents whose chunks differ, of which the rows are kept"] += len(
                 items
             )

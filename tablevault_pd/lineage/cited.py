@@ -11,8 +11,8 @@ import pandas as pd
 from tablevault_pd import validate
 from tablevault_pd.errors import InvalidInput, short_repr
 from tablevault_pd.keywords import public_call
-from tablevault_pd.lineage.claims import ParentClaim
 from tablevault_pd.lineage.edges import expand
+from tablevault_pd.lineage.parent_links import ParentLink
 from tablevault_pd.reading import documents
 from tablevault_pd.reading.documents import CharSpan
 from tablevault_pd.reading.filtering import filter_for
@@ -152,12 +152,12 @@ def _checked(rows: np.ndarray, spans: Sequence[Any]) -> np.ndarray:
 
 def parents_of_chars(
     store: Store, version: Version, chars: Chars
-) -> Callable[[int, pd.DataFrame | None], Iterator[ParentClaim]]:
+) -> Callable[[int, pd.DataFrame | None], Iterator[ParentLink]]:
     """What rows came from the rows that have these characters. Raises InvalidInput."""
     what = f"inputs={{{version.list!r}: tv.chars(…)}}"
     span, position = _resolved(store, version, chars, what)
 
-    def claims(rows: int, _: pd.DataFrame | None) -> Iterator[ParentClaim]:
+    def links(rows: int, _: pd.DataFrame | None) -> Iterator[ParentLink]:
         cited = chars.spans[span]
         if chars.row is None:
             children, parents = np.repeat(np.arange(rows), len(position)), np.tile(position, rows)
@@ -170,7 +170,7 @@ def parents_of_chars(
         else:
             children, parents = chars.row[span], position
         if len(parents):
-            yield ParentClaim(
+            yield ParentLink(
                 version.list_id,
                 version.version,
                 STATED,
@@ -181,7 +181,7 @@ def parents_of_chars(
                 chars=cited,
             )
 
-    return claims
+    return links
 
 
 def _resolved(store: Store, version: Version, chars: Chars, what: str) -> tuple[np.ndarray, np.ndarray]:

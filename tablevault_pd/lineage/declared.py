@@ -13,7 +13,7 @@ import pyarrow as pa
 from tablevault_pd.errors import InvalidInput, short_repr
 from tablevault_pd.keywords import public_call
 from tablevault_pd.lineage.cited import Chars, parents_of_chars
-from tablevault_pd.lineage.claims import ParentClaim
+from tablevault_pd.lineage.parent_links import ParentLink
 from tablevault_pd.lineage.resolve_rows import RowSelection, resolve_rows
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.origin import marked, origin_of
@@ -28,8 +28,8 @@ FORMS = (
     "of a column of the saved frame, or tablevault_pd.chars(…)), a list of several of these, or False for none"
 )
 
-#: Makes the claims about a batch, given how many rows it has, and the frame they came in if it was a single one.
-BatchParents = Callable[[int, pd.DataFrame | None], Iterator[ParentClaim]]
+#: Makes the links of a batch, given how many rows it has, and the frame they came in if it was a single one.
+BatchParents = Callable[[int, pd.DataFrame | None], Iterator[ParentLink]]
 
 
 class Rows:
@@ -89,7 +89,7 @@ class PositionsColumn:
     version: Version
     column: str
 
-    def claims(self, saved: pd.DataFrame | pa.Table) -> Iterator[ParentClaim]:
+    def links(self, saved: pd.DataFrame | pa.Table) -> Iterator[ParentLink]:
         """What the cells of that column say of the rows of `saved`. Raises InvalidInput."""
         what = f"inputs={{{self.version.list!r}: {self.column!r}}}"
         names = saved.column_names if isinstance(saved, pa.Table) else saved.columns
@@ -102,7 +102,7 @@ class PositionsColumn:
         what = f"{what}: the column {self.column!r}"
         rows, positions = _cells(cells, what)
         _check(positions, self.version, what)
-        yield _claim(self.version, len(cells), children=rows, parents=positions)
+        yield _link(self.version, len(cells), children=rows, parents=positions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,15 +163,15 @@ def _selections(store: Store, obj: pd.DataFrame | pd.Series) -> list[RowSelectio
     return selections
 
 
-def _claim(version: Version, rows: int, **parents: Any) -> ParentClaim:
-    return ParentClaim(version.list_id, version.version, STATED, 0, rows, **parents)
+def _link(version: Version, rows: int, **parents: Any) -> ParentLink:
+    return ParentLink(version.list_id, version.version, STATED, 0, rows, **parents)
 
 
 def _whole(version: Version) -> BatchParents:
-    def claims(rows: int, _: pd.DataFrame | None) -> Iterator[ParentClaim]:
-        yield _claim(version, rows, whole=True)
+    def links(rows: int, _: pd.DataFrame | None) -> Iterator[ParentLink]:
+        yield _link(version, rows, whole=True)
 
-    return claims
+    return links
 
 
 def _of_frame(store: Store, selection: RowSelection, frame: pd.DataFrame | pd.Series) -> BatchParents:
@@ -180,13 +180,13 @@ def _of_frame(store: Store, selection: RowSelection, frame: pd.DataFrame | pd.Se
     if positions is None:
         return _whole(version)
 
-    def claims(rows: int, saved: pd.DataFrame | None) -> Iterator[ParentClaim]:
+    def links(rows: int, saved: pd.DataFrame | None) -> Iterator[ParentLink]:
         if saved is not None and _same_rows(store, frame, saved):
             yield _pairs(version, rows, selection.rows, positions)
         else:
-            yield _claim(version, rows, all_parents=True, parents=positions[positions >= 0])
+            yield _link(version, rows, all_parents=True, parents=positions[positions >= 0])
 
-    return claims
+    return links
 
 
 def _same_rows(store: Store, frame: pd.DataFrame | pd.Series, saved: pd.DataFrame) -> bool:
@@ -206,7 +206,7 @@ def _row_by_row(selection: RowSelection, size: int) -> BatchParents:
             "Read it with refs=True before a groupby, merge or reset_index, or state positions: inputs={'news': [0, 1]}."
         )
 
-    def claims(rows: int, _: pd.DataFrame | None) -> Iterator[ParentClaim]:
+    def links(rows: int, _: pd.DataFrame | None) -> Iterator[ParentLink]:
         if rows != size:
             raise InvalidInput(
                 f"rows() has a frame of {size:,} rows, and {rows:,} rows are saved. Without rows(), every row saved came from all "
@@ -214,15 +214,15 @@ def _row_by_row(selection: RowSelection, size: int) -> BatchParents:
             )
         yield _pairs(version, rows, selection.rows, positions)
 
-    return claims
+    return links
 
 
-def _pairs(version: Version, rows: int, children: np.ndarray | None, parents: np.ndarray) -> ParentClaim:
+def _pairs(version: Version, rows: int, children: np.ndarray | None, parents: np.ndarray) -> ParentLink:
     present = parents >= 0
     if not present.all():
         rows_with_parent = np.arange(len(parents)) if children is None else children
         children, parents = rows_with_parent[present], parents[present]
-    return _claim(version, rows, children=children, parents=parents)
+    return _link(version, rows, children=children, parents=parents)
 
 
 def _of_mapping(store: Store, inputs: Mapping[Any, Any]) -> DeclaredParents:
@@ -259,10 +259,10 @@ def _slice(version: Version, positions: slice) -> BatchParents:
             f"{what} does not lie within the {version.total} rows of {version.list}@{version.version}."
         )
 
-    def claims(rows: int, _: pd.DataFrame | None) -> Iterator[ParentClaim]:
-        yield _claim(version, rows, span=(int(first), int(end)))
+    def links(rows: int, _: pd.DataFrame | None) -> Iterator[ParentLink]:
+        yield _link(version, rows, span=(int(first), int(end)))
 
-    return claims
+    return links
 
 
 def _positions(version: Version, positions: Any) -> BatchParents:
@@ -276,9 +276,9 @@ def _positions(version: Version, positions: Any) -> BatchParents:
     children, parents = _cells(positions, what)
     _check(parents, version, what)
 
-    def claims(rows: int, _: pd.DataFrame | None) -> Iterator[ParentClaim]:
+    def links(rows: int, _: pd.DataFrame | None) -> Iterator[ParentLink]:
         if alone:
-            yield _claim(version, rows, all_parents=True, parents=parents)
+            yield _link(version, rows, all_parents=True, parents=parents)
             return
         if len(positions) != rows:
             raise InvalidInput(
@@ -287,7 +287,7 @@ def _positions(version: Version, positions: Any) -> BatchParents:
             )
         yield _pairs(version, rows, children, parents)
 
-    return claims
+    return links
 
 
 def _check(positions: np.ndarray, version: Version, what: str) -> None:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from tablevault_pd.lineage.claims import ParentClaim, edges_of
 from tablevault_pd.lineage.declared import declared_parents
+from tablevault_pd.lineage.parent_links import ParentLink, edges_of
 from tablevault_pd.lineage.resolve_rows import (
     RowSelection,
     missing,
@@ -38,17 +38,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Parents:
-    """What some rows came from. A claim counts its children from the first of these rows."""
+    """What some rows came from. A link counts its children from the first of these rows."""
 
-    claims: tuple[ParentClaim, ...] = ()
+    links: tuple[ParentLink, ...] = ()
     stand_ins: tuple[Version, ...] = ()  #: that a warning is to name: see :class:`StandInParents`
     frame: pd.DataFrame | None = None  #: the frame as it was given, where ``inputs=`` may be compared with it
 
-    def moved(self, rows: int) -> tuple[ParentClaim, ...]:
-        """The claims, of rows that begin so many rows later."""
-        return (
-            tuple(replace(claim, child=claim.child + rows) for claim in self.claims) if rows else self.claims
-        )
+    def moved(self, rows: int) -> tuple[ParentLink, ...]:
+        """The links, of rows that begin so many rows later."""
+        return tuple(replace(link, child=link.child + rows) for link in self.links) if rows else self.links
 
 
 NO_PARENTS = Parents()
@@ -80,39 +78,39 @@ class LineageRecorder:
             if isinstance(index, pd.RangeIndex)
             else [number for number in range(index.nlevels) if is_refs(index.get_level_values(number).dtype)]
         )
-        claims, stand_ins = self._inferred(frame, columns, levels, made_here) if self._infers else ([], ())
+        links, stand_ins = self._inferred(frame, columns, levels, made_here) if self._infers else ([], ())
         for column in self._declared.columns:
-            claims += column.claims(frame)
-        parents = Parents(tuple(claims), stand_ins, frame if self._declared.of_batch else None)
+            links += column.links(frame)
+        parents = Parents(tuple(links), stand_ins, frame if self._declared.of_batch else None)
         return plain(_without_references(frame, columns, levels)), parents
 
     def of_table(self, table: pa.Table) -> Parents:
         """What the rows of an Arrow table came from: only ``inputs=`` says."""
         columns = self._declared.columns
         return (
-            Parents(tuple(claim for column in columns for claim in column.claims(table)))
+            Parents(tuple(link for column in columns for link in column.links(table)))
             if columns
             else NO_PARENTS
         )
 
     def _inferred(
         self, frame: pd.DataFrame, columns: list[int], levels: list[int], made_here: bool
-    ) -> tuple[list[ParentClaim], tuple[Version, ...]]:
+    ) -> tuple[list[ParentLink], tuple[Version, ...]]:
         if columns or levels:
             selections = selections_of_columns(self._store, frame, columns)
             for number in levels:
                 level = pd.DataFrame({"index": frame.index.get_level_values(number).array})
                 selections += selections_of_columns(self._store, level, [0])
-            return [_claim(selection, len(frame), STATED) for selection in selections], ()
+            return [_link(selection, len(frame), STATED) for selection in selections], ()
         origin = origin_version(self._store, frame)
         if origin is not None:
             selection = self._selection(frame, *origin)
-            return [_claim(selection, len(frame), INFERRED)], ()
+            return [_link(selection, len(frame), INFERRED)], ()
         if made_here or self._stand_ins is None or not len(frame) or origin_of(frame) is not None:
             return [], ()
         versions, doubtful = self._stand_ins.of_frame(frame)
-        claims = [_claim(RowSelection(version), len(frame), READ) for version in versions]
-        return claims, versions if doubtful else ()
+        links = [_link(RowSelection(version), len(frame), READ) for version in versions]
+        return links, versions if doubtful else ()
 
     def _selection(self, frame: pd.DataFrame, origin: Any, version: Version) -> RowSelection:
         """The rows that the index names, but for rows without any value."""
@@ -129,26 +127,26 @@ class LineageRecorder:
     def edges(
         self,
         total: int,
-        claims: Sequence[ParentClaim],
+        links: Sequence[ParentLink],
         frame: pd.DataFrame | None = None,
         *,
         rows: np.ndarray | None = None,
     ) -> tuple[Edge, ...]:
-        """The edges of a batch of `total` rows, with the claims of all its rows; `frame` is the one they came in, if alone.
+        """The edges of a batch of `total` rows, with the links of all its rows; `frame` is the one they came in, if alone.
 
         With `rows` the batch has only these of them, in this order. Raises InvalidInput if what ``inputs=`` says does not fit
         their number.
         """
-        merged = self._merged(total, claims, frame, rows)
+        merged = self._merged(total, links, frame, rows)
         if not merged:
             return ()
-        keys = {(claim.parent_list, claim.parent_version) for claim in merged}
+        keys = {(link.parent_list, link.parent_version) for link in merged}
         facts = self._store.describe_lists(versions=sorted(keys))
         edges: list[Edge] = []
         read = dict(zip(facts.versions, self._store.pieces(list(facts.versions.values())), strict=True))
-        for claim in merged:
-            key = (claim.parent_list, claim.parent_version)
-            edges += edges_of(claim, facts.versions[key], read[key])
+        for link in merged:
+            key = (link.parent_list, link.parent_version)
+            edges += edges_of(link, facts.versions[key], read[key])
         return tuple(edges)
 
     def warn(self, stand_ins: tuple[Version, ...]) -> None:
@@ -159,33 +157,33 @@ class LineageRecorder:
     def sources(
         self,
         total: int,
-        claims: Sequence[ParentClaim],
+        links: Sequence[ParentLink],
         frame: pd.DataFrame | None,
         *,
         rows: np.ndarray,
     ) -> tuple[tuple[int, int], ...]:
         """The (list, version) that these rows of a batch came from, as far as their parents are known and not only read."""
-        merged = self._merged(total, claims, frame, rows)
-        places = {(claim.parent_list, claim.parent_version) for claim in merged if claim.basis != READ}
+        merged = self._merged(total, links, frame, rows)
+        places = {(link.parent_list, link.parent_version) for link in merged if link.basis != READ}
         return tuple(sorted(places))
 
     def _merged(
         self,
         total: int,
-        claims: Sequence[ParentClaim],
+        links: Sequence[ParentLink],
         frame: pd.DataFrame | None,
         rows: np.ndarray | None,
-    ) -> list[ParentClaim]:
-        """The claims of a batch, or of some of its rows, with those that ``inputs=`` makes."""
+    ) -> list[ParentLink]:
+        """The links of a batch, or of some of its rows, with those that ``inputs=`` makes."""
         if frame is not None and len(frame) != total:
             frame = None
-        if not claims and not self._declared.of_batch:
+        if not links and not self._declared.of_batch:
             return []
-        declared = [claim for parents in self._declared.of_batch for claim in parents(total, frame)]
-        merged = list(_merged([*declared, *claims]))
+        declared = [link for parents in self._declared.of_batch for link in parents(total, frame)]
+        merged = list(_merged([*declared, *links]))
         if rows is None:
             return merged
-        return [part for claim in merged for part in claim.taken(rows, total)]
+        return [part for link in merged for part in link.taken(rows, total)]
 
     def says_nothing_new(self, version: Version, edges: Sequence[Edge]) -> bool:
         """Whether saving the rows of `version` again, with these edges, would tell nothing new about their parents.
@@ -203,13 +201,13 @@ class LineageRecorder:
         return _same_edges(old if self._denies else old.take(np.flatnonzero(old.basis != READ)), new)
 
 
-def _claim(selection: RowSelection, rows: int, basis: int) -> ParentClaim:
+def _link(selection: RowSelection, rows: int, basis: int) -> ParentLink:
     children, parents = selection.rows, selection.positions
     if parents is not None and (parents < 0).any():
         present = np.flatnonzero(parents >= 0)
         children = present if children is None else children[present]
         parents = parents[present]
-    return ParentClaim(
+    return ParentLink(
         selection.version.list_id, selection.version.version, basis, 0, rows,
         whole=parents is None, children=children, parents=parents,
     )  # fmt: skip
@@ -241,12 +239,12 @@ def _missing_cells(column: pd.Series) -> np.ndarray:
         return np.fromiter(map(missing, column.array), bool, len(column))
 
 
-# -- claims of one stream
+# -- links of one stream
 
 
-def _merged(claims: Sequence[ParentClaim]) -> Iterator[ParentClaim]:
-    """Neighbouring claims of the chunks of one stream as one, so that the edges do not grow with their number."""
-    for (_, _, _, whole, simple), group in groupby(claims, key=_kind):
+def _merged(links: Sequence[ParentLink]) -> Iterator[ParentLink]:
+    """Neighbouring links of the chunks of one stream as one, so that the edges do not grow with their number."""
+    for (_, _, _, whole, simple), group in groupby(links, key=_kind):
         parts = list(group)
         if not simple or len(parts) == 1 or not _adjoin(parts):
             yield from parts
@@ -263,19 +261,19 @@ def _merged(claims: Sequence[ParentClaim]) -> Iterator[ParentClaim]:
             yield _over(parts, children=None if dense else np.concatenate(children), parents=parents)
 
 
-def _kind(claim: ParentClaim) -> tuple[int, int, int, bool, bool]:
-    simple = claim.span is None and not claim.all_parents and claim.chars is None
-    return claim.parent_list, claim.parent_version, claim.basis, claim.whole, simple
+def _kind(link: ParentLink) -> tuple[int, int, int, bool, bool]:
+    simple = link.span is None and not link.all_parents and link.chars is None
+    return link.parent_list, link.parent_version, link.basis, link.whole, simple
 
 
-def _adjoin(parts: list[ParentClaim]) -> bool:
+def _adjoin(parts: list[ParentLink]) -> bool:
     return all(after.child == before.child + before.rows for before, after in pairwise(parts))
 
 
-def _over(parts: list[ParentClaim], **parents: Any) -> ParentClaim:
+def _over(parts: list[ParentLink], **parents: Any) -> ParentLink:
     first = parts[0]
     rows = sum(part.rows for part in parts)
-    return ParentClaim(first.parent_list, first.parent_version, first.basis, first.child, rows, **parents)
+    return ParentLink(first.parent_list, first.parent_version, first.basis, first.child, rows, **parents)
 
 
 # -- edges compared

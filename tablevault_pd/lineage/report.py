@@ -64,13 +64,15 @@ def lines(
     depth = None if depth is None else validate.whole(depth, "depth", least=1)
     columns, read = validate.labels(columns), validate.flag(read, "read")
     target = None if to is None else _list_id(store, check_name(to))
-    parts = [_walk(store, some, direction, depth, target, weakest, single) for some in _walkable(traced)]
+    side = "parent" if direction == "up" else "child"
+    parts = []
+    for some in _walkable(traced):
+        walk = Walk(store, direction, weakest, single=single, chars=not single)
+        rows, wholes, located = _start(walk.cache, some)
+        steps = walk.steps(rows, wholes, depth=depth, to=target)
+        parts.append(_frame(store, walk.cache, located, steps, side))
     frame = parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
-    return (
-        joined_values(store, frame, "parent" if direction == "up" else "child", columns)
-        if read or columns is not None
-        else frame
-    )
+    return joined_values(store, frame, side, columns) if read or columns is not None else frame
 
 
 def relatives(store: Store, traced: RowsToTrace, direction: Direction) -> Iterator[Relatives]:
@@ -93,21 +95,6 @@ def _list_id(store: Store, name: str) -> int:
     if head is None:
         raise list_not_found(store, name)
     return head.list_id
-
-
-def _walk(
-    store: Store,
-    traced: RowsToTrace,
-    direction: Direction,
-    depth: int | None,
-    to: int | None,
-    basis: int,
-    single: bool,
-) -> pd.DataFrame:
-    walk = Walk(store, direction, basis, single=single, chars=not single)
-    rows, wholes, traced = _start(walk.cache, traced)
-    steps = walk.steps(rows, wholes, depth=depth, to=to)
-    return _frame(store, walk.cache, traced, steps, "parent" if direction == "up" else "child")
 
 
 def _start(

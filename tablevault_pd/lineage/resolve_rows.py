@@ -15,7 +15,6 @@ import pandas as pd
 from tablevault_pd.errors import InvalidInput, short_repr
 from tablevault_pd.frames import cells_of, decode, index_fields
 from tablevault_pd.frames import columns as columns_of
-from tablevault_pd.lineage.row_hash import row_codes
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.origin import (
     POSITION,
@@ -126,7 +125,7 @@ def _content_matches(store: Store, version: Version, positions: np.ndarray, fram
     columns = [whole.iloc[:, number] for number in range(whole.shape[1])]
     if any(column.dtype != np.dtype(object) and column.is_unique for column in columns):
         return True
-    codes = row_codes(whole, whole.iloc[:0])[0]
+    codes = _row_codes(whole, whole.iloc[:0])[0]
     return bool((np.bincount(codes)[codes[positions]] == 1).all())
 
 
@@ -143,7 +142,7 @@ def _is_content(store: Store, version: Version, positions: np.ndarray, frame: pd
         return True
     rows = pd.RangeIndex(len(frame))
     before = decode([table], table.schema, positions=range(len(frame)), private=True).set_axis(rows, axis=0)
-    old_codes, new_codes = row_codes(before, frame.set_axis(rows, axis=0))
+    old_codes, new_codes = _row_codes(before, frame.set_axis(rows, axis=0))
     return bool((old_codes == new_codes).all())
 
 
@@ -177,6 +176,38 @@ def _labels(index: pd.Index, parent: pd.Index) -> np.ndarray | None:
         return None
     positions = parent.get_indexer(index)
     return None if (positions < 0).any() else positions.astype(np.int64)
+
+
+# -- rows by content, whatever type their cells have
+
+
+def _row_codes(before: pd.DataFrame, after: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """A number for each row of two frames with the same columns: equal for equal rows."""
+    codes = np.zeros(len(before) + len(after), np.int64)
+    for label in before.columns:
+        column = _codes(_column(before, label), _column(after, label))
+        both = codes * (int(column.max(initial=0)) + 2) + column + 1
+        codes = pd.factorize(both)[0].astype(np.int64)
+    return codes[: len(before)], codes[len(before) :]
+
+
+def _column(frame: pd.DataFrame, label: Hashable) -> pd.Series:
+    return pd.Series(frame[label])
+
+
+def _codes(before: pd.Series, after: pd.Series) -> np.ndarray:
+    if before.dtype == after.dtype and before.dtype != object:
+        return np.asarray(pd.factorize(pd.concat([before, after], ignore_index=True))[0])
+    cells = [_hashable(cell) for cell in (*before.tolist(), *after.tolist())]
+    return np.asarray(pd.factorize(np.array([*cells, None], dtype=object)[:-1])[0])
+
+
+def _hashable(cell: Any) -> Any:
+    if isinstance(cell, np.ndarray):
+        return f"{cell.dtype}{cell.shape}{cell.tobytes().hex()}"
+    if isinstance(cell, (str, bytes)):
+        return cell
+    return None if is_missing(cell) else repr(cell)
 
 
 # -- reference columns

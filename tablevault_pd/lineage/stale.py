@@ -18,6 +18,7 @@ from tablevault_pd.lineage.passages import rows_of_passages
 from tablevault_pd.lineage.report import lines
 from tablevault_pd.lineage.same import same_rows, unchanged_rows
 from tablevault_pd.reading import reports
+from tablevault_pd.reading.read import list_not_found
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -297,7 +298,8 @@ class _AncestorWalk:
         for key, group in rows.groupby(["list", "version"], sort=False):
             name, number = key
             version = self._version(name, int(number))
-            assert version is not None
+            if version is None:  # renamed meanwhile
+                raise list_not_found(self.store, name)
             at = np.unique(group["position"])
             steps = lines(self.store, rows_to_trace(version, at), depth=1)[_STEP]
             places = {column: steps[column].fillna(-1).astype(np.int64) for column in _PLACES}

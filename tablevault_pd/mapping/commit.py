@@ -33,19 +33,19 @@ if TYPE_CHECKING:
 
     from tablevault_pd.mapping.calls import Rows
     from tablevault_pd.mapping.inputs import Inputs
-    from tablevault_pd.saving.commit import Write
+    from tablevault_pd.saving.commit import WriteRequest
     from tablevault_pd.store import Store, Version
     from tablevault_pd.store.work import Finish
 
 
 @dataclass(frozen=True, slots=True)
 class ResultWriter:
-    """Commits to one mapped list and its notes. `what` makes the arguments of a write by the current session."""
+    """Commits to one mapped list and its notes. `request` makes the arguments of a write by the current session."""
 
     store: Store
     name: str
     function: int
-    what: Callable[[str], Write]
+    request: Callable[[str], WriteRequest]
 
     def results(
         self, inputs: Inputs, number: np.ndarray, rows: Sequence[Rows], finishes: tuple[Finish, ...]
@@ -119,8 +119,8 @@ class ResultWriter:
         lineage = LineageRecorder(self.store, inputs)
         [chunk] = ingest(frame, ColumnOptions(), lineage)
         chunk = replace(chunk, table=frames.beside(chunk.table, numbers))
-        what = replace(self.what(name), key=key, drop_missing=scope or False, finishes=finishes)
-        write(self.store, what, lineage, [chunk])
+        request = replace(self.request(name), key=key, drop_missing=scope or False, finishes=finishes)
+        write(self.store, request, lineage, [chunk])
 
     def remove(self, is_gone: Callable[[Version], np.ndarray]) -> None:
         """Leave rows out of the list: those that `is_gone` names, as positions of its newest version."""
@@ -129,9 +129,9 @@ class ResultWriter:
             positions = np.empty(0) if head is None or head.deleted else is_gone(head)
             if head is None or not len(positions):
                 return
-            what = replace(self.what(self.name), operation="delete_rows", expect=head.version)
+            request = replace(self.request(self.name), operation="delete_rows", expect=head.version)
             try:
-                delete_rows(self.store, what, rows=positions.tolist(), filters=None)
+                delete_rows(self.store, request, rows=positions.tolist(), filters=None)
             except Conflict:
                 continue
             return

@@ -59,7 +59,7 @@ def read_all_versions(
         frames.select(newest, [label for label in columns if label not in labels])  # raises
     nested = {label for schema in schemas.values() for label in frames.nested_columns(schema)}
     condition = parse_filter(filters, Names(labels, frames.index_names(newest), nested))
-    read = _joined(store, versions[-1], schemas, _read_labels(labels, columns, condition))
+    read = _joined(versions[-1], schemas, _read_labels(labels, columns, condition))
     schema_read = frames.select(read, labels if columns is None else columns)
     parts = [
         _part(store, version, numbers_of(version), read, condition, *bounds(start, stop, version.total))
@@ -101,9 +101,7 @@ def _read_labels(
     return [label for label in labels if label in {*columns, *judged}]
 
 
-def _joined(
-    store: Store, newest: Version, schemas: dict[int, pa.Schema], labels: Sequence[Hashable]
-) -> pa.Schema:
+def _joined(newest: Version, schemas: dict[int, pa.Schema], labels: Sequence[Hashable]) -> pa.Schema:
     """These columns in types that hold the cells of all versions, those of the newest one where it can be."""
     parts = {
         key: frames.select(schema, [label for label in labels if label in _labels(schema)])

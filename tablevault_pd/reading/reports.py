@@ -19,6 +19,7 @@ from tablevault_pd.frames.objects import is_address
 from tablevault_pd.reading import liveness
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.chunks import aligned, living
+from tablevault_pd.reading.integers import integer_metrics, integers_among, whole, whole_numbers
 from tablevault_pd.reading.nested import flat
 from tablevault_pd.store import (
     Overview,
@@ -328,21 +329,26 @@ def sessions(
         columns = answer(INFO, [[values.get(name) for name in INFO] for values in environments])
         frame = pd.concat([frame, columns], axis=1)
     frame = spread(frame, "params", [flat(session.params) for session in sessions])
-    return latest(frame, overview, [session.id for session in sessions])
+    return latest(store, frame, overview, [session.id for session in sessions])
 
 
-def latest(frame: pd.DataFrame, overview: Overview, ids: Sequence[int]) -> pd.DataFrame:
+def latest(store: Store, frame: pd.DataFrame, overview: Overview, ids: Sequence[int]) -> pd.DataFrame:
     """Add a column ``metrics.name`` for every metric that a session of `frame` has logged. Each row is a session."""
     distinct_ids, rows = np.unique(np.array(ids, dtype=np.int64), return_inverse=True)
     logged = overview.latest.filter(pc.is_in(overview.latest.column("session"), pa.array(distinct_ids)))
     if not len(logged):
         return frame
     metric = single(logged.column("metric")).dictionary_encode()
-    values = np.full((len(metric.dictionary), len(distinct_ids)), np.nan)
-    places = np.searchsorted(distinct_ids, logged.column("session").to_numpy())
-    values[metric.indices.to_numpy(), places] = logged.column("value").to_numpy()
-    by_name = dict(zip(metric.dictionary.to_pylist(), values, strict=True))
-    columns = {f"metrics.{name}": by_name[name][rows] for name in sorted(by_name)}
+    names, codes = metric.dictionary.to_pylist(), metric.indices.to_numpy()
+    session, value = logged.column("session").to_numpy(), logged.column("value").to_numpy()
+    values = np.full((len(names), len(distinct_ids)), np.nan)
+    values[codes, np.searchsorted(distinct_ids, session)] = value
+    integers = integers_among(store, names, codes, session, value)
+    by_name = dict(zip(names, values, strict=True))
+    columns = {
+        f"metrics.{name}": whole_numbers(by_name[name][rows]) if name in integers else by_name[name][rows]
+        for name in sorted(by_name)
+    }
     return pd.concat([frame, pd.DataFrame(columns, index=frame.index)], axis=1)
 
 
@@ -361,6 +367,10 @@ def curves(store: Store, sessions: Sequence[Session], metrics: Sequence[str] | N
     names = {session.id: session.label for session in sessions}
     table = store.measures(list(names), metrics=metrics).drop_columns("attempt")
     frame: pd.DataFrame = table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+    logged, values = frame["metric"].unique().tolist(), frame["value"].to_numpy()
+    if len(values) and whole(values).all():
+        integers = integer_metrics(store, {name: list(names) for name in logged})
+        frame = frame if len(integers) < len(logged) else frame.assign(value=whole_numbers(values))
     return frame.assign(
         session=typed("session", [names[key] for key in frame["session"]]),
         metric=typed("metric", frame["metric"].to_list()),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Write:
+class WriteRequest:
     """The arguments of one save, append, upsert or delete_rows."""
 
     list: str
@@ -54,14 +54,14 @@ class Write:
         return self.operation != "save"
 
 
-def head_of(store: Store, what: Write) -> Version | None:
+def head_of(store: Store, request: WriteRequest) -> Version | None:
     """Return the newest version of the list. Raises Conflict, ListDeleted; for rows to delete ListNotFound."""
-    head = store.head(what.list)
-    check_expected(what.list, what.expect, head)
-    if head is None and what.operation in ("delete_rows", "erase"):
-        raise list_not_found(store, what.list)
-    if what.is_append and head is not None and head.deleted:
-        raise ListDeleted.named(what.list)
+    head = store.head(request.list)
+    check_expected(request.list, request.expect, head)
+    if head is None and request.operation in ("delete_rows", "erase"):
+        raise list_not_found(store, request.list)
+    if request.is_append and head is not None and head.deleted:
+        raise ListDeleted.named(request.list)
     return head
 
 
@@ -73,46 +73,50 @@ def keep_files(keeping: FileKeeper | None, chunk: IngestedChunk) -> None:
             keeping(file.local, file.sha256)
 
 
-def confirm(store: Store, what: Write, head: Version, made_again: Confirmation | None = None) -> Version:
+def confirm(
+    store: Store, request: WriteRequest, head: Version, made_again: Confirmation | None = None
+) -> Version:
     """Finish claims, store new descriptions, and record that rows of `head` were made again: those of `made_again`, or all."""
-    if what.finishes:
-        store.finish(what.finishes)
+    if request.finishes:
+        store.finish(request.finishes)
     present = (
-        {(old.list_id, old.label, old.text) for old in store.descriptions()} if what.descriptions else ()
+        {(old.list_id, old.label, old.text) for old in store.descriptions()} if request.descriptions else ()
     )
-    for description in what.descriptions:
+    for description in request.descriptions:
         if (head.list_id, description.label, description.text) not in present:
             store.describe(replace(description, list_id=head.list_id))
     if made_again is None:
-        made_again = confirmation_of(what)
+        made_again = confirmation_of(request)
     if made_again.rows != ():
         store.confirm(replace(made_again, list_id=head.list_id, version=head.version))
     return head
 
 
 def confirmation_of(
-    what: Write, rows: tuple[tuple[int, int], ...] | None = None, made_from: tuple[tuple[int, int], ...] = ()
+    request: WriteRequest,
+    rows: tuple[tuple[int, int], ...] | None = None,
+    made_from: tuple[tuple[int, int], ...] = (),
 ) -> Confirmation:
     """What is kept of rows that a write found as it would have written them; all rows if `rows` is None."""
-    return Confirmation(0, 0, what.session_id, what.cell, what.line, None, rows, made_from)
+    return Confirmation(0, 0, request.session_id, request.cell, request.line, None, rows, made_from)
 
 
-def batch_of(what: Write, **more: Any) -> Batch:
+def batch_of(request: WriteRequest, **more: Any) -> Batch:
     """The batch of a write, with what depends on its rows and on the list."""
-    more.setdefault("expect", what.expect)
+    more.setdefault("expect", request.expect)
     return Batch(
         new_token(),
-        what.list,
-        what.operation,
-        session_id=what.session_id,
-        cell=what.cell,
-        step=what.step,
-        line=what.line,
-        tags=what.tags,
-        message=what.message,
-        descriptions=what.descriptions,
-        reads=what.reads,
-        finishes=what.finishes,
+        request.list,
+        request.operation,
+        session_id=request.session_id,
+        cell=request.cell,
+        step=request.step,
+        line=request.line,
+        tags=request.tags,
+        message=request.message,
+        descriptions=request.descriptions,
+        reads=request.reads,
+        finishes=request.finishes,
         **more,
     )
 
@@ -122,23 +126,23 @@ def new_token() -> str:
     return f"{time.time_ns():016x}{os.urandom(8).hex()}"
 
 
-def fitted(store: Store, what: Write, fitter: Fitter, head: Version | None, **more: Any) -> Batch:
+def fitted(store: Store, request: WriteRequest, fitter: Fitter, head: Version | None, **more: Any) -> Batch:
     """Return the batch of a write with the new schema of its list. Raises SchemaMismatch, ListDeleted."""
-    if head is None or what.operation == "save":
+    if head is None or request.operation == "save":
         # A save without a key must not take the place of rows that got one meanwhile.
-        without_key = what.operation == "save" and not frames.key_fields(fitter.schema)
+        without_key = request.operation == "save" and not frames.key_fields(fitter.schema)
         base = None if not without_key else 0 if head is None else head.schema_id
-        return batch_of(what, schema=fitter.schema, base=base, **more)
+        return batch_of(request, schema=fitter.schema, base=base, **more)
     if head.deleted:
-        raise ListDeleted.named(what.list)
+        raise ListDeleted.named(request.list)
     merged = fitter.merge_into(store.schema(head.schema_id))
     of_present = [check for check in merged.checks if check.side == "old"]
     for check in of_present:
         for column in _column_of(store, head, check.field):
             frames.run_check(check, column)
     # Stored rows must survive a promotion, too, and no rows may be added after this check.
-    expect = head.version if of_present else what.expect
-    return batch_of(what, schema=merged.schema, base=head.schema_id, expect=expect, **more)
+    expect = head.version if of_present else request.expect
+    return batch_of(request, schema=merged.schema, base=head.schema_id, expect=expect, **more)
 
 
 def _column_of(store: Store, version: Version, field: str) -> Iterator[pa.ChunkedArray]:
@@ -152,7 +156,7 @@ def _column_of(store: Store, version: Version, field: str) -> Iterator[pa.Chunke
 
 
 def retrying(
-    store: Store, what: Write, attempt: Callable[[Version | None], Version], head: Version | None
+    store: Store, request: WriteRequest, attempt: Callable[[Version | None], Version], head: Version | None
 ) -> Version:
     """Change the newest version; and again for as long as other writers were faster, within the vault's timeout."""
     deadline = time.monotonic() + store.timeout_s
@@ -160,7 +164,7 @@ def retrying(
         try:
             return attempt(head)
         except Conflict:
-            if what.expect is not None or time.monotonic() > deadline:
+            if request.expect is not None or time.monotonic() > deadline:
                 raise
         time.sleep(random.uniform(0, 0.02))  # noqa: S311  # jitter, not a secret
-        head = head_of(store, what)
+        head = head_of(store, request)

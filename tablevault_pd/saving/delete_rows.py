@@ -15,7 +15,7 @@ from tablevault_pd.lineage.resolve_rows import resolve_rows
 from tablevault_pd.lineage.same import same_rows
 from tablevault_pd.reading.filtering import filter_for, masks_of_versions
 from tablevault_pd.reading.read import rows_at
-from tablevault_pd.saving.commit import Write, batch_of, head_of, retrying
+from tablevault_pd.saving.commit import WriteRequest, batch_of, head_of, retrying
 
 if TYPE_CHECKING:
     from tablevault_pd.store import Store, Version
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 Selection = Callable[["Version"], np.ndarray]
 
 
-def delete_rows(store: Store, what: Write, *, rows: Any, filters: Any) -> Version:
+def delete_rows(store: Store, request: WriteRequest, *, rows: Any, filters: Any) -> Version:
     """Leave rows out of a list, and return the version without them: the newest one, if none was to go."""
-    first = head_of(store, what)
+    first = head_of(store, request)
     assert first is not None
     selection = _of_filter(store, first, filters) if rows is None else _of_rows(store, first, rows)
 
@@ -36,14 +36,14 @@ def delete_rows(store: Store, what: Write, *, rows: Any, filters: Any) -> Versio
         if not len(positions):
             return head
         content = store.pieces([head])[0].remove(positions)
-        batch = replace(batch_of(what), expect=head.version, pieces=content, removed=len(positions))
+        batch = replace(batch_of(request), expect=head.version, pieces=content, removed=len(positions))
         if content.total:
             return store.commit(batch)
         with store.stage() as staging:  # no rows, which say what categories the columns have
             staging.write(rows_at(store, head, store.schema(head.schema_id), positions[:1]).slice(0, 0))
             return store.commit(batch, staging)
 
-    return retrying(store, what, attempt, first)
+    return retrying(store, request, attempt, first)
 
 
 def _of_filter(store: Store, head: Version, filters: Any) -> Selection:

@@ -11,11 +11,12 @@ import numpy as np
 import pyarrow as pa
 
 from tablevault_pd import frames
-from tablevault_pd.errors import InvalidInput, VersionNotFound
+from tablevault_pd.errors import InvalidInput, VaultError, VersionNotFound
 from tablevault_pd.filters import UnknownColumn
 from tablevault_pd.keys.digests import NO_DIGESTS, key_digests, matches
 from tablevault_pd.reading.filtering import filter_for, rows_passing
-from tablevault_pd.saving.commit import Write, batch_of, head_of, retrying
+from tablevault_pd.reading.read import list_not_found
+from tablevault_pd.saving.commit import WriteRequest, batch_of, head_of, retrying
 from tablevault_pd.saving.delete_rows import rows_named
 from tablevault_pd.saving.remains import AnswerLine, Remains, remains_of
 from tablevault_pd.saving.same_stored import same_stored_rows
@@ -39,7 +40,7 @@ EraseAlso = Callable[[Sequence[Selection]], Sequence[AnswerLine]]
 
 def erase(
     store: Store,
-    what: Write,
+    request: WriteRequest,
     *,
     rows: Any,
     filters: Any,
@@ -52,7 +53,7 @@ def erase(
     `also` comes first: a call that is killed after it can be made again, and finds the rows. `kept_texts` are texts that other lists
     keep, and may quote the rows.
     """
-    first = head_of(store, what)
+    first = head_of(store, request)
     assert first is not None
     done: list[tuple[Erasure | None, Remains]] = []
 
@@ -61,6 +62,8 @@ def erase(
         assert head is not None
         while True:
             versions = _readable(store, head)
+            if not versions:  # renamed meanwhile
+                raise list_not_found(store, head.list)
             try:
                 return attempt(head, versions)
             except VersionNotFound:
@@ -85,7 +88,7 @@ def erase(
         content, erased = history.contents[-1], history.pieces_of(numbers)
         left = content.without(erased)
         batch = replace(
-            batch_of(what),
+            batch_of(request),
             expect=head.version,
             pieces=left,
             removed=content.total - left.total,
@@ -95,8 +98,19 @@ def erase(
         done.append((erasure, remains))
         return erasure.version
 
-    retrying(store, what, planned_anew, first)
-    return Remains().report(store, None) if not done else done[-1][1].report(store, done[-1][0], kept_texts)
+    retrying(store, request, planned_anew, first)
+    if not done:
+        return Remains().report(store, None)
+    erasure, remains = done[-1]
+    try:
+        return remains.report(store, erasure, kept_texts)
+    except VaultError as error:
+        if erasure is None:
+            raise
+        made = f"{request.list}@{erasure.version.version}"
+        raise type(error)(
+            f"The rows are erased, {made} was made without them; what else may quote them was not looked for. {error}"
+        ) from error
 
 
 def _readable(store: Store, head: Version) -> list[Version]:

@@ -17,7 +17,7 @@ from tablevault_pd.errors import DuplicateKey, InvalidInput, SchemaMismatch
 from tablevault_pd.keys.difference import Difference, Present, difference, taken
 from tablevault_pd.keys.key import checked_digests, find_key, key_labels, shown_key
 from tablevault_pd.keys.key_index import note_rows
-from tablevault_pd.saving.commit import Write, confirm, confirmation_of, fitted, keep_files, retrying
+from tablevault_pd.saving.commit import WriteRequest, confirm, confirmation_of, fitted, keep_files, retrying
 from tablevault_pd.saving.conflicts import renamed
 from tablevault_pd.store.pieces import EMPTY, OWN, Pieces
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from tablevault_pd.lineage.claims import ParentClaim
+    from tablevault_pd.lineage.parent_links import ParentLink
     from tablevault_pd.lineage.record import LineageRecorder
     from tablevault_pd.saving.fit import Fitter
     from tablevault_pd.saving.ingest import IngestedChunk
@@ -37,21 +37,21 @@ SHOWN_ROWS = 3
 MOST_RUNS = 4096  #: of rows that were made again; where they are more scattered nothing is kept of them
 
 
-def key_of(what: Write, present: pa.Schema | None) -> Sequence[Hashable] | None:
+def key_of(request: WriteRequest, present: pa.Schema | None) -> Sequence[Hashable] | None:
     """The key under which rows are written: the one that was given, else the list's; None if there is none.
 
     An upsert always has one; an empty one stands for the names of the index. Raises InvalidInput for rows that are not those of
     the function which makes the list.
     """
     labels, numbers = ((), frozenset()) if present is None else _key_and_numbers(present)
-    if numbers and not (what.key and numbers.issuperset(what.key)):
+    if numbers and not (request.key and numbers.issuperset(request.key)):
         raise InvalidInput(
-            f"The list {what.list!r} was made by map, which keeps with each row the input that it belongs to: only map writes to it. "
+            f"The list {request.list!r} was made by map, which keeps with each row the input that it belongs to: only map writes to it. "
             "Save these rows under another name."
         )
-    if what.key is not None:
-        return what.key
-    return labels or (() if what.operation == "upsert" else None)
+    if request.key is not None:
+        return request.key
+    return labels or (() if request.operation == "upsert" else None)
 
 
 @frames.once_for_each_schema
@@ -63,8 +63,8 @@ def _key_and_numbers(schema: pa.Schema) -> tuple[Sequence[Hashable], frozenset[H
 class KeyOfSave:
     """The key of rows that are saved: their key columns are kept until all are there, and then checked."""
 
-    def __init__(self, what: Write, key: Sequence[Hashable] | None) -> None:
-        self._what, self._key = what, key
+    def __init__(self, request: WriteRequest, key: Sequence[Hashable] | None) -> None:
+        self._what, self._key = request, key
         self._tables: list[pa.Table] = []
         self._digests: np.ndarray | None = None
 
@@ -97,16 +97,16 @@ class KeyOfSave:
 
 def write_keyed(
     store: Store,
-    what: Write,
+    request: WriteRequest,
     lineage: LineageRecorder,
-    chunks: Iterable[IngestedChunk],
     fitter: Fitter,
+    chunks: Iterable[IngestedChunk],
     head: Version | None,
 ) -> Version:
     """Append or upsert rows, and return the version that shows them: `head`, if the list has them all already."""
-    with store.keeping() if what.copy else nullcontext() as keeping:
-        writer = _KeyedWriter(store, what, lineage, list(chunks), fitter, keeping)
-        return retrying(store, what, writer.write, head)
+    with store.keeping() if request.copy else nullcontext() as keeping:
+        writer = _KeyedWriter(store, request, lineage, fitter, list(chunks), keeping)
+        return retrying(store, request, writer.write, head)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,28 +114,28 @@ class _KeyedWriter:
     """One append or upsert, whose rows are held in memory to be compared with one version after the other."""
 
     store: Store
-    what: Write
+    request: WriteRequest
     lineage: LineageRecorder
-    chunks: Sequence[IngestedChunk]
     fitter: Fitter
+    chunks: Sequence[IngestedChunk]
     keeping: FileKeeper | None
 
     def write(self, head: Version | None) -> Version:
         """Commit what differs from `head`. Raises Conflict if that is not the newest version any more."""
-        if head is None and self.what.expect is None and (error := renamed(self.store, self.what.list)):
+        if head is None and self.request.expect is None and (error := renamed(self.store, self.request.list)):
             raise error
         old = None if head is None else self.store.schema(head.schema_id)
-        key = key_of(self.what, old)
+        key = key_of(self.request, old)
         if key is None:
             raise SchemaMismatch(
-                f"The list {self.what.list!r} lost its key while rows were being added. Add them again."
+                f"The list {self.request.list!r} lost its key while rows were being added. Add them again."
             )
-        batch = fitted(self.store, self.what, self.fitter, head)
+        batch = fitted(self.store, self.request, self.fitter, head)
         assert batch.schema is not None
-        fields = find_key(batch.schema, key or None, self.what.list)
+        fields = find_key(batch.schema, key or None, self.request.list)
         schema = frames.with_key(batch.schema, fields)
         table = pa.concat_tables([frames.align(chunk.table, schema) for chunk in self.chunks])
-        digests = checked_digests(table, fields, self.what.list)
+        digests = checked_digests(table, fields, self.request.list)
         if head is None:
             change, pieces = Difference(added=np.arange(table.num_rows)), EMPTY
         else:
@@ -145,7 +145,7 @@ class _KeyedWriter:
         for chunk in self.chunks:
             keep_files(self.keeping, chunk)
         if head is not None and old is not None and change.is_empty and frames.key_fields(old) == fields:
-            return confirm(self.store, self.what, head, self._made_again(table, change, head))
+            return confirm(self.store, self.request, head, self._made_again(table, change, head))
         batch = replace(batch, schema=schema, expect=0 if head is None else head.version)
         version = self._commit(batch, pieces, change, table)
         note_rows(self.store, version, schema, fields, digests[:, change.rows])
@@ -155,10 +155,10 @@ class _KeyedWriter:
         name, schema = present.version.list, self.store.schema(present.version.schema_id)
         if frames.key_fields(schema) != present.fields:
             present.check_key()
-        named = self.what.drop_missing
+        named = self.request.drop_missing
         scope = named if isinstance(named, bool) else find_key(table.schema, named, name)
         change = difference(present, table, digests, scope)
-        if self.what.operation == "append" and len(change.changed):
+        if self.request.operation == "append" and len(change.changed):
             raise DuplicateKey(_told(name, present, table, change))
         return change
 
@@ -182,28 +182,28 @@ class _KeyedWriter:
 
     def _made_again(self, table: pa.Table, change: Difference, head: Version | None = None) -> Confirmation:
         """What is kept of the given rows that are there already; all rows of `head` if they are all that it shows."""
-        if not len(change.equal) or (self.what.session_id is None and head is None):
-            return confirmation_of(self.what, ())
-        sources = self.lineage.sources(table.num_rows, *self._claims(), rows=change.equal)
+        if not len(change.equal) or (self.request.session_id is None and head is None):
+            return confirmation_of(self.request, ())
+        sources = self.lineage.sources(table.num_rows, *self._links(), rows=change.equal)
         if head is not None and table.num_rows == head.shown:
-            return confirmation_of(self.what, None, sources)
-        return confirmation_of(self.what, _runs(change.equal_at, change.removed), sources)
+            return confirmation_of(self.request, None, sources)
+        return confirmation_of(self.request, _runs(change.equal_at, change.removed), sources)
 
-    def _claims(self) -> tuple[list[ParentClaim], pd.DataFrame | None]:
+    def _links(self) -> tuple[list[ParentLink], pd.DataFrame | None]:
         """What is known of the parents of the given rows, and the frame that they came in, if in one."""
-        claims: list[ParentClaim] = []
+        links: list[ParentLink] = []
         first = 0
         for chunk in self.chunks:
-            claims += chunk.parents.moved(first)
+            links += chunk.parents.moved(first)
             first += chunk.table.num_rows
-        return claims, self.chunks[0].parents.frame if len(self.chunks) == 1 else None
+        return links, self.chunks[0].parents.frame if len(self.chunks) == 1 else None
 
     def _edges(self, total: int, rows: np.ndarray) -> tuple[Edge, ...]:
-        claims, frame = self._claims()
+        links, frame = self._links()
         self.lineage.warn(
             next((chunk.parents.stand_ins for chunk in self.chunks if chunk.parents.stand_ins), ())
         )
-        return self.lineage.edges(total, claims, frame, rows=rows)
+        return self.lineage.edges(total, links, frame, rows=rows)
 
 
 def _content(pieces: Pieces, change: Difference) -> Pieces:

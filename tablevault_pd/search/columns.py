@@ -93,7 +93,7 @@ def _check_filters(store: Store, candidates: Sequence[Candidate], request: Reque
 
 
 def _check_widths(store: Store, candidates: Sequence[Candidate], request: Request) -> None:
-    """Raises DimensionMismatch for a vector that fits no column; warns where no list or column was named, or a text is searched, too."""
+    """Raises DimensionMismatch for a vector that fits no column of the lists that are searched."""
     for label, queries in request.near:
         dim = queries.shape[1]
         if any(candidate.embeddings(label, dim) for candidate in candidates):
@@ -101,11 +101,7 @@ def _check_widths(store: Store, candidates: Sequence[Candidate], request: Reques
         if label is None:
             if not candidates:
                 continue
-            message = _no_such_width(dim, candidates)
-            if request.lists is not None and not request.text:
-                raise DimensionMismatch(message)
-            warn(message)  # in every list, or beside a text, which is searched as well
-            continue
+            raise DimensionMismatch(_no_such_width(dim, candidates))
         widths: dict[int, list[str]] = {}
         for candidate in candidates:
             for column in candidate.columns:

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from tablevault_pd.search.candidates import Candidate
 
 
-def described_near(store: Store, query: np.ndarray, metric: Metric) -> list[tuple[Description, float]]:
-    """The newest descriptions with a vector of that width, each with its score."""
+def described_near(store: Store, query: np.ndarray) -> list[tuple[Description, float]]:
+    """The newest descriptions with a vector of that width, each with its cosine."""
     described = _with_width(store, len(query))
     vectors = np.array([description.vector for description in described], np.float64).reshape(-1, len(query))
-    scores = scores_or_nan(vectors, query, metric).tolist()
+    scores = scores_or_nan(vectors, query, "cosine").tolist()
     return [pair for pair in zip(described, scores, strict=True) if not np.isnan(pair[1])]
 
 

@@ -50,7 +50,7 @@ def lists(
     number_of = {ids[name]: number for number, name in enumerate(frame["name"])}
     ranking = _ranking(
         None if query is None else _hits(number_of, _text_scores(store, query)),
-        None if vector is None else _hits(number_of, described_near(store, vector, "cosine")),
+        None if vector is None else _hits(number_of, described_near(store, vector)),
     )
     return frame.iloc[ranking.scope].assign(score=ranking.score).reset_index(drop=True)
 

@@ -14,6 +14,7 @@ from tablevault_pd.errors import InvalidFilter, InvalidInput, did_you_mean, shor
 from tablevault_pd.filters import Names, UnknownColumn, is_no_filter, parse_filter
 from tablevault_pd.filters.tree import ColumnRef, Inside, Level, Node, walk
 from tablevault_pd.reading import liveness, reports
+from tablevault_pd.reading.integers import integer_metrics, whole, whole_numbers
 from tablevault_pd.reading.nested import flat
 from tablevault_pd.search.code import CodeIn, sessions_with_code
 from tablevault_pd.search.description_vectors import described_near
@@ -156,7 +157,7 @@ def _scores_near(store: Store, near: Any) -> dict[int, float]:
     query, several = as_queries(near, "cosine")
     if several:
         raise InvalidInput(f"near= is one vector here, and this one has the shape {query.shape}.")
-    scored = described_near(store, query[0], "cosine")
+    scored = described_near(store, query[0])
     writers = _writers(store, {described.list_id for described, _ in scored} - {None})
     scores: dict[int, float] = {}
     for described, score in scored:
@@ -203,7 +204,8 @@ def _by_values(store: Store, ids: list[int] | None, filters: Any) -> tuple[list[
         column = [values.get(key) for key in candidates]
         if not values or not _are_plain(column):
             return ids, filters
-        columns[name] = reports.column(column)
+        is_metric = name.startswith("metrics.")
+        columns[name] = _last_values(store, candidates, name, values) if is_metric else reports.column(column)
     mask = mask_of_report("sessions", pd.DataFrame(columns), filters)
     return [key for key, fits in zip(candidates, mask, strict=True) if fits], None
 
@@ -272,13 +274,24 @@ def _values(store: Store, ids: Sequence[int], name: str) -> pd.Series | None:
     if not values:
         return None
     if name.startswith("metrics."):
-        # SQLite has no NaN: a value that is there and None is one.
-        return pd.Series(np.array([values.get(key) for key in ids], dtype=np.float64))
+        return pd.Series(_last_values(store, ids, name, values))
     if not _are_plain(values.values()):
         return None
     column = reports.column([values.get(key) for key in ids])
     if column.isna().all():
         column = reports.column(list(values.values())).iloc[:0].reindex(range(len(ids)))
+    return column
+
+
+def _last_values(store: Store, ids: Sequence[int], name: str, values: Mapping[int, Any]) -> Any:
+    """The column of a metric, from its last value by session."""
+    # SQLite has no NaN: a value that is there and None is one.
+    column = np.array([values.get(key) for key in ids], dtype=np.float64)
+    logged_it = [key for key in ids if key in values]
+    if logged_it and whole(column[[key in values for key in ids]]).all():
+        metric = name.removeprefix("metrics.")
+        if integer_metrics(store, {metric: logged_it}):
+            return whole_numbers(column)
     return column
 
 

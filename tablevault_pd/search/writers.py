@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from tablevault_pd.search.request import Request
     from tablevault_pd.store.text_query import Node
 
-_CELL_BITS = 24  # a session and a cell in one number
-
 
 class WriterSpans:
     """Which commit wrote which rows of the versions of one search. The store is asked about each version once."""

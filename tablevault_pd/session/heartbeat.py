@@ -71,8 +71,11 @@ class Recording(Protocol):
     def on_failed(self, error: Exception) -> None:
         """Keep the last beat, which the store did not take."""
 
-    def abandon(self, error: Exception) -> str:
-        """Stop recording. Return a text that says what is lost."""
+    def stop_recording(self, error: Exception) -> str:
+        """Keep nothing any more. Return a text that says what is lost."""
+
+    def abandon(self) -> None:
+        """Discard unsent data, and let those who wait go on."""
 
     def update_flag(self) -> None:
         """Set whether checkpoint() has a request to obey."""
@@ -315,10 +318,15 @@ class HeartbeatThread:
     def _give_up(
         self, sessions: Sequence[Recording], error: Exception, category: type[RuntimeWarning] = RuntimeWarning
     ) -> None:
-        lost = [session.abandon(error) for session in sessions if not session.is_done]
-        if lost:
-            warn(f"tablevault_pd cannot record any more. {error} Lost: {', '.join(lost)}.", category)
-        self._forget(sessions)
+        unfinished = [session for session in sessions if not session.is_done]
+        lost = [session.stop_recording(error) for session in unfinished]
+        try:
+            if lost:
+                warn(f"tablevault_pd cannot record any more. {error} Lost: {', '.join(lost)}.", category)
+        finally:  # who waits for these sessions goes on once that is told
+            for session in unfinished:
+                session.abandon()
+            self._forget(sessions)
 
     def _try_later(self, sessions: Sequence[Recording], error: Exception) -> None:
         store = sessions[0].store

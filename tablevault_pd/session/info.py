@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
+from tablevault_pd.capture.environment import project_folder
 from tablevault_pd.display import printable_lines
 from tablevault_pd.errors import InvalidInput, short_repr
 from tablevault_pd.keywords import public
 from tablevault_pd.reading import liveness
 from tablevault_pd.reading import reports as answers
+from tablevault_pd.reading.integers import integer_metrics, whole
+from tablevault_pd.session.executed import folder_of_project
 from tablevault_pd.session.heartbeat import HEARTBEAT
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Mapping
+
+    import pyarrow as pa
+
+    from tablevault_pd.code.diff import CodeDiff
     from tablevault_pd.store import Session, Store
 
 
@@ -40,8 +51,8 @@ class RunInfo:
         Its parameters, nested as they were given.
     tags : tuple of str
         Its tags.
-    metrics : dict of float
-        The last value of each metric. :meth:`curve` has all.
+    metrics : dict of float or int
+        The last value of each metric; an int where nothing but integers was logged of it. :meth:`curve` has all.
     environment : dict
         argv, cwd, executable, python, platform, packages, git_commit, git_branch, git_dirty and more about the git
         state, git_recorded, host, user and pid; without those that are not known. ``git_recorded`` is False where git has not
@@ -63,11 +74,7 @@ class RunInfo:
         (self._session,) = overview.sessions
         self.state = self._session.state(overview.time)
         self.params = deepcopy(dict(self._session.params))
-        self.metrics: dict[str, float] = dict(
-            sorted(
-                zip(overview.latest["metric"].to_pylist(), overview.latest["value"].to_pylist(), strict=True)
-            )
-        )
+        self.metrics = _last_values(store, session.id, overview.latest)
 
     @property
     def vault_id(self) -> str:
@@ -157,8 +164,9 @@ class RunInfo:
         Returns
         -------
         DataFrame
-            step (Int64, missing where none was given), time (datetime64[us, UTC]), value (float64); unless one metric is named,
-            before them metric (str). :meth:`Vault.metrics` tells the attempts of a resumed run apart.
+            step (Int64, missing where none was given), time (datetime64[us, UTC]), value (float64, or Int64 where nothing but
+            integers was logged); unless one metric is named, before them metric (str). :meth:`Vault.metrics` tells the
+            attempts of a resumed run apart.
 
         Raises
         ------
@@ -200,6 +208,54 @@ class RunInfo:
         ['session', 'cell', 'text']
         """
         return answers.cells(self._store, [self._session])
+
+    def git_diff(self, folder: str | os.PathLike[str] | None = None) -> CodeDiff:
+        """Return how the files it ran differ from the git commit it ran at: what was not committed then.
+
+        Compared are the script and the project's modules, as they are kept in the vault. Cells of a notebook are not, and
+        what was masked as a secret differs.
+
+        Parameters
+        ----------
+        folder : path, optional
+            The project in a git repository that has the commit, such as a clone. Default: where the session ran, if that is
+            there, else the present project.
+
+        Returns
+        -------
+        CodeDiff
+            A str, a unified diff; empty where the files are those of the commit. A notebook shows both sides beside each other.
+
+        Raises
+        ------
+        InvalidInput
+            If no commit or no file of the session is recorded, or the repository has no such commit.
+
+        Examples
+        --------
+        >>> print(vault.run("train").git_diff())  # doctest: +SKIP
+        --- 1a2b3c4/train.py
+        +++ train#1/train.py
+        @@ -3 +3 @@
+        -model = Ridge(alpha=1.0)
+        +model = Ridge(alpha=0.1)
+        """
+        from tablevault_pd.code.git_diff import git_diff
+
+        environment = self.environment
+        if not environment.get("git_commit"):
+            raise InvalidInput(
+                f"No git commit is recorded of {self.label}: it ran outside of a repository, or git did not answer."
+            )
+        texts = {source.path: source.text for source in self._store.sources([self.id])}
+        texts |= {cell.path: cell.text for cell in self._store.cells([self.id]) if cell.path is not None}
+        texts = {path: text for path, text in texts.items() if path not in ("-c", "<stdin>")}
+        if not texts:
+            raise InvalidInput(
+                f"No script and no module of {self.label} is kept, to be compared with its commit. Its code: .cells()."
+            )
+        project = _project(environment, texts) if folder is None else project_folder(Path(folder).resolve())
+        return git_diff(texts, environment["git_commit"], project, self.label)
 
     def written(self) -> pd.DataFrame:
         """Return the versions that it wrote, and those that it confirmed: their rows were there, and it made equal ones.
@@ -255,8 +311,25 @@ class RunInfo:
         rows += [("error", self.error)] if self.error else []
         rows += [("tags", ", ".join(self.tags))] if self.tags else []
         values = {f"params.{name}": value for name, value in self.params.items()}
-        values |= {f"metrics.{name}": f"{value:.6g}" for name, value in self.metrics.items()}
+        values |= {f"metrics.{name}": _short(value) for name, value in self.metrics.items()}
         return session_html(self.label, self.state, rows, values)
+
+
+def _last_values(store: Store, session_id: int, latest: pa.Table) -> dict[str, float]:
+    values = dict(sorted(zip(latest["metric"].to_pylist(), latest["value"].to_pylist(), strict=True)))
+    candidates = [name for name, value in values.items() if whole(np.array(value))]
+    integers = integer_metrics(store, {name: [session_id] for name in candidates})
+    return {name: int(value) if name in integers else value for name, value in values.items()}
+
+
+def _project(environment: Mapping[str, Any], paths: Iterable[str]) -> Path:
+    """The folder of the project that a session ran in, if one of these files still is there; else the present one."""
+    argv, cwd = environment.get("argv") or [""], environment.get("cwd") or ""
+    for folder in (Path(cwd, argv[0]).parent, Path(cwd)):
+        project = project_folder(folder.resolve())
+        if any((project / path).exists() for path in paths):
+            return project
+    return folder_of_project()
 
 
 def _short(value: Any) -> str:

@@ -21,7 +21,7 @@ from tablevault_pd.names import encodable
 from tablevault_pd.store import NO_STEP, Measures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 MAX_ROWS = 500_000  # rows kept in memory; some 150 MB
@@ -32,17 +32,26 @@ DEEPEST = 100  # levels of nested metrics
 STEP_ROWS = 1000  # rows moved between two looks at the number of their values
 
 #: (step, seconds since 1970, values by metric)
-Row = tuple[int | None, float, dict[str, float]]
+Row = tuple[int | None, float, dict[str, float]]  # an int where one was logged
 
 
 def number(metric: str, value: Any) -> float:
-    """Convert a logged number, or an array or tensor of one, to a float. Raises InvalidInput naming the metric."""
+    """Convert a logged number, or an array or tensor of one, to an int if it is one, else to a float.
+
+    Raises InvalidInput naming the metric.
+    """
+    if type(value) is int and -(2**53) <= value <= 2**53:
+        return value
     try:
         if not isinstance(value, (str, bytes)):
             plain = value.item() if hasattr(value, "item") else value
             result = float(plain)
-            if not isinstance(plain, int) or int(result) == plain:
+            if not isinstance(plain, int):
                 return result
+            if getattr(getattr(value, "dtype", None), "kind", None) in ("m", "M"):
+                raise TypeError  # NumPy makes integers of times
+            if int(result) == plain:
+                return int(plain)
             raise InvalidInput(
                 f"log() keeps float64 numbers, and {metric}={short_repr(value)} would be rounded. Save it in a list, or as a param."
             )
@@ -68,7 +77,7 @@ def named(metrics: Any, value: Any) -> Any:
 
 
 def values_of(metrics: Any, more: Mapping[str, Any]) -> dict[str, float]:
-    """Return the arguments of :meth:`Run.log` as floats by metric, nested names joined by dots. Raises InvalidInput."""
+    """Return the arguments of :meth:`Run.log` as numbers by metric, nested names joined by dots. Raises InvalidInput."""
     if not isinstance(metrics, Mapping):
         raise InvalidInput(
             f"log() takes a dict of metrics, such as {{'val/acc': 0.9}}, keywords, or a name and a value, not {short_repr(metrics)}."
@@ -135,8 +144,8 @@ class Backlog:
         self._taken: list[Row] = []
         # By metric: its newest block, and how many values that has.
         self._sizes: dict[str, tuple[int, int]] = {}
-        # The parts of the file: offset, and (metric, size, block) of each array there.
-        self._blocks: tuple[tuple[int, tuple[tuple[str, int, int], ...]], ...] = ()
+        # The parts of the file: offset, and (metric, size, block, integers) of each array there.
+        self._blocks: tuple[tuple[int, tuple[tuple[str, int, int, bool], ...]], ...] = ()
         self._file: IO[bytes] | None = None
         self._file_end = 0
         self._lock = threading.RLock()
@@ -145,7 +154,7 @@ class Backlog:
     def __len__(self) -> int:
         """Return the number of unsent values."""
         batch = sum(len(measures.values) for measures in self.batch or ())
-        filed = sum(size for _, sizes in self._blocks for _, size, _ in sizes)
+        filed = sum(size for _, sizes in self._blocks for _, size, *_ in sizes)
         return batch + filed + sum(len(row[2]) for rows in (self._taken, self.rows.copy()) for row in rows)
 
     @property
@@ -242,18 +251,21 @@ class Backlog:
                 left = left[self._file.write(left) :]
         except OSError:
             return False
-        block = (self._file_end, tuple((column.metric, len(column.values), column.block) for column in batch))
+        sizes = ((column.metric, len(column.values), column.block, column.integers) for column in batch)
+        block = (self._file_end, tuple(sizes))
         blocks, end = (*self._blocks, block), self._file_end + len(data)
         self._blocks, self._file_end, self._taken = blocks, end, []
         return True
 
-    def _read(self, offset: int, sizes: tuple[tuple[str, int, int], ...]) -> tuple[Measures, ...]:
+    def _read(self, offset: int, sizes: tuple[tuple[str, int, int, bool], ...]) -> tuple[Measures, ...]:
         assert self._file is not None
         self._file.seek(offset)
         batch = []
-        for metric, size, block in sizes:
+        for metric, size, block, integers in sizes:
             steps, times, values = (self._array(kind, size) for kind in ("i8", "i8", "f8"))
-            batch.append(Measures(self.session_id, metric, steps, times, values, self.attempt, block))
+            batch.append(
+                Measures(self.session_id, metric, steps, times, values, self.attempt, block, integers)
+            )
         return tuple(batch)
 
     def _array(self, kind: str, size: int) -> np.ndarray:
@@ -292,6 +304,12 @@ def packed(session_id: int, rows: list[Row], offset_s: float) -> tuple[Measures,
             np.array(steps, dtype=np.int64),
             ((np.array(times) + offset_s) * 1e6).astype(np.int64),
             np.array(values, dtype=np.float64),
+            integers=are_integers(values),
         )
         for metric, (steps, times, values) in columns.items()
     )
+
+
+def are_integers(values: Sequence[float]) -> bool:
+    """Whether all values were logged as integers, and fit into 64 bits."""
+    return set(map(type, values)) == {int} and min(values) >= -(2**63) and max(values) < 2**63

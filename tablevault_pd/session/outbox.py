@@ -17,14 +17,14 @@ from tablevault_pd.store import Beat
 from tablevault_pd.store.engine.threads import Flag
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from tablevault_pd.capture.exits import ExitStatus
     from tablevault_pd.session.control import ControlState
     from tablevault_pd.session.params import Params
     from tablevault_pd.session.settings import Settings
-    from tablevault_pd.store import ModuleSource, Session, WrittenCode
+    from tablevault_pd.store import Measures, ModuleSource, Session, WrittenCode
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -42,6 +42,8 @@ class Outbox:
         How the session ends; None while it goes on.
     tasks_done, tasks_stored
         How many tasks a worker of a pool has finished, and of how many of them the store has everything.
+    integers
+        By metric: whether it was logged as integers alone, also by earlier attempts.
     task_begun
         Whether the next task has begun although it has logged nothing yet.
     """
@@ -65,6 +67,7 @@ class Outbox:
         self._sent = 0  # of the last beat that the store took
         self._beaten_at = float("-inf")
         self._sent_stop = self._sent_first_step = False
+        self.integers: dict[str, bool] = {}
 
     def begin_environment(self) -> dict[str, Any]:
         """Begin to read the environment: what may change from now on. Return what the info says until it is read."""
@@ -122,7 +125,7 @@ class Outbox:
             None if ending is None else ending.outcome,
             None if ending is None else ending.error,
             row.attempt,
-            self._timeline(control),
+            self._timeline(control) | self._new_integers(measures),
             slices,
         )
         return self.unsent
@@ -201,6 +204,14 @@ class Outbox:
                 [_microseconds(began), ended and _microseconds(ended)] for began, ended in pauses
             ]
         return new
+
+    def _new_integers(self, measures: Sequence[Measures]) -> dict[str, list[str]]:
+        """Return all metrics that were logged as integers alone, if others are since the last beat."""
+        before = [metric for metric, are in self.integers.items() if are]
+        for one in measures:
+            self.integers[one.metric] = one.integers and self.integers.get(one.metric, True)
+        now = [metric for metric, are in self.integers.items() if are]
+        return {} if now == before else {"integers": now}
 
     def _next_task_begun(self) -> bool:
         """Return whether a worker whose row says that it is idle has its next task."""

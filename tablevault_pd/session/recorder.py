@@ -17,6 +17,7 @@ from tablevault_pd.capture import script
 from tablevault_pd.capture.exits import ExitStatus, ending_of
 from tablevault_pd.capture.position import place_of_main
 from tablevault_pd.errors import NotRecorded, VaultClosed, VaultError, WorkerStopped
+from tablevault_pd.reading.integers import integer_metrics
 from tablevault_pd.session import active, inheritance, opening
 from tablevault_pd.session.control import obey
 from tablevault_pd.session.ending import cell_outcome, ending_after_stop, ending_by
@@ -271,7 +272,8 @@ class Recorder(SessionState):
         except VaultError as error:
             warn(f"tablevault_pd cannot record this process: {error}")
             self.is_orphan = False
-            self.abandon(error)
+            self.stop_recording(error)
+            self.abandon()
             return
         active.watch_worker()
 
@@ -333,6 +335,9 @@ class Recorder(SessionState):
         """Continue the run `last`, with its parameters, tags and cells."""
         row = self.store.reopen_session(opening.continued(last, new, self.params), last_beat=last.heartbeat)
         self._tags = new.tags or last.tags
+        logged = self.store.metric_names([last.id])
+        integers = integer_metrics(self.store, {metric: [last.id] for metric in logged})
+        self.outbox.integers = {metric: metric in integers for metric in logged}
         earlier = self.store.cells([last.id])
         self.cells.next = max((cell.cell for cell in earlier), default=-1) + 1
         self.outbox.code.scripts = [cell for cell in earlier if cell.path is not None]

@@ -218,20 +218,18 @@ class SessionState:
         )
         self.control.notify()
 
-    def abandon(self, error: Exception) -> str:
-        """Discard buffered data, stop recording and release paused threads. Return a text that says what is lost."""
+    def stop_recording(self, error: Exception) -> str:
+        """Keep nothing any more, unless the end is written. Return a text that says what is lost."""
         if self.flushed.is_set():
-            lacking = self.outbox.lacking
-            self.outbox.clear()
-            return f"{lacking} of {self.row.label}"
-        lost_values = len(self.outbox.backlog)
-        lost = (
-            f"{lost_values:,} logged values of {self.row.label}"
-            if lost_values
-            else f"the end of {self.row.label}"
-        )
+            return f"{self.outbox.lacking} of {self.row.label}"
         self._abandoned, self._check_log, self.has_request = str(error), True, False
+        lost_values = len(self.outbox.backlog)
+        if lost_values:
+            return f"{lost_values:,} logged values of {self.row.label}"
+        return f"the end of {self.row.label}"
+
+    def abandon(self) -> None:
+        """Discard unsent data, and release threads that are paused or wait for it to be sent."""
         self.outbox.clear()
         self.control.release()
         self.attempted.wake()
-        return lost

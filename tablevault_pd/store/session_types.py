@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from tablevault_pd.store.times import from_time, to_time
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     import numpy as np
@@ -185,6 +187,7 @@ class Measures:
     values: np.ndarray  #: float64
     attempt: int = 0
     block: int = 0
+    integers: bool = False  #: whether all of them were logged as integers: what the attempt says, see :attr:`Beat.timeline`
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +199,8 @@ class Attempt:
     began: datetime
     ended: datetime | None = None  #: if another one followed: when this one ended, or was last heard of
     first_step: int | None = None  #: the first step that it logged, of whatever metric
+    #: metrics of which it, and the attempts before it, logged nothing but integers; None: as the attempt before said
+    integers: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,13 +219,15 @@ class Timelines:
     attempts: list[Attempt]
     pauses: list[Pause]
 
-    def stored(self, from_time: Callable[[datetime], int]) -> dict[int, dict[str, dict[str, Any]]]:
+    def stored(self) -> dict[int, dict[str, dict[str, Any]]]:
         """Return by session what both stores keep of each, by number of the attempt: what :meth:`of` takes."""
         entries: dict[int, dict[str, dict[str, Any]]] = {}
         for attempt in self.attempts:
             values: dict[str, Any] = {"began": from_time(attempt.began)}
             if attempt.first_step is not None:
                 values["first_step"] = attempt.first_step
+            if attempt.integers is not None:
+                values["integers"] = list(attempt.integers)
             entries.setdefault(attempt.session_id, {}).setdefault(str(attempt.attempt), {}).update(values)
             if attempt.ended is not None:
                 following = entries[attempt.session_id].setdefault(str(attempt.attempt + 1), {})
@@ -234,9 +241,7 @@ class Timelines:
         return entries
 
     @classmethod
-    def of(
-        cls, rows: Iterable[tuple[int, Mapping[str, Mapping[str, Any]]]], to_time: Callable[[int], datetime]
-    ) -> Timelines:
+    def of(cls, rows: Iterable[tuple[int, Mapping[str, Mapping[str, Any]]]]) -> Timelines:
         """Timelines from what both stores keep of a session, by number of the attempt; see :attr:`Beat.timeline`."""
 
         def time_of(value: int | None) -> datetime | None:
@@ -250,7 +255,8 @@ class Timelines:
                 following = timeline.get(str(number + 1), {})
                 ended = time_of(following.get("previous_ended"))
                 began = to_time(entry["began"])
-                attempts.append(Attempt(session_id, number, began, ended, entry.get("first_step")))
+                integers = None if "integers" not in entry else tuple(entry["integers"])
+                attempts.append(Attempt(session_id, number, began, ended, entry.get("first_step"), integers))
                 pauses += [
                     Pause(session_id, to_time(start), time_of(end) or ended)
                     for start, end in entry.get("pauses", ())
@@ -289,8 +295,8 @@ class Beat:
     outcome: str | None = None  #: it ends now, so
     error: str | None = None
     attempt: int = 0  #: of the session, that this process makes
-    #: What is new of the attempt, for the store to merge: ``first_step``, and ``pauses``, all of them as [began, ended] in
-    #: microseconds since 1970.
+    #: What is new of the attempt, for the store to merge: ``first_step``, ``pauses``, all of them as [began, ended] in
+    #: microseconds since 1970, and all metrics that are ``integers`` by now.
     timeline: Mapping[str, Any] = field(default_factory=dict)
     code: tuple[WrittenCode, ...] = ()
 

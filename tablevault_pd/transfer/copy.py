@@ -18,7 +18,7 @@ from tablevault_pd.transfer.session_copy import copy_code, copy_sessions
 from tablevault_pd.transfer.work_copy import copy_work, done_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from tablevault_pd.store import Store, Version
     from tablevault_pd.store.work import ClaimRecords
@@ -63,7 +63,7 @@ def copy_vault(
     _copy_tags(target, versions, ids)
     _copy_descriptions(source, target, ids)
     _copy_confirmations(source, target, ids)
-    _copy_names(source, target, versions, ids)
+    _copy_names(source, target, ids)
     _copy_reads(source, target, ids)
     copy_work(source, target, done, ids.lists, ids.sessions)
     called = {version.list_id: version.list for version in versions}
@@ -231,7 +231,7 @@ def _copy_confirmations(source: Store, target: Store, ids: _Ids) -> None:
             target.confirm(moved)
 
 
-def _copy_names(source: Store, target: Store, versions: Collection[Version], ids: _Ids) -> None:
+def _copy_names(source: Store, target: Store, ids: _Ids) -> None:
     """Copy names of versions, and what lists were called, but for names that stand for something else in the target."""
     names = [
         replace(name, list_id=ids.lists[name.list_id], session_id=ids.session(name.session_id))

@@ -9,7 +9,6 @@ import numpy as np
 
 from tablevault_pd.store import NO_STEP, Beat, Measures
 from tablevault_pd.store.engine.copy_rules import same_session
-from tablevault_pd.store.times import from_time
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -25,8 +24,8 @@ def copy_sessions(source: Store, target: Store, chosen: Collection[int] | None) 
     present: dict[str, list[Session]] = {}
     for session in target.sessions(info=True):
         present.setdefault(session.name, []).append(session)
-    timelines = source.timelines().stored(from_time)
-    stored = target.timelines().stored(from_time)
+    timelines = source.timelines().stored()
+    stored = target.timelines().stored()
     ids: dict[int, int] = {}
     for session in source.sessions(info=True):
         if chosen is not None and session.id not in chosen:

@@ -85,7 +85,8 @@ class Analysis(VaultPart):
             each metric in place of the last two. With another `x` the columns ``x`` and, beside a metric, ``x_lag`` (steps
             back) follow ``step``. With `agg`: session, name, run, started, metric, value (or value_min …), n and n_nan, the
             numbers of values that are no NaN, and that are; wide, <metric> (or <metric>_min …), <metric>_n and
-            <metric>_n_nan. Sorted by session, metric and x.
+            <metric>_n_nan. Sorted by session, metric and x. Values are float64, and Int64 where the metrics of that column
+            were logged as nothing but integers.
 
         Raises
         ------

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tablevault_pd import validate
-from tablevault_pd.errors import InvalidInput, ListNotFound, SessionNotFound, short_repr
+from tablevault_pd.errors import InvalidInput, SessionNotFound, short_repr
 from tablevault_pd.names import parse_address
 from tablevault_pd.reading import read, reports
 from tablevault_pd.session.lookup import resolve_session, resolve_sessions
@@ -338,7 +338,8 @@ class Catalog(VaultPart):
             try:
                 target = {"session_of": resolve_session(self.store, name).id}
             except SessionNotFound as error:
-                raise ListNotFound(f"{read.list_not_found(self.store, name)} {error}") from None
+                missing = read.list_not_found(self.store, name)
+                raise type(missing)(f"{missing} {error}") from None
         self.store.describe(self._description(text, label=label, vector=vector, **target))
 
     def _description(
@@ -346,7 +347,7 @@ class Catalog(VaultPart):
     ) -> Description:
         text = validate.text(text, "A description")
         label = validate.text(label, "label=")
-        numbers = None if vector is None else validate.vector(vector, "vector")
+        numbers = None if vector is None else validate.vector(vector)
         return Description(label, text, vector=numbers, session_id=self._session_id, **target)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from tablevault_pd.store import Version
     from tablevault_pd.vault.vault import Vault
 
+#: Modules of pandas that join frames, and how many calls below them the kind of an object may be asked for.
+_JOINING, _BETWEEN = ("pandas.core.reshape.concat", "pandas.core.reshape.merge"), 3
 #: Options of a search that are no conditions on rows.
 _NO_CONDITIONS = frozenset(["k", "offset", "columns", "metric", "approx", "snippet", "as_of"])
 
@@ -123,6 +126,11 @@ class List(ListReference):
 
     def __getattr__(self, name: str) -> NoReturn:
         """Say where the rows are: a handle is often taken for the frame."""
+        if name == "_typ" and _joins_frames():
+            raise InvalidType(
+                "pd.concat and merge take frames, and a List holds no rows: .read() is a frame of them, "
+                "as in pd.concat([vault['a'].read(), vault['b'].read()])."
+            )
         words = ".read() is" if name == "to_pandas" else f".read().{name} asks"
         hint = "" if name.startswith("_") else f". It holds no rows: {words} a frame of them"
         raise AttributeError(f"A List has no attribute {name!r}{hint}.", name=name, obj=self)
@@ -454,3 +462,15 @@ def _kind(column: frames.Column) -> str:
     if column.kind == "embedding":
         return f", embedding of width {column.dim}"
     return "" if column.kind == "record" else f", {column.kind}"
+
+
+def _joins_frames() -> bool:
+    """Whether pandas asks, by the attribute ``_typ``, if it was given a frame to concatenate or merge."""
+    asking = sys._getframe(2)
+    for _ in range(_BETWEEN):
+        if asking.f_globals.get("__name__") in _JOINING:
+            return True
+        if asking.f_back is None:
+            break
+        asking = asking.f_back
+    return False

@@ -14,7 +14,7 @@ from tablevault_pd.display import counted
 from tablevault_pd.errors import InvalidInput, InvalidType, short_repr
 from tablevault_pd.names import check_name
 from tablevault_pd.reading import read as reading
-from tablevault_pd.saving.commit import Write
+from tablevault_pd.saving.commit import WriteRequest
 from tablevault_pd.vault.base import VaultPart
 
 if TYPE_CHECKING:
@@ -305,9 +305,9 @@ class MappedLists(VaultPart):
             )
         return job.counts
 
-    def _map_write(self, name: str) -> Write:
+    def _map_write(self, name: str) -> WriteRequest:
         """The arguments of a commit by the current session."""
-        return Write(name, "upsert", **self._writer())
+        return WriteRequest(name, "upsert", **self._writer())
 
     def _errors(self, name: str) -> pd.DataFrame:
         from tablevault_pd.mapping.errors import errors

@@ -10,7 +10,7 @@ from tablevault_pd import validate
 from tablevault_pd.errors import InvalidInput
 from tablevault_pd.keywords import takes
 from tablevault_pd.names import check_name
-from tablevault_pd.saving.commit import Write
+from tablevault_pd.saving.commit import WriteRequest
 from tablevault_pd.saving.conflicts import telling_who
 from tablevault_pd.saving.delete_rows import delete_rows
 from tablevault_pd.vault.base import VaultPart
@@ -145,9 +145,9 @@ class KeyedRows(VaultPart):
         0         Ann     True
         """
         self._check_writable()
-        what = self._leaving_out("delete_rows", name, rows, filters, reason, expect)
-        with telling_who(self.store, what.list, what.expect):
-            return self._list_at(delete_rows(self.store, what, rows=rows, filters=filters))
+        request = self._leaving_out("delete_rows", name, rows, filters, reason, expect)
+        with telling_who(self.store, request.list, request.expect):
+            return self._list_at(delete_rows(self.store, request, rows=rows, filters=filters))
 
     def _leaving_out(
         self,
@@ -157,7 +157,7 @@ class KeyedRows(VaultPart):
         filters: Any,
         reason: str | None,
         expect: int | None,
-    ) -> Write:
+    ) -> WriteRequest:
         """Check the arguments of `operation`."""
         name = check_name(name)
         expect = validate.expected(expect)
@@ -165,7 +165,7 @@ class KeyedRows(VaultPart):
         if (rows is None) == (filters is None):
             raise InvalidInput("Say which rows: filters= chooses them, or rows= names their positions.")
         tags = () if operation == "erase" else None  # what was tagged had these rows
-        return Write(name, operation, message=message, expect=expect, tags=tags, **self._writer())
+        return WriteRequest(name, operation, message=message, expect=expect, tags=tags, **self._writer())
 
     def erase(
         self,
@@ -243,23 +243,28 @@ class KeyedRows(VaultPart):
         validate.flag(dry_run, "dry_run")
         if not dry_run:
             self._check_writable()
-        what = self._leaving_out("erase", name, rows, filters, reason, expect)
+        request = self._leaving_out("erase", name, rows, filters, reason, expect)
         self._flush()
-        with telling_who(self.store, what.list, what.expect):
+        with telling_who(self.store, request.list, request.expect):
             return erase(
-                self.store, what, rows=rows, filters=filters, dry_run=dry_run, also=partial(self._erase_notes, what),
+                self.store, request, rows=rows, filters=filters, dry_run=dry_run, also=partial(self._erase_notes, request),
                 kept_texts=error_texts(self.store),
             )  # fmt: skip
 
-    def _erase_notes(self, what: Write, selections: Sequence[tuple[Version, np.ndarray]]) -> list[AnswerLine]:
+    def _erase_notes(
+        self, request: WriteRequest, selections: Sequence[tuple[Version, np.ndarray]]
+    ) -> list[AnswerLine]:
         """Erase what map kept of rows, in any of their states."""
         from tablevault_pd.mapping.errors import notes_on_rows
         from tablevault_pd.saving.erase import erase
 
         answer: list[AnswerLine] = []
-        for head, positions in notes_on_rows(self.store, what.list, selections):
+        for head, positions in notes_on_rows(self.store, request.list, selections):
             gone = erase(
-                self.store, replace(what, list=head.list, expect=None), rows=positions.tolist(), filters=None
+                self.store,
+                replace(request, list=head.list, expect=None),
+                rows=positions.tolist(),
+                filters=None,
             )
             versions = gone["versions"].iloc[0]
             answer.append(("errors", head.list, versions, len(positions), False, "what map kept of them"))

@@ -119,8 +119,7 @@ class Search(VaultPart):
         SessionNotFound
             If a session that is named is not there.
         DimensionMismatch
-            If no column of vectors is as wide as `near`, where a column or `lists` are named; in every list, or beside a text,
-            that is a warning.
+            If no column of vectors in the lists that are searched is as wide as `near`.
         VaultCorrupt
             If rows that are needed are damaged. Where all lists are searched, a damaged one is left out with a warning.
 

@@ -176,7 +176,8 @@ class Sessions(VaultPart):
             started, ended and heartbeat (datetime64[us, UTC]), outcome (str), error (str), attempts (Int64: 1, and
             one more for each time it was resumed), tags (list of str), reads (list of str: ``news@3``), then ``params.*`` (those
             inside of a nested parameter with their path: ``params.opt.lr``) and
-            ``metrics.*`` (float64). Whole numbers of `params` are Int64, truth values boolean, whichever session lacks them;
+            ``metrics.*`` (float64, or Int64 where nothing but integers was logged). Whole numbers of `params` are Int64, truth
+            values boolean, whichever session lacks them;
             values of several types are objects. An empty answer has the columns that the sessions looked at have. With `near`,
             ``score`` (float64) is the last column.
 

@@ -17,7 +17,7 @@ from tablevault_pd.lineage.record import LineageRecorder
 from tablevault_pd.lineage.stand_ins import StandInParents
 from tablevault_pd.names import check_name
 from tablevault_pd.reading import read as reading
-from tablevault_pd.saving.commit import Write
+from tablevault_pd.saving.commit import WriteRequest
 from tablevault_pd.saving.conflicts import telling_who
 from tablevault_pd.saving.ingest import (
     COLUMN_OF_KIND,
@@ -338,14 +338,14 @@ class Vault(
         description = options.get("description")
         if description is not None:
             given["descriptions"] = (self._description(description),)
-        what = Write(name, operation, **given)
+        request = WriteRequest(name, operation, **given)
         if isinstance(obj, List):
             obj = obj.batches(ROWS_PER_CHUNK)
         chunks = ingest(obj, columns, lineage, kind=options.get("kind"))
-        with nullcontext() if what.expect is None else telling_who(store, name, what.expect):
-            version = write(store, what, lineage, chunks)
-        if what.reads and run is not None and version.session_id == run.id:
-            run.reads.mark_stored(what.reads)
+        with nullcontext() if request.expect is None else telling_who(store, name, request.expect):
+            version = write(store, request, lineage, chunks)
+        if request.reads and run is not None and version.session_id == run.id:
+            run.reads.mark_stored(request.reads)
         return List(self, name, version)
 
     # -- lists by name
@@ -423,7 +423,7 @@ _ELSEWHERE = {
 
 
 def _checked(options: UpsertOptions) -> tuple[ColumnOptions, dict[str, Any]]:
-    """Check the options of a write. Return those for columns, and the others as fields of :class:`Write`."""
+    """Check the options of a write. Return those for columns, and the others as fields of :class:`WriteRequest`."""
     kind = options.get("kind")
     if kind is not None:
         validate.choice(kind, "kind", tuple(COLUMN_OF_KIND))

@@ -10,8 +10,8 @@ from tablevault_pd.names import check_name
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.read import list_not_found
 from tablevault_pd.saving.commit import new_token
-from tablevault_pd.saving.conflicts import telling_who
-from tablevault_pd.store import Batch
+from tablevault_pd.saving.conflicts import renamed, telling_who
+from tablevault_pd.store import Batch, VersionLookup
 from tablevault_pd.store.engine.commit_rules import check_expected
 from tablevault_pd.vault.base import VaultPart
 
@@ -113,13 +113,12 @@ class ListVersions(VaultPart):
         """
         name, version = self._restored(name, version)
         expect = validate.expected(expect)
-        head = self.store.head(name)
+        head, target = self.store.find_versions([VersionLookup(name), VersionLookup(name, version)])
         with telling_who(self.store, name, expect):
             check_expected(name, expect, head)
         message = validate.optional_text(message, "message=")
-        target = self.store.version(name, version) if head is not None else None
         if head is not None and target is None:
-            raise VersionNotFound(
+            raise renamed(self.store, name) or VersionNotFound(
                 f"The list {name!r} has no version {version}. vault.versions({name!r}) shows which it has."
             )
         if target is not None and target.deleted:

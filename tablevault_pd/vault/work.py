@@ -223,8 +223,9 @@ class Claiming(VaultPart):
         Returns
         -------
         DataFrame
-            list (str), position (Int64), key (object: the row's label where the list has an index of its own, else missing), state
-            (str: open, held or done), session (str: who holds it or has done it), since (datetime, UTC).
+            list (str), position (Int64), key (object: of the row, a tuple where it has several columns; without a key its label in an
+            index of the list's own, else missing), state (str: open, held or done), session (str: who holds it or has done
+            it), since (datetime, UTC).
 
         Raises
         ------

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from tablevault_pd import frames
+from tablevault_pd.keys.key import key_labels
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.reports import typed
 from tablevault_pd.store.work import ClaimState
@@ -80,7 +81,17 @@ def _labels(store: Store, session: np.ndarray) -> list[str | None]:
 
 
 def _keys(store: Store, head: Version) -> pd.Series[Any]:
-    """The labels of a list with an index of its own; missing where rows are known by their position."""
-    if not frames.index_fields(store.schema(head.schema_id)) or not head.total:
+    """What names each row: its key, else its label in an index of the list's own; missing where it is known by its position."""
+    schema = store.schema(head.schema_id)
+    key = key_labels(schema)
+    if not head.total or not (key or frames.index_fields(schema)):
         return pd.Series([None] * head.total, dtype=object)
-    return pd.Series(list(reading.read(store, head, columns=[]).index), dtype=object)
+    columns = [column.label for column in frames.columns(schema) if column.label in key]
+    frame = reading.read(store, head, columns=columns)
+    if not key:
+        return pd.Series(list(frame.index), dtype=object)
+    parts = [
+        frame[label] if label in columns else frame.index.get_level_values(frame.index.names.index(label))
+        for label in key
+    ]
+    return pd.Series(list(parts[0]) if len(parts) == 1 else list(zip(*parts, strict=True)), dtype=object)

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tablevault_pd.errors import VaultCorrupt, VaultError
+from tablevault_pd.errors import VaultCorrupt, VersionNotFound
 from tablevault_pd.store import Problem
 from tablevault_pd.store.arango.batches import layout_of, own_totals, version_of
 from tablevault_pd.store.arango.windows import unpack_numbers
@@ -129,7 +129,9 @@ class ListChecks:
                     chunk.table.validate(full=True)
                     if progress:
                         progress(1)
-            except (VaultError, ValueError) as error:
+            except VersionNotFound:
+                continue  # a vacuum took them meanwhile
+            except (VaultCorrupt, ValueError) as error:
                 yield Problem("damage", "damaged rows", version.list, version.version, detail=str(error))
 
 

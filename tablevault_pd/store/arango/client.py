@@ -4,6 +4,9 @@ The driver would repeat any request on a dropped connection, at once and up to t
 idempotent by design (keys are made by the client, repeated inserts are ignored or recognised), so it is this module
 that tries again: with growing, random pauses, within a time limit, and only after failures that may pass. Where the
 address names several coordinators, the next one is asked then.
+
+There are no transactions of several requests: what belongs together is written by one statement. So the server holds no lock of a
+client that died.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import random
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import quote
 
 import orjson
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from arango.cursor import Cursor
-    from arango.database import StandardDatabase, TransactionDatabase
+    from arango.database import StandardDatabase
 
     from tablevault_pd.store.arango.address import Secret, ServerAddress
 
@@ -311,33 +314,6 @@ class Client:
         # Not Collection.insert_many: it takes apart and serialises again what was serialised to know its size.
         self.run(lambda database: _insert_all(database, collection, documents, self.sync))
 
-    def transact(
-        self,
-        write: Sequence[str],
-        work: Callable[[Transaction], T],
-        *,
-        expect: Sequence[int] = (),
-        what: str,
-    ) -> T:
-        """Do `work` in a stream transaction over the `write` collections; all of it, or nothing (3.8 or later).
-
-        Writers of one document exclude each other: one of two fails with a conflict, and is tried again as a whole. Raises
-        VaultReadOnly where the vault is open for reading.
-        """
-        self.writable()
-
-        def once(database: StandardDatabase) -> T:
-            handle = database.begin_transaction(write=list(write), sync=self.sync, allow_implicit=False)
-            try:
-                result = work(Transaction(handle, SERVER_SHARE * self._transport().wait_s))
-                _commit(handle)
-            except BaseException:
-                _abort(handle)
-                raise
-            return result
-
-        return self.run(once, expect=expect, what=what)
-
     def until_made(self, attempt: Callable[[], T | None], what: str) -> T:
         """What `attempt` makes, as soon as no other writer is faster. Raises Conflict: `what` others keep writing."""
         deadline, pause = time.monotonic() + self.timeout_s, FIRST_PAUSE_S / 4
@@ -351,22 +327,8 @@ class Client:
         return made
 
 
-class Transaction(NamedTuple):
-    """A stream transaction, and how long a statement in it may run."""
-
-    database: TransactionDatabase
-    runtime_s: float
-
-    def query(
-        self, aql: str, /, *, batch_rows: int = 10_000, binds: Mapping[str, Any] | None = None, **values: Any
-    ) -> list[Any]:
-        """All results of a statement."""
-        bound = {**values, **(binds or {})}
-        return execute(self.database, aql, bound, batch_rows, runtime_s=self.runtime_s)
-
-
 def execute(
-    database: StandardDatabase | TransactionDatabase,
+    database: StandardDatabase,
     aql: str,
     values: Mapping[str, Any],
     batch_rows: int = 10_000,
@@ -404,35 +366,6 @@ def _insert_all(database: StandardDatabase, collection: str, documents: bytes, s
         answer.error_code = failed[0].get("errorNum")
         answer.error_message = failed[0].get("errorMessage")
         raise ArangoServerError(answer, request)
-
-
-def _commit(handle: TransactionDatabase) -> None:
-    for pause in (0.05, 0.2, 0.5):
-        try:
-            handle.commit_transaction()
-            return
-        except (
-            ConnectionLost,
-            Unavailable,
-        ):  # committing twice is allowed, and the only way to learn whether it worked
-            time.sleep(pause)
-    handle.commit_transaction()
-
-
-def _abort(handle: TransactionDatabase) -> None:
-    """End a transaction that failed, so that it holds no lock any more.
-
-    If this fails too, the server ends it by itself after a minute without requests. One that was committed stays so.
-    """
-    for pause in (0.02, 0.1, 0.5, 0.0):
-        try:
-            handle.abort_transaction()
-        except (ConnectionLost, Unavailable, ArangoServerError):
-            time.sleep(pause)
-        except (NotArango, VaultClosed):
-            return
-        else:
-            return
 
 
 _abandoned: list[Any] = []  # connections inherited through fork: kept so that nothing ever finalises them

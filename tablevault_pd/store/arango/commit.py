@@ -9,14 +9,14 @@ so an insert whose answer was lost is recognised when it is tried again, and nev
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tablevault_pd.errors import ClaimLost, Conflict
 from tablevault_pd.store.arango.batches import document_of, layout_of, so_far, version_of
 from tablevault_pd.store.arango.claims import FINISHED, HELD, finishing, raise_if_lost
 from tablevault_pd.store.arango.code import CONFIRMED, confirmation_document
 from tablevault_pd.store.arango.edges import carried
-from tablevault_pd.store.arango.layout import BATCHES, DETAILS, EDGES, LISTS, META, RENAMES
+from tablevault_pd.store.arango.layout import BATCHES, DETAILS, EDGES
 from tablevault_pd.store.arango.names import RENAME_BATCHES
 from tablevault_pd.store.arango.server_errors import UNIQUE, ExpectedError
 from tablevault_pd.store.arango.sessions import ADD_DESCRIPTIONS, description_document, digest_of
@@ -27,10 +27,10 @@ from tablevault_pd.store.engine.name_rules import check_not_renamed
 from tablevault_pd.store.times import to_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from tablevault_pd.store import Batch, Staging, Version
-    from tablevault_pd.store.arango.client import Client, Transaction
+    from tablevault_pd.store.arango.client import Client
     from tablevault_pd.store.arango.edges import LineageEdges
     from tablevault_pd.store.arango.layout import Clock
     from tablevault_pd.store.arango.stage import SharedDocuments
@@ -72,23 +72,24 @@ FOR m IN tv_meta
   INSERT {_key: TO_STRING(id), id: id, name: @name, digest: @digest} INTO tv_lists
   RETURN id
 """
-TOUCH = "FOR l IN tv_lists FILTER l.digest == @digest UPDATE l WITH {touched: @token} IN tv_lists"
-INSERT_BATCH = """
-LET details = (FOR d IN @details INSERT d INTO tv_details)
-INSERT @batch INTO tv_batches
-"""
-# Nothing where the list's document was written since it was looked at.
+# Nothing where the list's document was written since it was looked at. Documents that are there are changed.
 INSERT_ALONE = """
+LET lists = (FOR l IN tv_lists FILTER l.id == @list AND l._rev == @revision UPDATE l WITH @changes IN tv_lists RETURN 1)
 LET details = (
-  FOR l IN tv_lists
-    FILTER l.id == @list AND l._rev == @revision
-    FOR d IN @details
-      INSERT d INTO tv_details
+  FOR d IN @details
+    FILTER LENGTH(lists) > 0
+    UPSERT {_key: d._key} INSERT d UPDATE UNSET(d, "_key") IN tv_details
 )
-FOR l IN tv_lists
-  FILTER l.id == @list AND l._rev == @revision
-  UPDATE l WITH {touched: @token} IN tv_lists
-  INSERT @batch INTO tv_batches OPTIONS {waitForSync: true}
+LET vault = (
+  FOR keys IN [@erasing]
+    FILTER LENGTH(lists) > 0 AND LENGTH(keys) > 0
+    FOR m IN tv_meta
+      FILTER m._key == "vault"
+      UPDATE m WITH {erasing: UNION_DISTINCT(NOT_NULL(m.erasing, []), keys)} IN tv_meta
+)
+FOR b IN @batches
+  FILTER LENGTH(lists) > 0
+  UPSERT {_key: b._key} INSERT b UPDATE UNSET(b, "_key") IN tv_batches OPTIONS {waitForSync: true}
   RETURN true
 """
 # With claims that it finishes and a confirmation of rows that were there: all of it, or nothing where one of the claims is lost.
@@ -107,6 +108,15 @@ LET by_key = FIRST(FOR b IN tv_batches FILTER b._key == @key RETURN UNSET(b, "pi
 LET by_token = FIRST(FOR b IN tv_batches FILTER b.list == @list AND b.token == @token RETURN UNSET(b, "pieces", "reads"))
 RETURN {by_key, by_token}
 """
+
+
+class Marks(NamedTuple):
+    """What an erase changes with its commit."""
+
+    erased: str | None = None  #: the stored rows of the list that are erased by now
+    batches: Sequence[dict[str, Any]] = ()  #: of others of the list, by their keys
+    details: Sequence[dict[str, Any]] = ()
+    erasing: Sequence[str] = ()  #: the keys of batches whose rows are to be overwritten
 
 
 class Committer:
@@ -128,8 +138,16 @@ class Committer:
         self._client.writable()
         return Stage(self._client, self._shared, new_batch_key(self._clock), self._mirror)
 
+    def head(self, batch: Batch) -> Version:
+        """The version that a batch without rows is to follow. Raises if it must not follow it."""
+        return version_of(self._look(batch)["head"])
+
     def commit(self, batch: Batch, rows: Staging | None = None) -> Version:
         """Make the batch visible, or nothing of it."""
+        return self.commit_with(batch, rows, Marks())
+
+    def commit_with(self, batch: Batch, rows: Staging | None, marks: Marks) -> Version:
+        """The same, with the marks of an erase."""
         assert rows is None or isinstance(rows, Stage)
         self._client.writable()
         if rows is not None:
@@ -142,7 +160,7 @@ class Committer:
         lineage = carried(batch, self._clock)
         try:
             committed = self._client.until_made(
-                lambda: self._try(key, batch, rows, schema, lineage), _name_of(batch)
+                lambda: self._try(key, batch, rows, schema, lineage, marks), _name_of(batch)
             )
         except AlreadyNewest as same:
             return same.head
@@ -150,38 +168,17 @@ class Committer:
             rows.settled = rows.settled or committed["_key"] == rows.batch
         return version_of(committed)
 
-    def commit_also(self, batch: Batch, also: Callable[[Transaction], None]) -> Version:
-        """Make a batch without rows visible, and do `also` in the same transaction.
-
-        The list's document is written first: of two transactions at once, one fails and starts again.
-        """
-        key, lineage = new_batch_key(self._clock), carried(batch, self._clock)
-
-        def work(handle: Transaction) -> dict[str, Any]:
-            handle.query(TOUCH, digest=digest_of(batch.list), token=batch.token)
-            state = _look(handle.query, batch)
-            if state["committed"]:
-                return dict(state["committed"])
-            document, details = _documents(key, batch, state, state["list"], None, None, lineage)
-            handle.query(INSERT_BATCH, batch=document, details=[] if details is None else [details])
-            also(handle)
-            return document
-
-        def attempt() -> dict[str, Any] | None:
-            try:
-                return self._client.transact(
-                    (LISTS, BATCHES, DETAILS, RENAMES, META), work, expect=(UNIQUE,), what=_name_of(batch)
-                )
-            except ExpectedError:
-                return None
-
-        return version_of(self._client.until_made(attempt, _name_of(batch)))
-
     def _try(
-        self, key: str, batch: Batch, rows: Stage | None, schema: str | None, lineage: dict[str, Any]
+        self,
+        key: str,
+        batch: Batch,
+        rows: Stage | None,
+        schema: str | None,
+        lineage: dict[str, Any],
+        marks: Marks,
     ) -> dict[str, Any] | None:
         """Look, decide, insert: the batch document; None if another writer was faster."""
-        state = _look(self._client.query, batch)
+        state = self._look(batch)
         if state["committed"]:
             return dict(state["committed"])
         if state["head"] and state["head"]["name"] != batch.list:  # it was committed beside a rename
@@ -190,8 +187,8 @@ class Committer:
         if list_id is None:
             return None
         document, details = _documents(key, batch, state, list_id, rows, schema, lineage)
-        if batch.operation in ("restore", "delete") and batch.original is None:
-            return self._insert_alone(batch, document, details, state["revision"])
+        if batch.operation in ("restore", "delete", "erase") and batch.original is None:
+            return self._insert_alone(batch, document, details, state["revision"], marks)
         if details is not None:
             self._client.insert(DETAILS, details, mode="replace")
             if rows is not None:
@@ -212,21 +209,40 @@ class Committer:
             return self._after_conflict(batch, document, rows)
         return document
 
+    def _look(self, batch: Batch) -> dict[str, Any]:
+        """The state of the list, as :data:`LOOK` reads it. Raises if the batch must not follow it."""
+        content = batch.operation in ("restore", "upsert", "delete_rows", "erase") and batch.original is None
+        digest = digest_of(batch.list)
+        [state] = self._client.query(
+            LOOK, digest=digest, token=batch.token, target=batch.target, content=content
+        )
+        if not state["committed"]:
+            check_not_renamed(batch, state["renamed"])
+            check_commit(batch, _version(state["head"]))
+        return dict(state)
+
     def _insert_alone(
-        self, batch: Batch, document: dict[str, Any], details: dict[str, Any] | None, revision: str
+        self,
+        batch: Batch,
+        document: dict[str, Any],
+        details: dict[str, Any] | None,
+        revision: str,
+        marks: Marks,
     ) -> dict[str, Any] | None:
-        """A restore excludes a vacuum and an erase of the same list, which might remove what is brought back; a delete a rename.
+        """Vacuums, erases and restores of one list exclude each other, as they show or remove the same rows; a delete a rename.
 
         All write the list's document: of two at once, the later one looks again.
         """
+        changes = {"touched": batch.token} | ({} if marks.erased is None else {"erased": marks.erased})
         try:
             inserted = self._client.query(
                 INSERT_ALONE,
                 list=document["list"],
                 revision=revision,
-                token=batch.token,
-                batch=document,
-                details=[] if details is None else [details],
+                changes=changes,
+                batches=[document, *marks.batches],
+                details=[*marks.details, *(() if details is None else [details])],
+                erasing=list(marks.erasing),
                 expect=(UNIQUE,),
                 what=_name_of(batch),
             )
@@ -306,17 +322,6 @@ class Committer:
 def _name_of(batch: Batch) -> str:
     """What a commit may have to wait for, as an error names it."""
     return f"the list {batch.list!r}"
-
-
-def _look(query: Callable[..., list[Any]], batch: Batch) -> dict[str, Any]:
-    """The state of the list, as :data:`LOOK` reads it. Raises if the batch must not follow it."""
-    content = batch.operation in ("restore", "upsert", "delete_rows", "erase") and batch.original is None
-    digest = digest_of(batch.list)
-    [state] = query(LOOK, digest=digest, token=batch.token, target=batch.target, content=content)
-    if not state["committed"]:
-        check_not_renamed(batch, state["renamed"])
-        check_commit(batch, _version(state["head"]))
-    return dict(state)
 
 
 def _documents(

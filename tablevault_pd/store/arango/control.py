@@ -292,7 +292,7 @@ class SessionControl:
 
     def timelines(self, session_ids: Sequence[int] | None = None) -> Timelines:
         """Attempts and pauses."""
-        return Timelines.of(self._client.query_of(session_ids, ALL_TIMELINES, TIMELINES_OF), to_time)
+        return Timelines.of(self._client.query_of(session_ids, ALL_TIMELINES, TIMELINES_OF))
 
     def sources(self, session_ids: Sequence[int]) -> list[ModuleSource]:
         """Imported project modules."""
@@ -345,7 +345,7 @@ def _parts(number: int, measures: Measures) -> list[Document]:
 def _part(number: int, part: int, measures: Measures, window: slice) -> Document:
     digest = digest_of(measures.metric)
     return {
-        **attributes_of(measures),
+        **{name: value for name, value in attributes_of(measures).items() if name != "integers"},
         "_key": f"{measures.session_id}-{measures.attempt}-{measures.block}-{part}-{digest}",
         "digest": digest,
         "part": part,

@@ -1,8 +1,8 @@
 """Erasing rows of a vault on a server: payloads are written anew without their cells, and the mirror loses their documents.
 
-One transaction makes the version and marks the rows in the batches that hold them: that is the commit, and from then on nobody
-sees them. Batch after batch is overwritten afterwards; until all are, the vault's document says which are left, and whoever
-opens the vault next goes on.
+One statement makes the version and marks the rows in the batches that hold them: that is the commit, and from then on nobody
+sees them. Batch after batch is overwritten afterwards: its payloads, then the mirror with what counts it. Until all are, the vault's
+document says which are left, and whoever opens the vault next goes on.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ from tablevault_pd.errors import VaultError
 from tablevault_pd.store import Erasure
 from tablevault_pd.store.arango import payloads
 from tablevault_pd.store.arango.batches import BATCHES_BY_KEY, WHOLE_BATCH, layout_of, version_of
-from tablevault_pd.store.arango.layout import BATCHES, DETAILS, LISTS, MIRROR, PAYLOADS
+from tablevault_pd.store.arango.commit import Marks
 from tablevault_pd.store.arango.records import to_text
 from tablevault_pd.store.arango.strays import NOW
-from tablevault_pd.store.arango.vacuum import LOSE, unused_files
+from tablevault_pd.store.arango.vacuum import unused_files
 from tablevault_pd.store.arango.windows import unpack_numbers
 from tablevault_pd.store.engine import erasing, int_codec
-from tablevault_pd.store.engine.commit_rules import check_commit
 from tablevault_pd.store.pieces import EMPTY, Pieces
 
 if TYPE_CHECKING:
@@ -31,23 +30,11 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tablevault_pd.store import Batch, Version
-    from tablevault_pd.store.arango.client import Transaction
     from tablevault_pd.store.arango.commit import Committer
     from tablevault_pd.store.arango.parts import VaultParts
 
 # All statements: 3.12; nothing in them is newer than 3.8.
 ERASED = "FOR l IN tv_lists FILTER l.id IN @lists RETURN [l.id, l.erased]"
-MARK = """
-LET batches = (FOR m IN @marks UPDATE {_key: m[0]} WITH {erased: m[1], holds_erased: m[2] != null} IN tv_batches)
-LET numbers = (
-  FOR m IN @marks
-    FILTER m[2] != null
-    UPSERT {_key: m[0]} INSERT {_key: m[0], batch: m[0], erased_rows: m[2]} UPDATE {erased_rows: m[2]} IN tv_details
-)
-LET lists = (FOR l IN tv_lists FILTER l.id == @list UPDATE l WITH {erased: @erased} IN tv_lists)
-FOR m IN tv_meta FILTER m._key == "vault"
-  UPDATE m WITH {erasing: UNION_DISTINCT(NOT_NULL(m.erasing, []), @pending)} IN tv_meta
-"""
 BATCHES_OF = f"FOR b IN tv_batches FILTER b.list == @list SORT b.version RETURN {WHOLE_BATCH}"
 PENDING = 'FOR m IN tv_meta FILTER m._key == "vault" RETURN NOT_NULL(m.erasing, [])'
 REMOVE_PENDING = """
@@ -57,18 +44,46 @@ FOR m IN tv_meta FILTER m._key == "vault"
 FILES_NAMED = (
     "FOR p IN tv_payloads FILTER p.batch IN @batches AND p.named == true FOR f IN p.files RETURN DISTINCT f"
 )
-PUT_PAYLOADS = 'FOR d IN @documents INSERT d INTO tv_payloads OPTIONS {overwriteMode: "replace"}'
-# What one statement removed: [collection's count, those with words, their words].
-REMOVE_MIRRORED = """
-FOR i IN @@items
-  FILTER i.batch == @batch AND i.row IN @rows
-  REMOVE i IN @@items
-  RETURN [OLD.stems != null ? 1 : 0, NOT_NULL(OLD.length, 0)]
+# Both: nothing where a vacuum has removed the rows of the batch, or more of them were erased, since it was looked at.
+_AS_LOOKED_AT = """
+LET batch = FIRST(FOR b IN tv_batches FILTER b._key == @key AND b.emptied == false RETURN b)
+LET may = batch != null AND DOCUMENT("tv_details", @key).erased_rows == @numbers
 """
-SET_COUNTS = """
-FOR b IN tv_batches FILTER b._key == @key
-  UPDATE b WITH {items: @items, text_items: @text_items, text_words: @text_words,
-    text_changed: b.text_items == @text_items ? b.text_changed : DATE_NOW()} IN tv_batches
+PUT_PAYLOADS = f"""{_AS_LOOKED_AT}
+FOR d IN @documents FILTER may INSERT d INTO tv_payloads OPTIONS {{overwriteMode: "replace", waitForSync: true}}
+"""
+REMOVE_MIRRORED = f"""{_AS_LOOKED_AT}
+LET records = (
+  FOR i IN tv_records FILTER may AND i.batch == @key AND i.row IN @rows
+    REMOVE i IN tv_records OPTIONS {{waitForSync: true}} RETURN [OLD.stems != null ? 1 : 0, NOT_NULL(OLD.length, 0)])
+LET documents = (
+  FOR i IN tv_documents FILTER may AND i.batch == @key AND i.row IN @rows
+    REMOVE i IN tv_documents OPTIONS {{waitForSync: true}} RETURN [OLD.stems != null ? 1 : 0, NOT_NULL(OLD.length, 0)])
+LET embeddings = (
+  FOR i IN tv_embeddings FILTER may AND i.batch == @key AND i.row IN @rows
+    REMOVE i IN tv_embeddings OPTIONS {{waitForSync: true}} RETURN [0, 0])
+LET files = (
+  FOR i IN tv_files FILTER may AND i.batch == @key AND i.row IN @rows
+    REMOVE i IN tv_files OPTIONS {{waitForSync: true}} RETURN [OLD.stems != null ? 1 : 0, NOT_NULL(OLD.length, 0)])
+LET texts = SUM(records[*][0]) + SUM(documents[*][0]) + SUM(files[*][0])
+LET words = SUM(records[*][1]) + SUM(documents[*][1]) + SUM(files[*][1])
+LET left = batch.text_items - texts
+LET removed = {{
+  tv_records: LENGTH(records), tv_documents: LENGTH(documents), tv_embeddings: LENGTH(embeddings), tv_files: LENGTH(files)
+}}
+LET lists = (
+  FOR l IN tv_lists
+    FILTER may AND texts > 0 AND l.id == batch.list
+    UPDATE l WITH {{lost: [l.lost[0] + 0, l.lost[1] + (left > 0 ? 0 : 1), l.lost[2] + texts, l.lost[3] + words]}} IN tv_lists
+)
+FOR b IN tv_batches
+  FILTER may AND b._key == @key
+  UPDATE b WITH {{
+    items: MERGE(FOR name IN ATTRIBUTES(b.items) RETURN {{[name]: b.items[name] - removed[name]}}),
+    text_items: left > 0 ? left : null, text_words: left > 0 ? b.text_words - words : null,
+    text_changed: texts > 0 ? DATE_NOW() : b.text_changed
+  }} IN tv_batches OPTIONS {{waitForSync: true}}
+  RETURN true
 """
 AT_ONCE = 50  # payloads in one request: some 8 MB
 
@@ -95,45 +110,41 @@ class Eraser:
     def erase(self, batch: Batch) -> Erasure:
         """Commit the batch and forget the rows that it erases."""
         self._client.writable()
-        head = self._vault.versions.head(batch.list)
-        check_commit(batch, head)
-        assert head is not None
+        head = self._committer.head(batch)
         assert batch.erases is not None
         documents = self._client.query(BATCHES_OF, list=head.list_id, batch_rows=1000)
         before = self._erased_of([head.list_id])[head.list_id]
         every = (before + batch.erases.without(before)).by_address()
         marks = self._marks(documents, every)
-        holding = [key for key, _, numbers in marks if numbers is not None]
-        files = set(self._client.query(FILES_NAMED, batches=holding))
-
-        def also(handle: Transaction) -> None:
-            handle.query(
-                MARK,
-                marks=marks,
-                list=head.list_id,
-                erased=to_text(int_codec.pack_pieces(every)),
-                pending=holding,
-            )
-
-        version = self._committer.commit_also(batch, also)
-        self._overwrite()
+        files = set(self._client.query(FILES_NAMED, batches=marks.erasing))
+        version = self._committer.commit_with(batch, None, marks)
+        remains: str | None = None
+        unused: tuple[tuple[str, int], ...] = ()
+        try:
+            self._overwrite()
+            unused = self._unused(files)
+        except VaultError as error:  # it is done all the same
+            remains = str(error)
         # Categories are shared between lists, and stay.
         categories = any(part["dictionaries"] for document in documents for part in document["parts"])
-        return Erasure(version, self._unused(files), categories=categories)
+        return Erasure(version, unused, remains, categories)
 
-    def _marks(self, documents: Sequence[dict[str, Any]], every: Pieces) -> list[list[Any]]:
-        """[key, how many erased rows the version shows, the numbers of erased rows that the batch holds] of each batch."""
+    def _marks(self, documents: Sequence[dict[str, Any]], every: Pieces) -> Marks:
+        """How many erased rows the version of each batch shows, and which the batch holds."""
         contents = self._vault.rows.pieces([version_of(document) for document in documents])
-        marks = []
+        batches, details = [], []
         for document, content in zip(documents, contents, strict=True):
-            own = Pieces.of(
-                [(document["generation"], document["start"], document["start"] + document["rows"])]
-            )
+            key, start = document["_key"], document["start"]
+            own = Pieces.of([(document["generation"], start, start + document["rows"])])
             numbers = own.positions_of(every)
-            held = len(numbers) and not document["emptied"]
-            packed = to_text(int_codec.pack(numbers)) if held else None
-            marks.append([document["_key"], int(content.overlaps(every)[2].sum()), packed])
-        return marks
+            holds = len(numbers) > 0 and not document["emptied"]
+            erased = int(content.overlaps(every)[2].sum())
+            batches.append({"_key": key, "erased": erased, "holds_erased": holds})
+            if holds:
+                packed = to_text(int_codec.pack(numbers))
+                details.append({"_key": key, "batch": key, "erased_rows": packed})
+        erasing = [document["_key"] for document in details]
+        return Marks(to_text(int_codec.pack_pieces(every)), batches, details, erasing)
 
     # -- what is left
 
@@ -162,31 +173,10 @@ class Eraser:
             if present["emptied"]:
                 return True
             raise
-        rows = numbers.tolist()
-
-        def work(handle: Transaction) -> bool:
-            [present] = handle.query(BATCHES_BY_KEY, keys=[key])
-            if present["emptied"] or present["erased_rows"] != document["erased_rows"]:
-                return False
-            for at in range(0, len(new), AT_ONCE):
-                handle.query(PUT_PAYLOADS, documents=new[at : at + AT_ONCE])
-            items = dict(present["items"])
-            texts, words = before = present.get("text_items") or 0, present.get("text_words") or 0
-            for collection in MIRROR:
-                removed = handle.query(REMOVE_MIRRORED, batch=key, rows=rows, binds={"@items": collection})
-                if removed:
-                    items[collection] -= len(removed)
-                    texts -= sum(one for one, _ in removed)
-                    words -= sum(length for _, length in removed)
-            handle.query(SET_COUNTS, key=key, items=items, text_items=texts or None, text_words=words or None)
-            if before[0] != texts:
-                lost = [0, int(not texts), before[0] - texts, before[1] - words]
-                handle.query(LOSE, list=document["list"], lost=lost)
-            return True
-
-        return self._client.transact(
-            (LISTS, BATCHES, DETAILS, PAYLOADS, *MIRROR), work, what=f"the list {document['name']!r}"
-        )
+        marked = {"key": key, "numbers": document["erased_rows"], "what": f"the list {document['name']!r}"}
+        for at in range(0, len(new), AT_ONCE):
+            self._client.query(PUT_PAYLOADS, documents=new[at : at + AT_ONCE], **marked)
+        return bool(self._client.query(REMOVE_MIRRORED, rows=numbers.tolist(), **marked))
 
     def _payloads(self, document: dict[str, Any], numbers: np.ndarray) -> list[dict[str, Any]]:
         """The payloads of a batch that hold erased rows, without their cells."""

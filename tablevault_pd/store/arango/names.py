@@ -1,20 +1,22 @@
 """Names of versions and lists on a server.
 
-Each change writes the documents of the lists concerned first, in its transaction: of two at once, a vacuum of the list
-among them, one fails and starts again. The name of a list is that of its document. Batches have a copy of it; that of a
-commit which looked the list up before a rename, and came after it, is the old one until the next commit or rename mends it.
+Each change is one statement that writes the documents of the lists concerned, and nothing where one of them was written since
+it was looked at: of two changes at once, a vacuum of the list among them, the later one looks again. A name that was removed leaves
+a document behind that a vacuum takes: a statement cannot both write and remove documents of one collection. The name of a list is
+that of its document. Batches have a copy of it; that of a commit which looked the list up before a rename, and came after it, is
+the old one until the next commit or rename mends it.
 """
 
 from __future__ import annotations
 
 import uuid
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import NameTaken, VersionNotFound, short_repr
 from tablevault_pd.store import Rename, VersionName
 from tablevault_pd.store.arango.batches import version_of
-from tablevault_pd.store.arango.layout import BATCHES, LISTS, VERSION_NAMES
 from tablevault_pd.store.arango.records import attributes_of, record_of
 from tablevault_pd.store.arango.server_errors import UNIQUE, ExpectedError
 from tablevault_pd.store.arango.sessions import digest_of
@@ -22,32 +24,18 @@ from tablevault_pd.store.engine.name_rules import check_rename, check_snapshot, 
 from tablevault_pd.store.times import from_time, to_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from tablevault_pd.store import Version
-    from tablevault_pd.store.arango.client import Client, Transaction
-
-T = TypeVar("T")
+    from tablevault_pd.store.arango.client import Client
 
 # All statements: 3.12; nothing in them is newer than 3.8.
-TOUCH_LISTS = "FOR l IN tv_lists FILTER l.id IN @lists UPDATE l WITH {touched: @token} IN tv_lists"
-TOUCH_ALL = "FOR l IN tv_lists UPDATE l WITH {touched: @token} IN tv_lists"
 LIST_NAMES = "FOR l IN tv_lists FILTER l.id > 0 RETURN [l.id, l.name]"
-HEADS = """
-FOR list IN @lists
-  LET head = FIRST(
-    FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "pieces", "reads"))
-  FILTER head != null
-  RETURN head
-"""
-BY_NUMBER = """
-FOR b IN tv_batches FILTER b.list == @list AND b.version == @version RETURN UNSET(b, "pieces", "reads")
-"""
 _NAMED = """
   LET called = FIRST(FOR l IN tv_lists FILTER l.id == n.list RETURN l.name)
   RETURN MERGE(UNSET(n, "_id", "_rev"), {called})
 """
-NAMES = f"FOR n IN tv_version_names{_NAMED}"
+NAMES = f"FOR n IN tv_version_names FILTER n.list > 0{_NAMED}"
 ONE_NAME = f"FOR n IN tv_version_names FILTER n.digest == @digest{_NAMED}"
 FIND_NAMED = """
 FOR w IN @names
@@ -55,16 +43,45 @@ FOR w IN @names
   RETURN FIRST(FOR n IN tv_version_names FILTER n.digest == w[1] AND n.list == list RETURN n.version)
 """
 NAMED_OF = "FOR n IN tv_version_names FILTER n.list == @list RETURN DISTINCT n.version"
+# What a change of names looks at: the documents of the lists, the versions to be named, and what the names stand for.
+STATE_OF_NAMES = f"""
+LET versions = (
+  FOR w IN @versions
+    FOR b IN tv_batches
+      FILTER b.list == w[0] AND b.version == w[1]
+      RETURN UNSET(b, "pieces", "reads"))
+LET names = (FOR n IN tv_version_names FILTER n.digest IN @digests{_NAMED})
+LET lists = (
+  FOR l IN tv_lists
+    FILTER l.id IN APPEND(@versions[*][0], names[* FILTER @snapshots AND CURRENT.snapshot].list)
+    RETURN [l.id, l._rev, l.name])
+RETURN {{lists, versions, names}}
+"""
+STATE_OF_ALL = f"""
+LET lists = (FOR l IN tv_lists FILTER l.id > 0 AND l.id < "" RETURN [l.id, l._rev, l.name])
+LET versions = (
+  FOR list IN lists[*][0]
+    LET head = FIRST(
+      FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "pieces", "reads"))
+    FILTER head != null
+    RETURN head)
+LET names = (FOR n IN tv_version_names FILTER n.digest IN @digests{_NAMED})
+RETURN {{lists, versions, names}}
+"""
+# Nothing where one of the lists was written since it was looked at.
 PUT_NAMES = """
-FOR d IN @documents
-  INSERT MERGE(d, {time: DATE_NOW() * 1000}) INTO tv_version_names OPTIONS {overwriteMode: "replace"}
+LET now = DATE_NOW() * 1000
+LET same = LENGTH(FOR l IN tv_lists FILTER l.id IN @lists AND l._rev IN @revisions RETURN 1) == LENGTH(@lists)
+LET touched = (FOR l IN tv_lists FILTER same AND l.id IN @lists UPDATE l WITH {touched: @token} IN tv_lists)
+LET put = (
+  FOR d IN @documents
+    FILTER same
+    INSERT MERGE(d, {time: now}) INTO tv_version_names OPTIONS {overwriteMode: "replace", waitForSync: true})
+RETURN same ? now : null
 """
-DROP_TAG = """
-FOR n IN tv_version_names
-  FILTER n.digest == @digest AND n.list == @list AND n.version == @version
-  REMOVE n IN tv_version_names
-"""
-DROP_NAME = "FOR n IN tv_version_names FILTER n.digest == @digest REMOVE n IN tv_version_names"
+FORGET_REMOVED = (
+    "FOR n IN tv_version_names FILTER n.list == null AND n.removed == true REMOVE n IN tv_version_names"
+)
 # A name that another list has by now is that list's; a document without batches is that of a list that is being made.
 RENAMED = """
 LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
@@ -86,20 +103,28 @@ LET heads = (
 RETURN {revision: list._rev, other, heads, done: LENGTH(FOR r IN tv_renames FILTER r._key == @key RETURN 1) > 0}
 """
 RENAME = """
-FOR l IN tv_lists
-  FILTER l.id == @list AND l._rev == @revision
-  UPDATE l WITH {name: @name, digest: @digest} IN tv_lists
-  INSERT MERGE(@rename, {time: DATE_NOW() * 1000}) INTO tv_renames OPTIONS {waitForSync: true}
-  RETURN true
+LET renamed = (
+  FOR l IN tv_lists
+    FILTER l.id == @list AND l._rev == @revision
+    UPDATE l WITH {name: @name, digest: @digest} IN tv_lists
+    INSERT MERGE(@rename, {time: DATE_NOW() * 1000}) INTO tv_renames OPTIONS {waitForSync: true}
+    RETURN l.id
+)
+LET batches = (FOR b IN tv_batches FILTER b.list IN renamed AND b.name != @name UPDATE b WITH {name: @name} IN tv_batches)
+RETURN LENGTH(renamed) > 0
 """
 RENAME_BATCHES = (
     "FOR b IN tv_batches FILTER b.list == @list AND b.name != @name UPDATE b WITH {name: @name} IN tv_batches"
 )
 RENAMES_MADE = "FOR r IN tv_renames SORT r.time, r._key RETURN r"
 COPY_NAMES = """
-LET named = (FOR n IN @names INSERT n INTO tv_version_names OPTIONS {overwriteMode: "ignore", waitForSync: true})
+LET named = (
+  FOR n IN @names
+    FILTER DOCUMENT("tv_version_names", n._key).digest == null
+    INSERT n INTO tv_version_names OPTIONS {overwriteMode: "replace", waitForSync: true})
 FOR r IN @renames INSERT r INTO tv_renames OPTIONS {overwriteMode: "ignore", waitForSync: true}
 """
+_WHAT = "the names of versions"  # is what an error calls them
 
 
 class NameCatalog:
@@ -107,9 +132,6 @@ class NameCatalog:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-
-    def _change(self, work: Callable[[Transaction], T]) -> T:
-        return self._client.transact((LISTS, BATCHES, VERSION_NAMES), work, what="the names of versions")
 
     def tag_versions(
         self,
@@ -121,57 +143,106 @@ class NameCatalog:
         session_id: int | None = None,
     ) -> None:
         """Add tags to versions, and remove some."""
+        self._client.writable()
+        digests = [digest_of(name) for name in (*add, *remove)]
+        pairs = [list(key) for key in versions]
 
-        def work(handle: Transaction) -> None:
-            handle.query(TOUCH_LISTS, lists=[key[0] for key in versions], token=uuid.uuid4().hex)
+        def attempt() -> int | None:
+            [state] = self._client.query(STATE_OF_NAMES, versions=pairs, digests=digests, snapshots=False)
+            there = _sorted(state["names"])
+            named = {
+                (version.list_id, version.version): version for version in map(version_of, state["versions"])
+            }
+            documents: dict[str, dict[str, Any]] = {}
+            now = datetime.now(UTC)
             for key in versions:
-                version = _version(handle, key)
+                if key not in named:
+                    raise VersionNotFound(f"The list has no version {key[1]} to be named.")
                 for name in add:
-                    if check_tag(name, version, _names_of(handle, name), replace=replace):
-                        documents = [_document(name, *key, snapshot=False, session_id=session_id)]
-                        handle.query(PUT_NAMES, documents=documents)
+                    if check_tag(name, named[key], _of(name, there), replace=replace):
+                        document = _document(name, *key, snapshot=False, session_id=session_id)
+                        documents[document["_key"]] = document
+                        there = [tag for tag in there if (tag.name, tag.list_id) != (name, key[0])]
+                        there.append(
+                            VersionName(name, key[0], named[key].list, key[1], False, session_id, now)
+                        )
                 for name in remove:
-                    check_untag(name, version, _names_of(handle, name))
-                    handle.query(DROP_TAG, digest=digest_of(name), list=key[0], version=key[1])
+                    check_untag(name, named[key], _of(name, there))
+                    removed = [tag for tag in there if (tag.name, tag.list_id, tag.version) == (name, *key)]
+                    documents |= {one["_key"]: one for one in map(_removed, removed)}
+                    there = [tag for tag in there if tag not in removed]
+            return self._put(state["lists"], documents.values()) if documents else 0
 
-        self._change(work)
+        self._client.until_made(attempt, _WHAT)
 
     def snapshot(
         self, name: str, *, replace: bool = False, session_id: int | None = None
     ) -> list[VersionName]:
         """Name the newest version of every list."""
+        self._client.writable()
+        token = uuid.uuid4().hex
 
-        def work(handle: Transaction) -> list[VersionName]:
-            handle.query(TOUCH_ALL, token=uuid.uuid4().hex)
-            lists = dict(handle.query(LIST_NAMES))
-            rows = handle.query(HEADS, lists=list(lists))
-            heads = [version_of({**row, "name": lists[row["list"]]}) for row in rows]
+        def attempt() -> list[VersionName] | None:
+            [state] = self._client.query(STATE_OF_ALL, digests=[digest_of(name)])
+            there = _sorted(state["names"])
+            if any(row["token"] == token for row in state["names"] if "token" in row):  # an answer was lost
+                return there
+            lists = {list_id: called for list_id, _, called in state["lists"]}
+            heads = [version_of({**row, "name": lists[row["list"]]}) for row in state["versions"]]
             heads = [head for head in heads if not head.deleted]
-            check_snapshot(name, heads, _names_of(handle, name), replace=replace)
-            handle.query(DROP_NAME, digest=digest_of(name))
-            documents = [
-                _document(name, head.list_id, head.version, snapshot=True, session_id=session_id)
-                for head in heads
+            check_snapshot(name, heads, there, replace=replace)
+            documents = {one["_key"]: one for one in map(_removed, there)}
+            for head in heads:
+                key = head.list_id, head.version
+                document = _document(name, *key, snapshot=True, session_id=session_id) | {"token": token}
+                documents[document["_key"]] = document
+            time = self._put(state["lists"], documents.values())
+            if time is None:
+                return None
+            return [
+                VersionName(name, head.list_id, head.list, head.version, True, session_id, to_time(time))
+                for head in sorted(heads, key=lambda head: head.list_id)
             ]
-            handle.query(PUT_NAMES, documents=documents)
-            return _names_of(handle, name)
 
-        return self._change(work)
+        return self._client.until_made(attempt, _WHAT)
 
     def drop_snapshot(self, name: str) -> list[VersionName]:
         """Remove a snapshot."""
+        self._client.writable()
+        removed: list[VersionName] = []
 
-        def work(handle: Transaction) -> list[VersionName]:
-            there = [version_name for version_name in _names_of(handle, name) if version_name.snapshot]
-            if there:
-                handle.query(DROP_NAME, digest=digest_of(name))
-            return there
+        def attempt() -> list[VersionName] | None:
+            [state] = self._client.query(
+                STATE_OF_NAMES, versions=[], digests=[digest_of(name)], snapshots=True
+            )
+            there = [version_name for version_name in _sorted(state["names"]) if version_name.snapshot]
+            if not there:
+                return removed  # removed by this call, if an answer was lost
+            removed[:] = there
+            return None if self._put(state["lists"], map(_removed, there)) is None else there
 
-        return self._change(work)
+        return self._client.until_made(attempt, _WHAT)
+
+    def _put(self, lists: Sequence[Sequence[Any]], documents: Iterable[dict[str, Any]]) -> int | None:
+        """Write names of lists that nobody wrote since they were looked at, and return the time; None if somebody did."""
+        [time] = self._client.query(
+            PUT_NAMES,
+            lists=[list_id for list_id, _, _ in lists],
+            revisions=[revision for _, revision, _ in lists],
+            documents=list(documents),
+            token=uuid.uuid4().hex,
+            what=_WHAT,
+        )
+        return None if time is None else int(time)
 
     def version_names(self, name: str | None = None) -> list[VersionName]:
         """What one name stands for, or all names."""
-        return _names_of(self._client, name) if name is not None else _sorted(self._client.query(NAMES))
+        rows = (
+            self._client.query(NAMES)
+            if name is None
+            else self._client.query(ONE_NAME, digest=digest_of(name))
+        )
+        return _sorted(rows)
 
     def find_named(self, names: Sequence[tuple[str, str]]) -> list[int | None]:
         """The version that each (list, name) means."""
@@ -204,7 +275,7 @@ class NameCatalog:
                 "session": session_id,
             }
             try:
-                renamed = self._client.query(
+                [renamed] = self._client.query(
                     RENAME,
                     list=head.list_id,
                     revision=state["revision"],
@@ -218,9 +289,7 @@ class NameCatalog:
                 return None
             return head if renamed else None
 
-        version = replace(self._client.until_made(attempt, f"the list {old!r}"), list=new)
-        self._client.query(RENAME_BATCHES, list=version.list_id, name=new)
-        return version
+        return replace(self._client.until_made(attempt, f"the list {old!r}"), list=new)
 
     def renames(self) -> list[Rename]:
         """All renames."""
@@ -261,8 +330,13 @@ def _document(
     }  # fmt: skip
 
 
-def _names_of(handle: Client | Transaction, name: str) -> list[VersionName]:
-    return _sorted(handle.query(ONE_NAME, digest=digest_of(name)))
+def _removed(name: VersionName) -> dict[str, Any]:
+    """The document in the place of a name that stands for nothing any more."""
+    return {"_key": f"{digest_of(name.name)}-{name.list_id}", "removed": True}
+
+
+def _of(name: str, names: Sequence[VersionName]) -> list[VersionName]:
+    return [one for one in names if one.name == name]
 
 
 def _sorted(rows: Sequence[dict[str, Any]]) -> list[VersionName]:
@@ -273,10 +347,3 @@ def _sorted(rows: Sequence[dict[str, Any]]) -> list[VersionName]:
         for row in rows
     ]  # fmt: skip
     return sorted(names, key=lambda name: (name.time, name.name, name.list))
-
-
-def _version(handle: Transaction, key: tuple[int, int]) -> Version:
-    rows = handle.query(BY_NUMBER, list=key[0], version=key[1])
-    if not rows:
-        raise VersionNotFound(f"The list has no version {key[1]} to be named.")
-    return version_of(rows[0])

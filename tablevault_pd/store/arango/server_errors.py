@@ -42,8 +42,8 @@ class Meaning:
 _BUSY = Meaning(
     VaultBusy,
     "Others had locked {what} in {where} for {limit_s:g} s: {detail} (error {number}). Nothing was written. Try again, or wait "
-    "longer with timeout_s=; the server takes its locks from a client that died after a minute "
-    "(--transaction.streaming-idle-timeout).",
+    "longer with timeout_s=. This library locks nothing between two requests: a lock that stays is that of a transaction of "
+    "another program, which GET /_api/transaction lists.",
     transient=True,
 )
 _NOT_READY = Meaning(

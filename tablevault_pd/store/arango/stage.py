@@ -25,7 +25,7 @@ from tablevault_pd.store.arango.layout import DICTIONARIES, ITEMS, PAYLOADS, SCH
 from tablevault_pd.store.arango.records import to_text
 from tablevault_pd.store.arango.transport import IMPATIENT_S, to_json
 from tablevault_pd.store.engine import fork_guard as forks
-from tablevault_pd.store.engine.tables import joined
+from tablevault_pd.store.engine.payloads import joined
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -12,8 +12,8 @@ import numpy as np
 
 from tablevault_pd.store import Freed
 from tablevault_pd.store.arango.batches import own_totals, version_of
-from tablevault_pd.store.arango.layout import BATCHES, BLOBS, ITEMS, LISTS, VERSION_NAMES
-from tablevault_pd.store.arango.names import LIST_NAMES, NAMED_OF, TOUCH_LISTS
+from tablevault_pd.store.arango.layout import BLOBS, ITEMS
+from tablevault_pd.store.arango.names import FORGET_REMOVED, LIST_NAMES, NAMED_OF
 from tablevault_pd.store.arango.stage import remove_items
 from tablevault_pd.store.arango.strays import NOW, REMOVE_UPLOADS, batch_pages, is_old, stray_items, sweep
 from tablevault_pd.store.engine.vacuuming import StoredParts, vacuum_plan
@@ -22,14 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterator
 
     from tablevault_pd.store import Progress
-    from tablevault_pd.store.arango.client import Transaction
     from tablevault_pd.store.arango.parts import VaultParts
 
 # All statements: 3.12; nothing in them is newer than 3.8.
 SHAPES_OF = """
 FOR b IN tv_batches FILTER b.list == @list SORT b.version RETURN UNSET(b, "parts", "pieces", "reads")
 """
-ALL_NAMED = "FOR n IN tv_version_names RETURN DISTINCT [n.list, n.version]"
+ALL_NAMED = "FOR n IN tv_version_names FILTER n.list > 0 RETURN DISTINCT [n.list, n.version]"
 # Content that no cell of a file column names, and that nobody has kept or found to be kept since @before.
 UNUSED = """
 LET used = (FOR p IN tv_payloads FILTER p.named == true FOR f IN p.files RETURN DISTINCT f)
@@ -43,17 +42,22 @@ FOR b IN tv_blobs
   REMOVE b IN tv_blobs
   RETURN OLD
 """
+LIST_STATE = "FOR l IN tv_lists FILTER l.id == @list RETURN [l._rev, l.touched]"
+# Nothing where the list's document was written since it was looked at. What a list has lost: see batches.so_far.
 MARK = """
-FOR b IN tv_batches FILTER b._key IN @gone OR b._key IN @emptied
+LET lists = (
+  FOR l IN tv_lists
+    FILTER l.id == @list AND l._rev == @revision
+    LET lost = (FOR n IN RANGE(0, LENGTH(@lost) - 1) RETURN l.lost[n] + @lost[n])
+    UPDATE l WITH {touched: @token, lost} IN tv_lists
+    RETURN 1
+)
+FOR b IN tv_batches
+  FILTER LENGTH(lists) > 0 AND (b._key IN @gone OR b._key IN @emptied)
   UPDATE b WITH {gone: b.gone OR b._key IN @gone, emptied: b.emptied OR b._key IN @emptied,
     text_items: b._key IN @emptied ? null : b.text_items,
-    text_changed: b._key IN @emptied ? DATE_NOW() : b.text_changed} IN tv_batches
-"""
-# What a list has lost of what its versions count: see versions.so_far.
-LOSE = """
-FOR l IN tv_lists
-  FILTER l.id == @list
-  UPDATE l WITH {lost: (FOR n IN RANGE(0, LENGTH(@lost) - 1) RETURN l.lost[n] + @lost[n])} IN tv_lists
+    text_changed: b._key IN @emptied ? DATE_NOW() : b.text_changed} IN tv_batches OPTIONS {waitForSync: true}
+  RETURN true
 """
 
 
@@ -88,6 +92,8 @@ def vacuum(
         if progress:
             progress(1)
     freed.sort(key=attrgetter("list"))
+    if not dry_run:
+        vault.client.query(FORGET_REMOVED)
     [now] = vault.client.query(NOW)
     for sha256, size in unused_files(vault, now, dry_run=dry_run):
         freed.append(Freed("kept file", None, (), 0, size, f"{BLOBS}/{sha256}"))
@@ -119,20 +125,30 @@ def unused_files(
 
 
 def _vacuum_list(vault: VaultParts, name: str, list_id: int, keep: int, deleted: bool) -> _VacuumPlan:
-    """Mark first, in a transaction that excludes restores of this list; remove items afterwards."""
+    """Mark first, unless the list is restored, named or erased from meanwhile: then plan anew. Remove items afterwards."""
+    token, plan = uuid.uuid4().hex, _VacuumPlan([], [], [])
 
-    def work(handle: Transaction) -> _VacuumPlan:
-        handle.query(TOUCH_LISTS, lists=[list_id], token=uuid.uuid4().hex)
-        batches = handle.query(SHAPES_OF, list=list_id, batch_rows=1000)
-        named = handle.query(NAMED_OF, list=list_id)
+    def attempt() -> _VacuumPlan | None:
+        nonlocal plan
+        [(revision, touched)] = vault.client.query(LIST_STATE, list=list_id)
+        if touched == token:  # an answer was lost
+            return plan
+        batches = vault.client.query(SHAPES_OF, list=list_id, batch_rows=1000)
+        named = vault.client.query(NAMED_OF, list=list_id)
         plan = _plan(vault, name, batches, named, keep, deleted)
-        if plan.emptied:
-            keys = [batch["_key"] for batch in plan.emptied]
-            handle.query(MARK, gone=plan.gone, emptied=keys)
-            handle.query(LOSE, list=list_id, lost=_held(plan.emptied))
-        return plan
+        marked = not plan.emptied or vault.client.query(
+            MARK,
+            list=list_id,
+            revision=revision,
+            token=token,
+            gone=plan.gone,
+            emptied=[batch["_key"] for batch in plan.emptied],
+            lost=_held(plan.emptied),
+            what=f"the list {name!r}",
+        )
+        return plan if marked else None
 
-    plan = vault.client.transact((LISTS, BATCHES, VERSION_NAMES), work, what=f"the list {name!r}")
+    plan = vault.client.until_made(attempt, f"the list {name!r}")
     keys = [batch["_key"] for batch in plan.emptied]
     for at in range(0, len(keys), 100):
         for collection in ITEMS:

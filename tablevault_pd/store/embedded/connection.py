@@ -8,16 +8,14 @@ import sqlite3
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote
 
 from tablevault_pd.store.embedded import fsio as io
-from tablevault_pd.store.engine import fork_guard as forks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-    from types import TracebackType
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -80,56 +78,6 @@ class SqliteConnection(sqlite3.Connection):
             self.execute("VACUUM")
         finally:
             self.execute("PRAGMA temp_store = MEMORY")
-
-
-class Lender(Protocol):
-    """Has connections, of which a call takes one for itself."""
-
-    def take(self) -> SqliteConnection:
-        """Return a connection for the current thread alone."""
-
-    def give_back(self, connection: SqliteConnection) -> None:
-        """Keep a connection that is at rest for the thread's next call."""
-
-    def after_error(self, connection: SqliteConnection, error: BaseException) -> None:
-        """Close a connection that may have a statement under way."""
-
-    def raise_ours(self, error: BaseException) -> None:
-        """Raise the error of ours for one that came meanwhile; return for any other."""
-
-
-class TakenConnection:
-    """A connection for one call, whose errors become ours. Written out, as a generator costs as much as a small SELECT."""
-
-    def __init__(self, lender: Lender) -> None:
-        self._lender = lender
-
-    def __enter__(self) -> SqliteConnection:
-        forks.no_fork.__enter__()
-        try:
-            self._connection = self._lender.take()
-            return self._connection
-        except BaseException as error:
-            self._leave(error)
-            raise
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if error is None:
-                self._lender.give_back(self._connection)
-            else:
-                self._lender.after_error(self._connection, error)
-        except BaseException as other:
-            self._leave(other)
-            raise
-        self._leave(error)
-
-    def _leave(self, error: BaseException | None) -> None:
-        forks.no_fork.__exit__(None, None, None)
-        if error is not None:
-            self._lender.raise_ours(error)
 
 
 @dataclass(frozen=True, slots=True)

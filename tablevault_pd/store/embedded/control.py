@@ -192,7 +192,7 @@ class SessionControl:
                 rows = db.execute(ALL_TIMELINES).fetchall()
             else:
                 rows = db.execute(TIMELINES_OF, (json.dumps([int(key) for key in session_ids]),)).fetchall()
-        return Timelines.of(((key, json.loads(timeline)) for key, timeline in rows), to_time)
+        return Timelines.of(((key, json.loads(timeline)) for key, timeline in rows))
 
     def sources(self, session_ids: Sequence[int]) -> list[ModuleSource]:
         """Imported project modules."""

@@ -22,12 +22,14 @@ from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.blobs import kept_path
 from tablevault_pd.store.embedded.compact import INSERT_MERGED, Overtaken, Row, verified
 from tablevault_pd.store.embedded.copies import INDEXES, KEYS
+from tablevault_pd.store.embedded.names import renamed_to
 from tablevault_pd.store.embedded.segments import Payload, SegmentWriter, pack, segment_path
 from tablevault_pd.store.embedded.sizes import remove_parts
 from tablevault_pd.store.embedded.strays import is_segment, scan, strays
 from tablevault_pd.store.embedded.versions import VERSIONS_OF, content_of, erased_rows, version_of
 from tablevault_pd.store.engine import erasing, int_codec
 from tablevault_pd.store.engine.commit_rules import check_commit
+from tablevault_pd.store.engine.name_rules import check_not_renamed
 from tablevault_pd.store.pieces import Pieces
 
 if TYPE_CHECKING:
@@ -78,6 +80,9 @@ class Eraser:
         """Commit the batch and forget the rows that it erases."""
         while True:
             head = self._vault.versions.head(batch.list)
+            if head is None:
+                with self._vault.catalog.reading() as db:
+                    check_not_renamed(batch, renamed_to(db, batch.list))
             check_commit(batch, head)
             assert head is not None
             assert batch.erases is not None
@@ -88,7 +93,11 @@ class Eraser:
             io.failpoint("erased")
             self._vectors.close()
             self._vault.opened.close()
-            return Erasure(version, files, self._finish())
+            try:
+                remains = self._finish()
+            except (VaultError, OSError) as error:  # it is done all the same
+                remains = str(error)
+            return Erasure(version, files, remains)
 
     def _commit(
         self, batch: Batch, head: Version, erased: Pieces

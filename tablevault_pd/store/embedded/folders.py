@@ -10,7 +10,7 @@ from tablevault_pd.errors import VaultFormatError, VaultNotFound, VaultReadOnly
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded import journal
 from tablevault_pd.store.embedded.blobs import LOCK_NAME
-from tablevault_pd.store.embedded.catalog import POLL_S
+from tablevault_pd.store.embedded.connection_pool import POLL_S
 from tablevault_pd.store.embedded.copies import INDEXES, KEYS
 
 if TYPE_CHECKING:

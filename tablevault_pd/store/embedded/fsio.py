@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from functools import partial
 from io import FileIO
 from typing import TYPE_CHECKING, BinaryIO
+from weakref import WeakSet
 
 import pyarrow as pa
 
@@ -43,6 +44,7 @@ _NO_RESERVE = 0x4000 if sys.platform == "linux" else 0  # private pages are coun
 #: Neither follow a link, which may lead out of the vault, nor wait at a pipe.
 _PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 _PRIVATE = partial(os.open, mode=0o600)
+_mapped: WeakSet[mmap.mmap] = WeakSet()  # each keeps a descriptor of its own
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _OPEN_FILES = "Close files that are no longer needed, or raise the limit (ulimit -n), and try again."
@@ -238,7 +240,8 @@ def load_private(path: Path, size: int) -> tuple[pa.Buffer, Identity]:
     """The content of an immutable file, in memory that belongs to the caller alone and may be written to.
 
     Large files are mapped copy-on-write: pages are read when touched, and a write never reaches the file. pandas
-    refuses to set values in frames over read-only memory, so a shared map would not do.
+    refuses to set values in frames over read-only memory, so a shared map would not do. Where many are mapped already, for as
+    long as somebody has their rows, the content is read instead: a map takes one of the files that a process may open.
     """
     failpoint("read")
     descriptor = os.open(path, os.O_RDONLY | _PLAIN)
@@ -249,7 +252,7 @@ def load_private(path: Path, size: int) -> tuple[pa.Buffer, Identity]:
         identity = _identity(status)
         if status.st_size != size:  # touching pages past the end would kill the interpreter
             raise EOFError(f"{path.name} has {status.st_size} bytes, and not the {size} that were written")
-        if size < MAP_FROM_BYTES:
+        if size < MAP_FROM_BYTES or _are_many_mapped():
             content = bytearray(size)
             with os.fdopen(os.dup(descriptor), "rb", buffering=0) as file:
                 if file.readinto(content) != size:
@@ -275,6 +278,16 @@ def _identity(status: os.stat_result) -> Identity:
 def _map(descriptor: int, size: int) -> mmap.mmap:
     if sys.platform == "win32":
         return mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY)
-    return mmap.mmap(
+    mapped = mmap.mmap(
         descriptor, size, flags=mmap.MAP_PRIVATE | _NO_RESERVE, prot=mmap.PROT_READ | mmap.PROT_WRITE
     )
+    _mapped.add(mapped)
+    return mapped
+
+
+def _are_many_mapped() -> bool:
+    """Whether files are mapped in half the number that this process may open."""
+    if resource is None:
+        return False
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return most != resource.RLIM_INFINITY and len(_mapped) >= most // 2

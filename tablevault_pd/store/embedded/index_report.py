@@ -24,48 +24,40 @@ if TYPE_CHECKING:
     from tablevault_pd.store.pieces import Pieces
 
 
-class IndexReport:
-    """The indexes of one vault folder."""
+def indexes(vault: VaultParts) -> list[IndexInfo]:
+    """Return every index of the newest versions of a vault folder, by list."""
+    heads = [state.head for state in vault.versions.lists()]
+    heads = [head for head in heads if not head.deleted and not head.gone]
+    upto = vault.text.upto()
+    report: list[IndexInfo] = []
+    files = {path.name: path for path in scan(vault.folder / INDEXES)}
+    keys = scan(vault.folder / KEYS)
+    for head, pieces in zip(heads, vault.versions.pieces(heads), strict=True):
+        schema = vault.schemas.schema(head.schema_id)
+        if frames.text_columns(schema):
+            ends = {generation: upto.get((head.list_id, generation), 0) for generation, _ in pieces.ends()}
+            report.append(_info("text", head, None, None, _covered(pieces, ends), None, "text.db"))
+        report += _vectors(vault, head, pieces, files)
+        report += [_of_keys(head, path) for path in keys if path.name.startswith(f"{head.list_id}-")]
+    return report
 
-    def __init__(self, vault: VaultParts) -> None:
-        self._vault = vault
 
-    def indexes(self) -> list[IndexInfo]:
-        """Return every index of the newest versions, by list."""
-        vault = self._vault
-        heads = [state.head for state in vault.versions.lists()]
-        heads = [head for head in heads if not head.deleted and not head.gone]
-        upto = vault.text.upto()
-        indexes: list[IndexInfo] = []
-        files = {path.name: path for path in scan(vault.folder / INDEXES)}
-        keys = scan(vault.folder / KEYS)
-        for head, pieces in zip(heads, vault.versions.pieces(heads), strict=True):
-            schema = vault.schemas.schema(head.schema_id)
-            if frames.text_columns(schema):
-                ends = {
-                    generation: upto.get((head.list_id, generation), 0) for generation, _ in pieces.ends()
-                }
-                indexes.append(_info("text", head, None, None, _covered(pieces, ends), None, "text.db"))
-            indexes += self._vectors(head, pieces, files)
-            indexes += [_of_keys(head, path) for path in keys if path.name.startswith(f"{head.list_id}-")]
-        return indexes
-
-    def _vectors(self, head: Version, pieces: Pieces, files: Mapping[str, Path]) -> Iterator[IndexInfo]:
-        schema = self._vault.schemas.schema(head.schema_id)
-        generations = [generation for generation, _ in pieces.ends()]
-        with self._vault.catalog.reading() as db:
-            rows = [rows_named(db, head.list_id, generation) for generation in generations]
-        for column in frames.columns(schema):
-            if column.kind != "embedding":
-                continue
-            kind = str(schema.field(column.field).type)
-            for metric in get_args(Metric):
-                names = [f"{head.list_id}-{index_name(of, column.field, kind, metric)}" for of in rows]
-                there = {
-                    of: files[name] for of, name in zip(generations, names, strict=True) if name in files
-                }
-                if there:
-                    yield _of_vectors(head, pieces, str(column.label), metric, there)
+def _vectors(
+    vault: VaultParts, head: Version, pieces: Pieces, files: Mapping[str, Path]
+) -> Iterator[IndexInfo]:
+    schema = vault.schemas.schema(head.schema_id)
+    generations = [generation for generation, _ in pieces.ends()]
+    with vault.catalog.reading() as db:
+        rows = [rows_named(db, head.list_id, generation) for generation in generations]
+    for column in frames.columns(schema):
+        if column.kind != "embedding":
+            continue
+        kind = str(schema.field(column.field).type)
+        for metric in get_args(Metric):
+            names = [f"{head.list_id}-{index_name(of, column.field, kind, metric)}" for of in rows]
+            there = {of: files[name] for of, name in zip(generations, names, strict=True) if name in files}
+            if there:
+                yield _of_vectors(head, pieces, str(column.label), metric, there)
 
 
 def _of_vectors(

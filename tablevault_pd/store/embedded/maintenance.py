@@ -1,4 +1,4 @@
-"""The maintenance part of the embedded store: check, compact, vacuum, backup."""
+"""The maintenance part of the embedded store: check, compact, vacuum, backup, and which indexes there are."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from tablevault_pd.store.embedded.backup import back_up
 from tablevault_pd.store.embedded.check import check
 from tablevault_pd.store.embedded.check_records import records_unread
 from tablevault_pd.store.embedded.compact import compact
+from tablevault_pd.store.embedded.index_report import indexes
 from tablevault_pd.store.embedded.vacuum import vacuum
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tablevault_pd.store import Compacted, Freed, Problem, Progress
+    from tablevault_pd.store import Compacted, Freed, IndexInfo, Problem, Progress
     from tablevault_pd.store.embedded.parts import VaultParts
 
 
@@ -41,6 +42,10 @@ class MaintenanceTasks:
     ) -> list[Freed]:
         """Remove what no kept version shows."""
         return vacuum(self._vault, keep=keep, deleted=deleted, dry_run=dry_run, progress=progress)
+
+    def indexes(self) -> list[IndexInfo]:
+        """Return every index of the newest versions."""
+        return indexes(self._vault)
 
     def back_up(self, folder: Path) -> list[Problem]:
         """Copy the vault to an empty folder, and check the copy."""

@@ -27,13 +27,13 @@ from tablevault_pd.store.engine.payloads import (
     decode_batches,
     encode,
     has_dictionary,
+    joined,
     one_batch,
     require_schema,
     require_sound,
     seed_of,
     signed,
 )
-from tablevault_pd.store.engine.tables import joined
 from tablevault_pd.store.engine.zones import add_range, ranges_of
 
 if TYPE_CHECKING:

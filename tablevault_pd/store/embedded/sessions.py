@@ -10,8 +10,8 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import Conflict, SessionNotFound
-from tablevault_pd.store import Cell, Description, Session
-from tablevault_pd.store.embedded.text import add_code, add_description
+from tablevault_pd.store import Cell, Description, Session, SessionLabel
+from tablevault_pd.store.embedded.catalog_texts import add_code, add_description
 from tablevault_pd.store.engine.copy_rules import free_run, same_session
 from tablevault_pd.store.engine.fts_index import DESCRIPTIONS_FROM, matching
 from tablevault_pd.store.times import from_time, to_time, to_times
@@ -79,6 +79,22 @@ WHERE id IN (SELECT max(id) FROM descriptions GROUP BY list, session_of, label) 
 ALL_DESCRIPTIONS = (
     "SELECT id, label, text, list, session_of, vector, session, time FROM descriptions ORDER BY id"
 )
+# -- values one name at a time, so that filters need not read whole sessions
+
+# json_each takes any key as a bound value, which a JSON path would not. Parameters with NaN or infinity are JSON for Python but
+# not for SQLite: they are left to reading the session.
+PARAM = """
+SELECT s.id, j.value, j.type
+FROM sessions s, json_each(CASE WHEN json_valid(s.params) THEN s.params ELSE '{}' END) j WHERE j.key = ?
+UNION ALL SELECT id, NULL, 'object' FROM sessions WHERE NOT json_valid(params)
+"""
+METRIC = "SELECT session, value FROM latest WHERE metric = ?"
+SESSION_IDS = "SELECT id FROM sessions ORDER BY id"
+SESSION_LABELS = "SELECT id, name, run, started, attempt FROM sessions ORDER BY id"
+SESSION_LABELS_OF = """
+SELECT id, name, run, started, attempt FROM sessions WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id
+"""
+NESTED = object()  #: stands for a list, a dict, or an integer that SQLite does not hold
 
 
 class Descriptions:
@@ -149,6 +165,29 @@ class SessionRecords:
                 return sessions
             infos = dict(db.execute(INFO_OF, (json.dumps([session.id for session in sessions]),)).fetchall())
         return [replace(session, info=json.loads(infos[session.id])) for session in sessions]
+
+    def session_values(self, column: str) -> dict[int, Any]:
+        """The value of one parameter or metric, by session; nested values are left to reading the session."""
+        kind, _, name = column.partition(".")
+        with self._catalog.reading() as db:
+            if kind == "metrics":
+                return dict(db.execute(METRIC, (name,)).fetchall())
+            rows = db.execute(PARAM, (name,)).fetchall()
+        return {key: _plain_value(value, kind) for key, value, kind in rows}
+
+    def session_labels(self, ids: Sequence[int] | None = None) -> list[SessionLabel]:
+        """Names and times of sessions, oldest first."""
+        with self._catalog.reading() as db:
+            if ids is None:
+                rows = db.execute(SESSION_LABELS)
+            else:
+                rows = db.execute(SESSION_LABELS_OF, (json.dumps([int(key) for key in ids]),))
+            return [SessionLabel(*row) for row in rows]
+
+    def session_ids(self) -> list[int]:
+        """All sessions, oldest first."""
+        with self._catalog.reading() as db:
+            return [key for (key,) in db.execute(SESSION_IDS).fetchall()]
 
     def put_cell(self, cell: Cell) -> None:
         """Keep a cell."""
@@ -329,3 +368,11 @@ def to_description(row: Sequence[Any]) -> Description:
     label, text, list_id, session_of, vector, session_id, time = row
     numbers = None if vector is None else tuple(array("d", vector))
     return Description(label, text, list_id, session_of, numbers, session_id, to_time(time))
+
+
+def _plain_value(value: Any, kind: str) -> Any:
+    if kind in ("true", "false"):
+        return kind == "true"
+    if kind in ("object", "array") or (kind == "integer" and isinstance(value, float)):
+        return NESTED
+    return value

@@ -17,7 +17,6 @@ from tablevault_pd.store.embedded.copies import KEYS, CopyFiles
 from tablevault_pd.store.embedded.edges import LineageEdges
 from tablevault_pd.store.embedded.erase import Eraser
 from tablevault_pd.store.embedded.index_files import VectorIndexFiles
-from tablevault_pd.store.embedded.index_report import IndexReport
 from tablevault_pd.store.embedded.journal import Journal
 from tablevault_pd.store.embedded.maintenance import MaintenanceTasks
 from tablevault_pd.store.embedded.names import NameCatalog
@@ -28,7 +27,6 @@ from tablevault_pd.store.embedded.schemas import Schemas
 from tablevault_pd.store.embedded.sessions import Descriptions, SessionRecords
 from tablevault_pd.store.embedded.text import TextSearch
 from tablevault_pd.store.embedded.text_file import TextFile
-from tablevault_pd.store.embedded.values import SessionValues
 from tablevault_pd.store.embedded.versions import Versions
 from tablevault_pd.store.engine.delegate import Delegate, PartedStore
 from tablevault_pd.store.engine.vector_scan import VectorScan
@@ -86,7 +84,6 @@ class EmbeddedStore(PartedStore):
         self._sessions = SessionRecords(catalog)
         self._descriptions = Descriptions(catalog)
         self._control = SessionControl(catalog)
-        self._values = SessionValues(catalog)
         self._slices = SliceStore(catalog)
         self._claims = ClaimBook(catalog)
         self._keys = CopyFiles(self.folder / KEYS, read_only=self.read_only)
@@ -102,7 +99,6 @@ class EmbeddedStore(PartedStore):
             self.folder, segments, self.files, catalog, self.journal, self._schemas, self._versions, self.text, self._opened,
         )  # fmt: skip
         self._maintenance = MaintenanceTasks(parts, _check_folder)
-        self._index_report = IndexReport(parts)
         self._eraser = Eraser(parts, self._committer, self.vectors)
 
     @property
@@ -130,14 +126,11 @@ class EmbeddedStore(PartedStore):
     scan_many = Delegate("_reader", Reader.scan_many)
     load_key_index = Delegate("_keys", CopyFiles.load)
     keep_key_index = Delegate("_keys", CopyFiles.keep)
-    session_ids = Delegate("_values", SessionValues.session_ids)
-    session_labels = Delegate("_values", SessionValues.session_labels)
-    session_values = Delegate("_values", SessionValues.session_values)
     search_descriptions = Delegate("_descriptions", Descriptions.search_descriptions)
     search_text = Delegate("text", TextSearch.search_text)
     search_code = Delegate("text", TextSearch.search_code)
     spans_written = Delegate("_versions", Versions.spans_written)
-    indexes = Delegate("_index_report", IndexReport.indexes)
+    indexes = Delegate("_maintenance", MaintenanceTasks.indexes)
 
 
 def _check_folder(folder: Path) -> list[Problem]:

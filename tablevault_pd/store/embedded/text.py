@@ -1,14 +1,13 @@
 """Search text in the embedded store: by an index, and in the rows that it does not have yet.
 
 The index of rows is a file of its own, which a thread fills after commits: see :mod:`text_file`. A search adds a few rows that
-are not indexed yet, and scans more. Code and descriptions are indexed in the catalogue, with the commit that brings them.
+are not indexed yet, and scans more. Code and descriptions are indexed in the catalogue: see :mod:`catalog_texts`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import time
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -18,25 +17,20 @@ from typing import TYPE_CHECKING
 from tablevault_pd import frames
 from tablevault_pd.errors import StorageError, VaultCorrupt, VaultError, VersionNotFound
 from tablevault_pd.store.embedded import tables
-from tablevault_pd.store.embedded.code import CELLS_OF_SOURCES, reindex_code
-from tablevault_pd.store.embedded.first_records import put_first_records
+from tablevault_pd.store.embedded.catalog_texts import check_texts, drop_former, rebuild_texts
+from tablevault_pd.store.embedded.code import CELLS_OF_SOURCES
 from tablevault_pd.store.embedded.sizes import GenerationEnds
 from tablevault_pd.store.embedded.text_file import NAME, TextFile
 from tablevault_pd.store.embedded.versions import NEWEST_OF_GENERATION, version_of
-from tablevault_pd.store.engine import fts, fts_index, text_tail
+from tablevault_pd.store.engine import fts_index, text_tail
 from tablevault_pd.store.engine.fts_index import (
-    CHECKS,
-    CLEAR,
-    DESCRIPTIONS_FROM,
     ROWS_BESIDE,
     SET_UPTO,
     UPTO,
     UPTO_ONE,
     Gap,
     add_rows,
-    add_source,
     has_text,
-    insert_texts,
     integers,
     matching_sources,
     merge_step,
@@ -69,33 +63,7 @@ ROWS_BESIDE_SEARCHED = 100_000  # … with so many rows, are scanned with those 
 SHARE_BESIDE = 100  # … where one in so many rows waits: fewer change no weight by a hundredth
 IDLE_S = 0.5  # the thread lets the program get on before it starts
 
-CHECKS_OF_CODE = (
-    "INSERT INTO code_words (code_words) VALUES ('integrity-check')",
-    "INSERT INTO code_triples (code_triples) VALUES ('integrity-check')",
-)
-CLEAR_CODE = (
-    "INSERT INTO code_words (code_words) VALUES ('delete-all')",
-    "INSERT INTO code_triples (code_triples) VALUES ('delete-all')",
-    "DELETE FROM cell_sources",
-    "DELETE FROM code_texts",
-)
 ERASED = "SELECT pieces FROM erased WHERE list = ?"
-CELL_TEXTS = "SELECT session, cell, text FROM cells"
-DESCRIPTION_TEXTS = "SELECT id, text FROM descriptions"
-PUT_CELL_SOURCE = "INSERT OR REPLACE INTO cell_sources (session, cell, source) VALUES (?, ?, ?)"
-
-
-# -- what is inserted, in an open transaction
-
-
-def add_description(db: Connection, key: int, text: str) -> None:
-    """Index a description just inserted."""
-    insert_texts(db, [(DESCRIPTIONS_FROM + key, fts.indexed(fts.prose(text), None))])
-
-
-def add_code(db: Connection, session_id: int, cell: int, text: str) -> None:
-    """Index a cell just inserted. The same code is indexed once, however many sessions run it."""
-    db.execute(PUT_CELL_SOURCE, (session_id, cell, add_source(db, text)))
 
 
 # -- what the thread adds
@@ -141,46 +109,6 @@ class _Portion:
                 break
         db.execute(SET_UPTO, (*self.key, end, token_of((*self.key, end))))
         return end
-
-
-# -- code and descriptions, made anew
-
-
-def _check(db: Connection) -> None:
-    for statement in (*CHECKS, *CHECKS_OF_CODE):
-        db.execute(statement)
-
-
-def _rebuild(db: Connection) -> None:
-    try:
-        _clear(db)
-    except sqlite3.DatabaseError:
-        put_first_records(db)
-        _clear(db)
-    _rebuild_descriptions(db)
-    for session_id, cell, text in db.execute(CELL_TEXTS).fetchall():
-        add_code(db, session_id, cell, text)
-    reindex_code(db)
-
-
-def _clear(db: Connection) -> None:
-    for statement in (*CLEAR, *CLEAR_CODE):
-        db.execute(statement)
-
-
-def _rebuild_descriptions(db: Connection) -> None:
-    for statement in CLEAR:
-        db.execute(statement)
-    for key, text in db.execute(DESCRIPTION_TEXTS).fetchall():
-        add_description(db, key, text)
-
-
-def _drop_former(db: Connection) -> None:
-    """Drop the index of rows that was in the catalogue."""
-    if db.execute(tables.HAS_FORMER).fetchone() is not None:
-        _rebuild_descriptions(db)
-        for statement in tables.DROP_FORMER:
-            db.execute(statement)
 
 
 # -- what is searched
@@ -241,7 +169,7 @@ class TextSearch:
         with self._catalog.reading() as db:
             has_former = db.execute(tables.HAS_FORMER).fetchone() is not None
         if has_former:
-            self._catalog.write(_drop_former)
+            self._catalog.write(drop_former)
 
     def _lacking(self, indexed: Mapping[tuple[int, int], int]) -> list[Gap]:
         """What an index lacks that goes so far."""
@@ -399,7 +327,7 @@ class TextSearch:
         if self._catalog.read_only:
             return
         try:
-            self._catalog.write(_check)
+            self._catalog.write(check_texts)
         except VaultCorrupt as error:
             yield "catalog.db", str(error), self.rebuild
         except StorageError as error:
@@ -413,7 +341,7 @@ class TextSearch:
 
     def rebuild(self) -> None:
         """Make the index of code and descriptions anew."""
-        self._catalog.write(_rebuild)
+        self._catalog.write(rebuild_texts)
 
     def forget(self) -> bool:
         """Empty the index of rows, which rows were taken out of. Whether nothing of it is left on disk.

@@ -24,13 +24,16 @@ from tablevault_pd.errors import (
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded import tables
 from tablevault_pd.store.embedded import write_lock as gate
-from tablevault_pd.store.embedded.catalog import VAULT_ID, SqliteCatalog
 from tablevault_pd.store.embedded.connection import is_empty, transaction
+from tablevault_pd.store.embedded.connection_pool import VAULT_ID
+from tablevault_pd.store.embedded.sqlite_file import SqliteFile
 from tablevault_pd.store.engine.fts_index import CHECKS, CLEAR, ITEM_SETTINGS, RUN_TABLES, WORD_TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from sqlite3 import Connection
+
+    from tablevault_pd.store.embedded.catalog import SqliteCatalog
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -54,7 +57,7 @@ FROM json_each(?) j ORDER BY j.key
 PUT_VAULT = "INSERT INTO meta VALUES ('vault', ?)"
 
 
-class _TextFile(SqliteCatalog):
+class _TextFile(SqliteFile):
     """The file, once it is open."""
 
     name, lock_name = NAME, LOCK

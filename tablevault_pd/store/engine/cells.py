@@ -29,6 +29,10 @@ NEAREST = 10
 PER_CELL = 40  # vectors by which a centre is found
 MOST_CELLS = 4096
 ROUNDS = 8
+MANY_CELLS = 2048  # of more, a vector is compared with some alone:
+NEAR_CELLS = 1 / 4  # … with so many, those nearest to the middle of its group
+GROUPS = 128  # … of so many groups
+GROUPED_ROWS = 1 << 15  # rows of a piece of that work
 CELL_BYTES = 400_000  # to visit a cell takes as long as to read so many bytes of vectors on the way
 NUMBERS_AT_ONCE = 1 << 30  # products of one piece of work: some hundredths of a second
 ROWS_AT_ONCE = 1 << 13
@@ -150,9 +154,11 @@ class VectorCells:
         numbers = np.unique(np.linspace(0, self.size - 1, 64).astype(np.int64))
         claimed = np.searchsorted(self.bounds, numbers, side="right") - 1
         close = _closeness(self.centers, vectors.take(self.addresses[numbers]))
-        there = np.take_along_axis(close, claimed[:, None], axis=1)[:, 0]
-        least = close.max(axis=1) - 1e-3 * (1 + np.abs(close.max(axis=1)))
-        return bool((there >= least).mean() >= 0.9)
+        there = np.take_along_axis(close, claimed[:, None], axis=1)
+        nearer = (close > there + 1e-3 * (1 + np.abs(close.max(axis=1, keepdims=True)))).sum(axis=1)
+        return bool(
+            (nearer <= len(self.centers) // 64).mean() >= 0.9
+        )  # of many cells not all get the nearest
 
     def copied(self, vectors: Vectors, pause: Callable[[], None]) -> np.ndarray:
         """The vectors themselves by cell, so that those of a cell lie together."""
@@ -292,9 +298,32 @@ def _cells_of(
     centers: np.ndarray, vectors: Vectors, addresses: np.ndarray, pause: Callable[[], None]
 ) -> np.ndarray:
     """The cell of each vector."""
+    if len(centers) > MANY_CELLS:
+        return _cells_by_group(centers, vectors, addresses, pause)
     cell = np.empty(len(addresses), np.int64)
     for at in _pieces(len(addresses), _rows_at_once(centers), pause):
         cell[at] = _closeness(centers, vectors.take(addresses[at])).argmax(axis=1)
+    return cell
+
+
+def _cells_by_group(
+    centers: np.ndarray, vectors: Vectors, addresses: np.ndarray, pause: Callable[[], None]
+) -> np.ndarray:
+    """The cell of each vector, by a part of the work: most get the nearest one, and the others one that is near, too."""
+    cell = np.empty(len(addresses), np.int64)
+    heads = _centers(centers, GROUPS, pause)
+    count = int(len(centers) * NEAR_CELLS)
+    near = np.argpartition(-_closeness(centers, heads), count - 1, axis=1)[:, :count]
+    for at in _pieces(len(addresses), GROUPED_ROWS, pause):
+        rows = vectors.take(addresses[at])
+        group = _closeness(heads, rows).argmax(axis=1)
+        order = np.argsort(group, kind="stable")
+        bounds = np.searchsorted(group[order], np.arange(GROUPS + 1))
+        for number in np.unique(group).tolist():
+            pause()
+            some = order[bounds[number] : bounds[number + 1]]
+            best = _closeness(centers[near[number]], rows[some]).argmax(axis=1)
+            cell[at][some] = near[number][best]
     return cell
 
 

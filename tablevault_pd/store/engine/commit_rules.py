@@ -102,13 +102,14 @@ def placed_version(
 ) -> tuple[Version, Pieces | None]:
     """The version that a batch becomes, and its layout, if it makes one: of a copy, a restore, or anything else.
 
-    `target` is the version to restore, `content_of` reads what a version shows, `erased` the erased rows of the list.
+    `target` is the version to restore, `content_of` reads what a version shows, `erased` the erased rows of the list. `schema_id`
+    is that of ``batch.schema``, `now` the store's time, `after` the highest number that was given before.
     Raises AlreadyNewest, Conflict, InvalidInput, VersionNotFound.
     """
     if batch.original is not None:
         assert schema_id is not None
         return _copied_version(batch, batch.original, head, list_id, rows, schema_id)
-    content = None
+    content = None  # what is to be shown, where that is not what is there and the rows
     if batch.operation == "restore":
         target = check_restore_target(batch, target)
         content = content_of(target)
@@ -117,17 +118,26 @@ def placed_version(
         content = content.without(erased()) if target.erased else content
     elif batch.operation in ("upsert", "delete_rows", "erase"):
         content = check_pieces(batch, EMPTY if head is None else content_of(head), rows)
-    return next_version(
-        batch,
-        head,
-        list_id=list_id,
-        rows=rows,
-        schema_id=schema_id,
-        now=now,
-        target=target,
-        content=content,
-        after=after,
+    number = max(head.version if head else 0, after) + 1
+    if schema_id is None:
+        before = head if target is None else target
+        assert before is not None  # a batch that makes a list has a schema
+        schema_id = before.schema_id
+    tags = batch.tags if batch.tags is not None else (head.tags if head else ())
+    if head is not None:  # time never runs backwards within a list, whatever the clock does
+        now = max(now, head.time + _TICK)
+    tail = head if content is None and batch.operation in ("append", "delete") else None  # what it lengthens
+    generation, layout, first, start, shown = (
+        (number, None, 0, 0, 0)
+        if tail is None
+        else (tail.generation, tail.layout, tail.first, tail.start + tail.rows, tail.total)
     )
+    version = Version(
+        list_id, batch.list, number, batch.operation, generation, start, rows, shown + rows, schema_id, batch.session_id,
+        batch.cell, now, tags, batch.message, step=batch.step, line=batch.line, layout=layout, first=first,
+        changed=batch.changed, removed=batch.removed,
+    )  # fmt: skip
+    return (version, None) if content is None else _shown(version, content)
 
 
 def _is_newest(batch: Batch, head: Version, target: Version) -> bool:
@@ -158,45 +168,6 @@ def _copied_version(
         tags=batch.tags or (),
     )
     return version, batch.pieces
-
-
-def next_version(
-    batch: Batch,
-    head: Version | None,
-    *,
-    list_id: int,
-    rows: int,
-    schema_id: int | None,
-    now: datetime,
-    target: Version | None = None,
-    content: Pieces | None = None,
-    after: int = 0,
-) -> tuple[Version, Pieces | None]:
-    """The version that a batch of so many rows becomes after `head`, and its layout, if it makes one.
-
-    `target` is what a restore brings back; `content` what is to be shown: that of the target, or the checked pieces of the
-    batch. `schema_id` is that of ``batch.schema``, `now` the store's time, `after` the highest number that was given before.
-    """
-    number = max(head.version if head else 0, after) + 1
-    if schema_id is None:
-        before = head if target is None else target
-        assert before is not None  # a batch that makes a list has a schema
-        schema_id = before.schema_id
-    tags = batch.tags if batch.tags is not None else (head.tags if head else ())
-    if head is not None:  # time never runs backwards within a list, whatever the clock does
-        now = max(now, head.time + _TICK)
-    tail = head if content is None and batch.operation in ("append", "delete") else None  # what it lengthens
-    generation, layout, first, start, shown = (
-        (number, None, 0, 0, 0)
-        if tail is None
-        else (tail.generation, tail.layout, tail.first, tail.start + tail.rows, tail.total)
-    )
-    version = Version(
-        list_id, batch.list, number, batch.operation, generation, start, rows, shown + rows, schema_id, batch.session_id,
-        batch.cell, now, tags, batch.message, step=batch.step, line=batch.line, layout=layout, first=first,
-        changed=batch.changed, removed=batch.removed,
-    )  # fmt: skip
-    return (version, None) if content is None else _shown(version, content)
 
 
 def _shown(version: Version, content: Pieces) -> tuple[Version, Pieces | None]:

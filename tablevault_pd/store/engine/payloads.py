@@ -52,6 +52,17 @@ def is_dictionary(kind: pa.DataType) -> bool:
     return any(is_dictionary(kind.field(i).type) for i in range(kind.num_fields))
 
 
+def joined(tables: list[pa.Table]) -> list[pa.Table]:
+    """Neighbours of one schema as one table, so that a stream of small pieces makes one part."""
+    groups: list[list[pa.Table]] = []
+    for table in tables:
+        if groups and groups[-1][0].schema.equals(table.schema, check_metadata=True):
+            groups[-1].append(table)
+        else:
+            groups.append([table])
+    return [group[0] if len(group) == 1 else pa.concat_tables(group) for group in groups]
+
+
 def one_batch(table: pa.Table, *, dictionary: bool | None = None) -> pa.RecordBatch:
     """The table as a single record batch: one contiguous run per column. `dictionary`: what :func:`has_dictionary` says."""
     if has_dictionary(table.schema) if dictionary is None else dictionary:
