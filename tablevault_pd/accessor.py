@@ -52,6 +52,11 @@ class _Relatives:
         hint = hint or did_you_mean(name, [name for name in dir(type(self)) if not name.startswith("_")])
         raise AttributeError(f"A {type(self).__name__} has no attribute {name!r}. {hint}".rstrip(), name=name)
 
+    def __repr__(self) -> str:
+        """Name the calls: what stands at the prompt after ``df.vault``."""
+        calls = ", ".join(name for name in dir(type(self)) if not name.startswith("_"))
+        return f"<{type(self).__name__} of {len(self._obj)} rows: {calls}>"
+
     # -- lineage
 
     @property

@@ -81,6 +81,11 @@ def note_done(thing: Any) -> None:
     _done.get().append(thing)
 
 
+#: What options of pandas, SQL and other libraries are called here.
+_HERE = {
+    "nrows": "stop", "limit": "stop", "skiprows": "start", "usecols": "columns", "where": "filters", "query": "filters",
+    "filter": "filters", "expr": "filters", "table": "name", "top_k": "k", "n": "k", "vector": "near",
+}  # fmt: skip
 #: Calls of a notebook and of len() and the like, which fail as those by name do.
 SHOWN = {"__repr__", "_repr_html_", "__len__", "__contains__"}
 
@@ -194,11 +199,23 @@ def _raise_damage_behind(error: Exception, arguments: tuple[Any, ...]) -> None:
 
 
 def _unknown(label: str, names: list[str], allowed: frozenset[str]) -> InvalidType:
-    hints = [did_you_mean(name, allowed) for name in names]
+    hints = [_known(name, label, allowed) or did_you_mean(name, allowed) for name in names]
     hint = " ".join(filter(None, hints)) or (
         f"It has {', '.join(sorted(allowed))}." if allowed else "It has none."
     )
     return InvalidType(f"{label}() has no option {', '.join(map(short_repr, names))}. {hint}")
+
+
+def _known(name: str, label: str, allowed: frozenset[str]) -> str:
+    """What an option of pandas or of SQL is called here; empty if it is no such option."""
+    if name in _HERE and _HERE[name] in allowed:
+        return f"Write {_HERE[name]}=."
+    if label.endswith((".save", ".append")):
+        if name == "index":
+            return "An index is kept with the rows: save df.reset_index(drop=True) without it."
+        if name in ("mode", "if_exists", "overwrite", "replace"):
+            return "save() starts new content under a name, append() adds rows, upsert() changes rows by their key."
+    return ""
 
 
 def _too_many(label: str, places: Sequence[str], options: Collection[str]) -> InvalidType:

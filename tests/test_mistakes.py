@@ -155,6 +155,91 @@ MISTAKES = {
         tv.InvalidType,
         "pd.concat and merge take frames, and a List holds no rows: .read() is a frame of them",
     ),
+    "a group to save": (
+        lambda vault: vault.save("new", ROWS.groupby("epoch")),
+        tv.InvalidInput,
+        "It holds no rows before they are aggregated: .mean(), .size() and the like",
+    ),
+    "windows to save": (
+        lambda vault: vault.save("new", ROWS[["epoch"]].rolling(2)),
+        tv.InvalidInput,
+        "It holds no rows before they are aggregated: .mean(), .size() and the like",
+    ),
+    "a styled frame": (
+        lambda vault: vault.save("new", ROWS.style),
+        tv.InvalidInput,
+        "Its frame is .data.",
+    ),
+    "an index to save": (
+        lambda vault: vault.save("new", pd.Index([1, 2])),
+        tv.InvalidInput,
+        "Values without names are a column: pd.Series(values, name='x').",
+    ),
+    "a row of a frame as a Series": (
+        lambda vault: vault.append("losses", ROWS.iloc[0]),
+        tv.InvalidInput,
+        "A row of a frame is df.iloc[[0]], with two brackets, or row.to_dict().",
+    ),
+    "a row with the key of a new list": (
+        lambda vault: vault.upsert("new", ROWS.iloc[0], key="epoch"),
+        tv.InvalidInput,
+        "A row of a frame is df.iloc[[0]], with two brackets, or row.to_dict().",
+    ),
+    "a mask as positions": (
+        lambda vault: vault.delete_rows("losses", vault.read("losses")["epoch"] > 1),
+        tv.InvalidInput,
+        "rows= names positions, and a mask is none: np.flatnonzero(mask)",
+    ),
+    "a nullable mask as positions": (
+        lambda vault: vault.delete_rows("losses", vault.read("losses")["epoch"].astype("Int64") > 1),
+        tv.InvalidInput,
+        "rows= names positions, and a mask is none: np.flatnonzero(mask)",
+    ),
+    "a condition as positions": (
+        lambda vault: vault.delete_rows("losses", "epoch == 1"),
+        tv.InvalidInput,
+        "rows= names positions; which rows fit a condition says filters='epoch == 1'.",
+    ),
+    "a word of pandas for how many rows": (
+        lambda vault: vault.read("losses", nrows=1),
+        tv.InvalidType,
+        "Vault.read() has no option 'nrows'. Write stop=.",
+    ),
+    "a word of pandas for columns": (
+        lambda vault: vault.read("losses", usecols=["loss"]),
+        tv.InvalidType,
+        "Vault.read() has no option 'usecols'. Write columns=.",
+    ),
+    "an index to be left out": (
+        lambda vault: vault.save("losses", ROWS, index=False),
+        tv.InvalidType,
+        "An index is kept with the rows: save df.reset_index(drop=True) without it.",
+    ),
+    "a mode of saving": (
+        lambda vault: ROWS.vault.save("losses", if_exists="append"),
+        tv.InvalidType,
+        "save() starts new content under a name, append() adds rows, upsert() changes rows by their key.",
+    ),
+    "the keys of a dict": (
+        lambda vault: vault.keys(),
+        AttributeError,
+        "Write list(vault), or vault.lists() for a frame.",
+    ),
+    "SQL in a filter": (
+        lambda vault: vault.read("losses", filters="epoch > 1 AND loss < 1"),
+        tv.InvalidFilter,
+        "Write and in small letters.",
+    ),
+    "LIKE in a filter": (
+        lambda vault: vault.read("losses", filters="name like 'a%'"),
+        tv.InvalidFilter,
+        "In place of LIKE: name.str.contains('part')",
+    ),
+    "a name of two words in a filter": (
+        lambda vault: vault.read("losses", filters="val loss < 1"),
+        tv.InvalidFilter,
+        "A name that is no word stands in backticks: `my column` > 1.",
+    ),
     "a version that is not there yet": (
         lambda vault: vault.save("losses", ROWS, expect=7),
         tv.Conflict,
@@ -241,6 +326,17 @@ def test_a_dict_of_sequences_of_several_lengths_is_one_row(folder_vault):
     folder_vault.save("one", [{"a": [1, 2], "b": [3, 4]}])
     folder_vault.save("mixed", {"id": 1, "vec": [0.5, 0.5]})
     assert [len(folder_vault[name]) for name in ("ragged", "one", "mixed")] == [1, 1, 1]
+
+
+def test_a_series_among_parameters_is_a_list_of_its_values(folder_vault):
+    with folder_vault.session("train", params={"layers": pd.Series([64, 32]), "names": pd.Index(["a", "b"])}):
+        pass
+    assert folder_vault.run("train").params == {"layers": [64, 32], "names": ["a", "b"]}
+
+
+def test_the_accessor_at_the_prompt_names_its_calls():
+    assert repr(ROWS.vault).startswith("<FrameAccessor of 2 rows: append, ")
+    assert "save" in repr(ROWS["epoch"].vault)
 
 
 def test_a_metric_is_logged_by_its_name_and_value(folder_vault):

@@ -138,7 +138,22 @@ class FilterText:
         if single:
             return self.error("has a single =: write == to compare", single.start())
         position = self.origin(error.offset - 1) if error.offset else len(self.text)
-        return self.error(f"is no expression ({error.msg})", position)
+        sql = re.search(
+            r"\b(AND|OR|NOT|IN|LIKE|like|BETWEEN|between|IS|NULL)\b(?!\()", _TOKEN.sub(_blank, self.text)
+        )
+        spaced = _SPACED if re.search(r"\w\s+\w", self.text) else ""
+        hint = _HERE.get(sql[1].upper(), "") if sql else spaced
+        return self.error(f"is no expression ({error.msg})", position, hint)
+
+
+#: What words of SQL are here.
+_HERE = {
+    "LIKE": "In place of LIKE: name.str.contains('part') or name.str.startswith('start').",
+    "BETWEEN": "In place of BETWEEN: 1 <= n <= 3, or n.between(1, 3).",
+    "IS": "In place of IS NULL: name.isna(), and name.notna().",
+    "NULL": "In place of IS NULL: name.isna(), and name.notna().",
+} | {word: f"Write {word.lower()} in small letters." for word in ("AND", "OR", "NOT", "IN")}
+_SPACED = "A name that is no word stands in backticks: `my column` > 1."
 
 
 def _blank(match: re.Match[str]) -> str:

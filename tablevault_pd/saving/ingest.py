@@ -18,6 +18,7 @@ from tablevault_pd.saving import ingest_arrow
 from tablevault_pd.saving.file_columns import FileState, file_column
 from tablevault_pd.saving.ingest_rows import (
     as_mapping,
+    cannot_save,
     check_label,
     frame_of_mappings,
     frame_of_texts,
@@ -114,12 +115,8 @@ class _Ingestion:
         elif (row := as_mapping(obj)) is not None:
             self._check_kind(None, obj)
             yield self._row(row)
-        elif isinstance(obj, (str, bytes, bytearray)) or not isinstance(obj, Iterable):
-            raise InvalidInput(
-                f"Cannot save {short_repr(obj)} of type {type(obj).__name__}. A DataFrame, Series, dict (one row), "
-                "list of dicts or of tuples (rows), 2-D array, list of texts, "
-                "anything that exports Arrow, or an iterator of these can be saved."
-            )
+        elif isinstance(obj, (str, bytes, bytearray)) or not isinstance(obj, Iterable) or hasattr(obj, "agg"):
+            raise cannot_save(obj)
         else:
             yield from self._items(obj)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -25,9 +25,43 @@ def as_mapping(item: Any) -> Mapping[Any, Any] | None:
     if hasattr(item, "_asdict"):  # namedtuples, rows of SQLAlchemy
         mapping: Mapping[Any, Any] = item._asdict()
         return mapping
-    if hasattr(item, "keys") and hasattr(item, "__getitem__"):  # rows of sqlite3 and asyncpg
+    if callable(getattr(item, "keys", None)) and hasattr(item, "__getitem__"):  # rows of sqlite3 and asyncpg
         return {key: item[key] for key in item.keys()}  # noqa: SIM118  # iterating gives the values
     return dict(item) if hasattr(type(item), "model_fields") else None  # models of pydantic
+
+
+def cannot_save(obj: Any) -> InvalidInput:
+    """The error for what holds no rows, with what to write instead."""
+    if hasattr(obj, "agg"):
+        hint = (
+            "It holds no rows before they are aggregated: .mean(), .size() and the like make a frame of it."
+        )
+    elif hasattr(obj, "collect"):  # lazy frames of polars
+        hint = "It holds no rows before .collect()."
+    elif type(obj).__name__ == "Styler":
+        hint = "Its frame is .data."
+    elif isinstance(obj, (int, float, complex, np.generic)):
+        hint = "Values without names are a column: pd.Series(values, name='x')."
+    else:
+        hint = ""
+    return InvalidInput(
+        f"Cannot save {short_repr(obj)} of type {type(obj).__name__}. A DataFrame, Series, dict (one row), "
+        "list of dicts or of tuples (rows), 2-D array, list of texts, "
+        f"anything that exports Arrow, or an iterator of these can be saved. {hint}".rstrip()
+    )
+
+
+def refuse_row(
+    series: pd.Series[Any], name: str, labels: Collection[Hashable], key: Collection[Hashable]
+) -> None:
+    """Refuse a Series that is a row of a list with these columns, or of one that is to have this key. Raises InvalidInput."""
+    if series.name in labels or not len(series):
+        return
+    if set(series.index) <= set(labels) or (key and set(key) <= set(series.index)):
+        raise InvalidInput(
+            f"A Series is a column of values, and the labels of this one are columns of the list {name!r}. A row of a frame is "
+            "df.iloc[[0]], with two brackets, or row.to_dict()."
+        )
 
 
 def frame_of_mappings(rows: Sequence[Mapping[Any, Any]]) -> pd.DataFrame:

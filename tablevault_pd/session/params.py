@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from tablevault_pd.capture.redact import MASK, is_secret_name, masked_shapes
 from tablevault_pd.errors import InvalidInput, InvalidType, short_repr
@@ -116,6 +117,8 @@ def plain(value: Any, depth: int = 0) -> Any:
         raise InvalidInput(
             f"A parameter is nested more than {DEEPEST} levels deep, or contains itself. Nothing of it was kept."
         )
+    if isinstance(value, (pd.Series, pd.Index)):
+        value = value.to_numpy(dtype=object)
     if isinstance(value, np.ndarray) and value.ndim:
         return [plain(item, depth + 1) for item in value]
     if isinstance(value, (np.generic, np.ndarray)):

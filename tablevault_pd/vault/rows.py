@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from tablevault_pd import validate
-from tablevault_pd.errors import InvalidInput
+from tablevault_pd.errors import InvalidInput, short_repr
 from tablevault_pd.keywords import takes
 from tablevault_pd.names import check_name
 from tablevault_pd.saving.commit import WriteRequest
@@ -164,6 +164,15 @@ class KeyedRows(VaultPart):
         message = validate.optional_text(reason, "reason=")
         if (rows is None) == (filters is None):
             raise InvalidInput("Say which rows: filters= chooses them, or rows= names their positions.")
+        if isinstance(rows, str):
+            raise InvalidInput(
+                f"rows= names positions; which rows fit a condition says filters={short_repr(rows)}."
+            )
+        if str(getattr(rows, "dtype", "")) in ("bool", "boolean"):
+            raise InvalidInput(
+                "rows= names positions, and a mask is none: np.flatnonzero(mask) are those of the rows of the newest version, or "
+                "filters= says the condition."
+            )
         tags = () if operation == "erase" else None  # what was tagged had these rows
         return WriteRequest(name, operation, message=message, expect=expect, tags=tags, **self._writer())
 

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
 import numpy as np
+import pandas as pd
 
 from tablevault_pd import frames, validate
 from tablevault_pd.capture.exits import ExitStatus, ending_of
@@ -28,6 +29,7 @@ from tablevault_pd.saving.ingest import (
     ingest,
     is_columns,
 )
+from tablevault_pd.saving.ingest_rows import refuse_row
 from tablevault_pd.saving.write import write
 from tablevault_pd.store.engine.languages import ENGLISH, check_language
 from tablevault_pd.vault.analysis import Analysis
@@ -327,6 +329,8 @@ class Vault(
                 "A dict is one row, and the values of this one are sequences of one length. Write pd.DataFrame({…}) for a row of each "
                 "place in them, or [{…}] for one row that holds sequences."
             )
+        if isinstance(obj, pd.Series) and operation != "save":
+            refuse_row(obj, name, self[name].columns if name in self else (), given.get("key") or ())
         run, writer, stand_ins = self._current_run(), self._writer(), None
         if run is not None:
             given |= writer | {"reads": run.reads.take()}
@@ -419,6 +423,14 @@ _ELSEWHERE = {
     "load": "vault.read(name)",
     "get": "vault[name]",
     "drop": "vault.delete(name)",
+    "keys": "list(vault), or vault.lists() for a frame",
+    "list": "list(vault), or vault.lists() for a frame",
+    "names": "list(vault), or vault.lists() for a frame",
+    "tables": "list(vault), or vault.lists() for a frame",
+    "query": "vault.sql(…), or vault.read(name, filters=…)",
+    "to_sql": "vault.save(name, rows)",
+    "insert": "vault.append(name, rows)",
+    "update": "vault.upsert(name, rows, key=…)",
 }
 
 
