@@ -181,6 +181,21 @@ class Conflict(VaultError, RuntimeError):
     """
 
 
+class SessionContinued(VaultError, RuntimeError):
+    """Another process goes on with the session of this one, which was taken for dead. Nothing was written.
+
+    It resumed the session while this one was suspended, or could not reach the vault, for half a minute or longer.
+    """
+
+    @classmethod
+    def by(cls, label: str, pid: int, host: str) -> SessionContinued:
+        """The error that names the session and the process that has it now."""
+        return cls(
+            f"The session {label} was resumed meanwhile by process {pid} on {host}: it is recorded there, and "
+            "not here any more. Nothing was written. Stop this process, or begin another session."
+        )
+
+
 class ClaimLost(VaultError, RuntimeError):
     """Rows that were claimed are not the caller's any more: their session was taken for dead, or they were released.
 

@@ -48,7 +48,7 @@ from tablevault_pd.store import Batch, Beat, Cell, Description, Measures, Module
 pytest.importorskip("arango")
 
 from tablevault_pd.filters.predicate import Condition
-from tablevault_pd.store.arango import ArangoStore, layout, mirror, payloads
+from tablevault_pd.store.arango import ArangoStore, commit, layout, mirror, payloads
 from tablevault_pd.store.arango import address as addresses
 from tablevault_pd.store.arango.client import Client
 from tablevault_pd.store.arango.columns import base36
@@ -65,6 +65,7 @@ __all__ = ["faults"]  # a fixture, used by its name
 pytestmark = pytest.mark.arango
 ITEMS = r"POST .*/_api/document/tv_payloads"
 COMMIT = r"POST .*/_api/document/tv_batches"
+COMMIT_OF_SESSION = r"LET resumed = \("
 ANYTHING = r"/tv_test_"
 
 
@@ -108,6 +109,33 @@ def test_a_save_survives_lost_requests_and_answers(
     assert faults.left() == 0
     assert rows(store, version) == [{"x": 1}, {"x": 2, "y": "new"}]
     assert [v.version for v in store.versions("a")] == [1, 2]
+    assert store.check() == []
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_commit_of_a_session_whose_answer_is_lost_is_there_once(
+    store: ArangoStore, faults: Faults, monkeypatch: pytest.MonkeyPatch, resumed: bool
+) -> None:
+    """Also where another process resumed the session before the commit is tried again: then it stands."""
+    opened = store.open_session(Session("train", "u", "h", 1, datetime.now(UTC)))
+    put(store, "a", numbers(1), session_id=opened.id, attempt=0)
+    real = store.client.query
+
+    def query(aql: str, /, **values: Any) -> list[Any]:
+        answer = real(aql, **values)
+        if aql is commit.INSERT_OF_SESSION and resumed:
+            monkeypatch.undo()
+            [seen] = store.sessions()
+            store.reopen_session(seen, last_beat=seen.heartbeat)
+            return real(aql, **values)  # as if the first answer had been lost
+        return answer
+
+    monkeypatch.setattr(store.client, "query", query)
+    if not resumed:
+        faults.add(COMMIT_OF_SESSION, "drop-after", count=2)
+    assert put(store, "a", numbers(2), operation="append", session_id=opened.id, attempt=0).version == 2
+    assert faults.left() == 0
+    assert values_of(store, "a") == [1, 2]
     assert store.check() == []
 
 

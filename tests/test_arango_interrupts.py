@@ -98,7 +98,7 @@ def test_calls_on_a_server_that_hangs_end_and_what_it_did_is_there(faults: Fault
         tv.connect(url, create=True, session="main", timeout_s=1) as vault,
     ):
         vault.append("a", {"n": 0})
-        faults.add(r"POST .*/_api/document/tv_batches", "delay:1500")
+        faults.add(r"LET resumed = \(", "delay:1500")
         with pytest.raises(StoreUnavailable, match="none within"):
             vault.append("a", {"n": 1})
         faults.add("POST /_db/[^/]*/_api/cursor", "delay:60000", count=1)

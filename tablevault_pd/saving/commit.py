@@ -34,6 +34,7 @@ class WriteRequest:
     schema_mode: str = "evolve"
     copy: bool = False  #: whether the contents of files are kept
     session_id: int | None = None
+    attempt: int | None = None  #: of the session
     cell: int | None = None
     tags: tuple[str, ...] | None = None
     descriptions: tuple[Description, ...] = ()
@@ -109,6 +110,7 @@ def batch_of(request: WriteRequest, **more: Any) -> Batch:
         request.list,
         request.operation,
         session_id=request.session_id,
+        attempt=request.attempt,
         cell=request.cell,
         step=request.step,
         line=request.line,

@@ -19,6 +19,7 @@ from tablevault_pd import progress
 from tablevault_pd.capture.stacks import innermost_frames
 from tablevault_pd.errors import (
     NotRecorded,
+    SessionContinued,
     SessionNotFound,
     VaultClosed,
     VaultError,
@@ -281,7 +282,9 @@ class HeartbeatThread:
         if isinstance(error, FINAL):
             store = sessions[0].store
             self._give_up([session for session in self._sessions if session.store is store], error)
-        elif isinstance(error, SessionNotFound) or not isinstance(error, (VaultError, OSError, MemoryError)):
+        elif isinstance(error, (SessionNotFound, SessionContinued)) or not isinstance(
+            error, (VaultError, OSError, MemoryError)
+        ):
             self._isolate(sessions, error)
         else:
             self._try_later(sessions, error)
@@ -291,8 +294,8 @@ class HeartbeatThread:
         if len(sessions) > 1:
             for session in sessions:
                 self._beat([session])
-        elif isinstance(error, SessionNotFound):
-            self._give_up(sessions, error)
+        elif isinstance(error, (SessionNotFound, SessionContinued)):
+            self._give_up(sessions, error, NotRecorded)
         elif (response := self._piecewise(sessions[0])) is not None:
             self._on_sent(sessions, response)
         else:

@@ -35,7 +35,7 @@ def store_code(store: Store, row: Session, outbox: Outbox, cell: int) -> int | N
     if outbox.cells.is_stored(cell) and outbox.code.is_stored(cell, line):
         return line or 0
     code = _new_code(store, row, outbox, cell, line, levels)
-    beat = Beat(row.id, cells=outbox.cells.unstored(), **(code or {}))
+    beat = Beat(row.id, cells=outbox.cells.unstored(), attempt=row.attempt, **(code or {}))
     if not beat.is_empty:
         store.beat([beat])
         outbox.code.mark_stored(beat.sources, beat.code)

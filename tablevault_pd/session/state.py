@@ -9,7 +9,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd import validate
-from tablevault_pd.errors import VaultBusy, VaultClosed, VaultError
+from tablevault_pd.errors import NotRecorded, VaultBusy, VaultClosed, VaultError
 from tablevault_pd.session.control import ControlState
 from tablevault_pd.session.heartbeat import warn
 from tablevault_pd.session.outbox import Outbox
@@ -144,13 +144,15 @@ class SessionState:
             warn(f"tablevault_pd cannot record now what {self.row.label} read: {error}")
 
     def _check_open(self) -> None:
-        """Refuse a change of parameters and tags that would be lost."""
+        """Refuse a change of parameters and tags that would be lost after the end; warn of one that nobody records."""
         if self._ended:
             label = repr(self.row.label if self.is_begun else self._name)
             raise VaultClosed(
                 f"The session {label} has ended, and its parameters are settled. vault.tag({label}, …) still adds tags; "
                 f"vault.session(resume={label}) lets it go on."
             )
+        if self._abandoned is not None:
+            warn(f"Changes of {self.row.label} are not recorded any more: {self._abandoned}", NotRecorded)
 
     def chain(self) -> list[Self]:
         """Return this session and those around it in this process. A request to one of them holds for this session, too."""

@@ -290,11 +290,12 @@ class Beat:
     cells: tuple[Cell, ...] = ()
     measures: tuple[Measures, ...] = ()
     sources: tuple[ModuleSource, ...] = ()
-    #: tags, params, info; the last only while `attempt` is the newest one: it may come after the end
+    #: tags, params, info; the last is left out where `attempt` is not the newest one: it may come after the end
     changes: Mapping[str, Any] = field(default_factory=dict)
     outcome: str | None = None  #: it ends now, so
     error: str | None = None
-    attempt: int = 0  #: of the session, that this process makes
+    #: of the session, that this process makes; where it is not the newest one, a beat with more than info is refused
+    attempt: int | None = None
     #: What is new of the attempt, for the store to merge: ``first_step``, ``pauses``, all of them as [began, ended] in
     #: microseconds since 1970, and all metrics that are ``integers`` by now.
     timeline: Mapping[str, Any] = field(default_factory=dict)
@@ -319,6 +320,12 @@ class Beat:
             self.timeline,
         )
         return self.paused is not None or any(news)
+
+    @property
+    def tells_only_info(self) -> bool:
+        """Whether there is no more to write than the info of the session."""
+        others = {name: value for name, value in self.changes.items() if name != "info"}
+        return replace(self, changes=others).is_empty
 
     def pieces(self) -> Iterator[tuple[str, Beat]]:
         """The same in beats that each tell one thing, with its name; the end comes last."""

@@ -103,7 +103,8 @@ class SessionStore(Protocol):
         """Write what these sessions have to tell, all or nothing, and return what is asked of them. One request.
 
         Where every beat is empty nothing is written, and a read-only store answers too. A beat that is sent again, with its
-        number, because it seemed to fail, adds nothing twice. Raises SessionNotFound, and what a write raises.
+        number, because it seemed to fail, adds nothing twice. Raises SessionNotFound; SessionContinued if another attempt
+        than that of a beat is the newest one, unless the beat tells only info; and what a write raises.
         """
 
     def ask(

@@ -183,6 +183,9 @@ class Batch:
     removed: int = 0  #: upsert, delete_rows, erase: how many rows are left out
     erases: Pieces | None = None  #: erase: the stored rows that are forgotten, in every version
     session_id: int | None = None
+    attempt: int | None = (
+        None  #: of that session, that this process makes; SessionContinued if another one has begun
+    )
     cell: int | None = None
     line: int | None = None  #: as :attr:`Version.line`
     tags: tuple[str, ...] | None = None  #: None keeps those of the version before

@@ -100,7 +100,8 @@ class VaultPart:
         if run is None:
             return {}
         cell, line = run.stored_place()
-        return {"session_id": run.id, "cell": cell, "line": line, "step": run.current_step}
+        place = {"cell": cell, "line": line, "step": run.current_step}
+        return {"session_id": run.id, "attempt": run.row.attempt, **place}
 
     def _flush(self, *, info: bool = False) -> None:
         """Send recorded data of the sessions of this process to the store, before sessions or code are read.

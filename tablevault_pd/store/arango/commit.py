@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tablevault_pd.errors import ClaimLost, Conflict
+from tablevault_pd.errors import ClaimLost, Conflict, SessionContinued
 from tablevault_pd.store.arango.batches import document_of, layout_of, so_far, version_of
 from tablevault_pd.store.arango.claims import FINISHED, HELD, finishing, raise_if_lost
 from tablevault_pd.store.arango.code import CONFIRMED, confirmation_document
@@ -61,7 +61,9 @@ LET committed = FIRST(
 LET target = FIRST(FOR b IN tv_batches FILTER @target > 0 AND b.list == list AND b.version == @target RETURN UNSET(b, "pieces", "reads"))
 LET layouts = MERGE(FOR b IN tv_batches FILTER @content AND b.list == list AND b.version IN [head.layout, target.layout]
   RETURN {[TO_STRING(b.version)]: b.pieces == null ? DOCUMENT("tv_details", b._key).pieces : b.pieces})
-RETURN {now: DATE_NOW(), list, revision: known.revision, head, renamed, committed, target, layouts,
+LET resumed = FIRST(
+  FOR s IN tv_sessions FILTER @openings != null AND s._key == @session AND s.openings != @openings RETURN [s.name, s.run, s.pid, s.host])
+RETURN {now: DATE_NOW(), resumed, list, revision: known.revision, head, renamed, committed, target, layouts,
   erased: @target == null ? null : known.erased}
 """
 NEW_LIST = """
@@ -72,9 +74,27 @@ FOR m IN tv_meta
   INSERT {_key: TO_STRING(id), id: id, name: @name, digest: @digest} INTO tv_lists
   RETURN id
 """
-# Nothing where the list's document was written since it was looked at. Documents that are there are changed.
-INSERT_ALONE = """
-LET lists = (FOR l IN tv_lists FILTER l.id == @list AND l._rev == @revision UPDATE l WITH @changes IN tv_lists RETURN 1)
+# Nothing where another attempt of the session has begun since it was looked at: the next look tells so.
+_RESUMED = """
+LET resumed = (FOR s IN tv_sessions FILTER @openings != null AND s._key == @session AND s.openings != @openings
+  RETURN [s.name, s.run, s.pid, s.host])
+"""
+INSERT_OF_SESSION = (
+    _RESUMED
+    + """
+FOR b IN [@batch]
+  FILTER LENGTH(resumed) == 0
+  INSERT b INTO tv_batches OPTIONS {waitForSync: true}
+  RETURN true
+"""
+)
+# Nor where the list's document was written since. Documents that are there are changed.
+INSERT_ALONE = (
+    _RESUMED
+    + """
+LET lists = (
+  FOR l IN tv_lists FILTER l.id == @list AND l._rev == @revision AND LENGTH(resumed) == 0 UPDATE l WITH @changes IN tv_lists RETURN 1
+)
 LET details = (
   FOR d IN @details
     FILTER LENGTH(lists) > 0
@@ -92,15 +112,17 @@ FOR b IN @batches
   UPSERT {_key: b._key} INSERT b UPDATE UNSET(b, "_key") IN tv_batches OPTIONS {waitForSync: true}
   RETURN true
 """
+)
 # With claims that it finishes and a confirmation of rows that were there: all of it, or nothing where one of the claims is lost.
 INSERT_WITH = (
     HELD
-    + "LET may = LENGTH(held) == LENGTH(@rows)"
+    + _RESUMED
+    + "LET may = LENGTH(held) == LENGTH(@rows) AND LENGTH(resumed) == 0"
     + FINISHED
     + CONFIRMED
     + """
 LET inserted = (FOR b IN [@batch] FILTER may INSERT b INTO tv_batches OPTIONS {waitForSync: true})
-RETURN held[*]._key
+RETURN {held: held[*]._key, resumed, made: may}
 """
 )
 IN_ITS_PLACE = """
@@ -202,21 +224,43 @@ class Committer:
             rows.settled = True  # from here on the items may be committed, whatever we come to hear
         try:
             if batch.finishes or batch.confirms is not None:
-                self._insert_with(batch, document, rows)
+                made = self._insert_with(batch, document, rows)
+            elif batch.attempt is not None:
+                made = self._insert_of_session(batch, document)
             else:
                 self._client.insert(BATCHES, document, expect=(UNIQUE,), what=_name_of(batch))
+                made = True
         except ExpectedError:
-            return self._after_conflict(batch, document, rows)
-        return document
+            made = False
+        return document if made else self._after_conflict(batch, document, rows)
+
+    def _insert_of_session(self, batch: Batch, document: dict[str, Any]) -> bool:
+        """Insert the batch unless another attempt of its session has begun. Return whether it was."""
+        return bool(
+            self._client.query(
+                INSERT_OF_SESSION,
+                binds=_attempt(batch),
+                batch=document,
+                expect=(UNIQUE,),
+                what=_name_of(batch),
+            )
+        )
 
     def _look(self, batch: Batch) -> dict[str, Any]:
         """The state of the list, as :data:`LOOK` reads it. Raises if the batch must not follow it."""
         content = batch.operation in ("restore", "upsert", "delete_rows", "erase") and batch.original is None
         digest = digest_of(batch.list)
         [state] = self._client.query(
-            LOOK, digest=digest, token=batch.token, target=batch.target, content=content
+            LOOK,
+            digest=digest,
+            token=batch.token,
+            target=batch.target,
+            content=content,
+            binds=_attempt(batch),
         )
         if not state["committed"]:
+            if state["resumed"] and not batch.finishes:  # of claims ClaimLost says it
+                raise _resumed(state["resumed"])
             check_not_renamed(batch, state["renamed"])
             check_commit(batch, _version(state["head"]))
         return dict(state)
@@ -243,6 +287,7 @@ class Committer:
                 batches=[document, *marks.batches],
                 details=[*marks.details, *(() if details is None else [details])],
                 erasing=list(marks.erasing),
+                binds=_attempt(batch),
                 expect=(UNIQUE,),
                 what=_name_of(batch),
             )
@@ -250,23 +295,23 @@ class Committer:
             return None
         return document if inserted else None
 
-    def _insert_with(self, batch: Batch, document: dict[str, Any], rows: Stage | None) -> None:
-        """Insert the batch with what it finishes and confirms, or nothing. Raises ClaimLost."""
+    def _insert_with(self, batch: Batch, document: dict[str, Any], rows: Stage | None) -> bool:
+        """Insert the batch with what it finishes and confirms, or nothing. Return whether it was. Raises ClaimLost."""
         confirmations = [
             confirmation_document(replace(one, list_id=document["list"], version=document["version"]))
             for one in (batch.confirms,)
             if one is not None
         ]
-        [held] = self._client.query(
+        [answer] = self._client.query(
             INSERT_WITH,
-            binds=finishing(batch.finishes),
+            binds=finishing(batch.finishes) | _attempt(batch),
             batch=document,
             confirmations=confirmations,
             expect=(UNIQUE,),
             what=_name_of(batch),
         )
         try:
-            raise_if_lost(batch.finishes, held)
+            raise_if_lost(batch.finishes, answer["held"])
         except ClaimLost:
             # A request whose answer was lost may have done it before: then the claims are done, by this batch.
             [present] = self._client.query(
@@ -276,6 +321,11 @@ class Committer:
                 if rows is not None:
                     rows.settled = False
                 raise
+        if batch.finishes and answer["resumed"]:  # an answer that was lost would have lost the claims
+            if rows is not None:
+                rows.settled = False
+            raise _resumed(answer["resumed"][0])
+        return bool(answer["made"])
 
     def _after_conflict(
         self, batch: Batch, document: dict[str, Any], rows: Stage | None
@@ -322,6 +372,17 @@ class Committer:
 def _name_of(batch: Batch) -> str:
     """What a commit may have to wait for, as an error names it."""
     return f"the list {batch.list!r}"
+
+
+def _attempt(batch: Batch) -> dict[str, Any]:
+    """The attempt of its session that makes a batch, as statements are told of it."""
+    openings = None if batch.session_id is None or batch.attempt is None else batch.attempt + 1
+    return {"session": str(batch.session_id), "openings": openings}
+
+
+def _resumed(by: Sequence[Any]) -> SessionContinued:
+    name, run, pid, host = by
+    return SessionContinued.by(f"{name}#{run}", pid, host)
 
 
 def _documents(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from tablevault_pd.errors import SessionNotFound
+from tablevault_pd.errors import SessionContinued, SessionNotFound
 from tablevault_pd.store import (
     NO_STEP,
     Beat,
@@ -62,12 +62,17 @@ RETURN {
 ALIVE = """
 LET now = DATE_NOW() * 1000
 LET waiting = (FOR r IN tv_requests FILTER r.session IN @ids AND r.acknowledged == null SORT r.id RETURN r)
-LET beats = (FOR key IN @alive UPDATE {_key: key} WITH {heartbeat: now} IN tv_sessions)
+LET before = MERGE(FOR s IN tv_sessions FILTER s._key IN @alive[*].key RETURN {[s._key]: s.openings})
+LET beats = (
+  FOR a IN @alive
+    LET refused = a.openings != null AND a.openings != before[a.key]
+    UPDATE {_key: refused ? "resumed" : a.key} WITH {heartbeat: now} IN tv_sessions
+)
 RETURN {now, waiting}
 """
-# The sessions come first: an unknown one fails the statement before it wrote anything. An info may come after the end of
-# its attempt, when the next one has begun. A block of logged values grows by what is new in it: a beat of a number that it
-# has seen comes again.
+# The sessions come first: an unknown one fails the statement before it wrote anything, and so does one whose next attempt has
+# begun, for which a key is put that is unknown. An info may come after that, and is left out. A block of logged values grows by
+# what is new in it: a beat of a number that it has seen comes again.
 BEAT = """
 LET now = DATE_NOW() * 1000
 LET waiting = (
@@ -81,14 +86,15 @@ LET before = MERGE(
 )
 LET sessions = (
   FOR b IN @beats
+    LET refused = b.openings != null AND b.openings != before[b.key].openings AND !b.info
     LET timeline = b.timeline == null ? {} : {timeline: MERGE_RECURSIVE(before[b.key].timeline, b.timeline)}
-    UPDATE {_key: b.key}
+    UPDATE {_key: refused ? "resumed" : b.key}
       WITH MERGE(b.changes, timeline, b.alive ? {heartbeat: now} : {}, b.ends ? {ended: now, heartbeat: now} : {})
       IN tv_sessions OPTIONS {keepNull: true, mergeObjects: false, waitForSync: true}
 )
 LET infos = (
   FOR i IN @infos
-    FILTER before[i.document._key].openings == i.openings
+    FILTER i.openings == null OR i.openings == before[i.document._key].openings
     INSERT i.document INTO tv_infos OPTIONS {overwriteMode: "replace", waitForSync: true}
 )
 LET cells = (FOR c IN @cells INSERT MERGE(c, {saved: now}) INTO tv_cells OPTIONS {overwriteMode: "replace", waitForSync: true})
@@ -217,12 +223,18 @@ class SessionControl:
         wait_s = max(BEAT_WAIT_S, self._client.timeout_s)
         try:
             if not any(beat.has_news for beat in beats):
-                alive = [str(beat.session_id) for beat in beats]
+                alive = [{"key": str(beat.session_id), "openings": _openings(beat)} for beat in beats]
                 return self._client.query(ALIVE, ids=ids, alive=alive, expect=(NOT_FOUND,), wait_s=wait_s)
             return self._client.query(
                 BEAT, ids=ids, binds=_telling(beats), expect=(NOT_FOUND,), wait_s=wait_s
             )
         except ExpectedError:
+            rows = self._client.query(SESSIONS_BY_ID, ids=ids)
+            now = {session.id: session for session in map(to_session, rows)}
+            for beat in beats:
+                session = now.get(beat.session_id)
+                if session is not None and beat.attempt not in (None, session.attempt):
+                    raise SessionContinued.by(session.label, session.pid, session.host) from None
             named = ", ".join(str(beat.session_id) for beat in beats)
             raise SessionNotFound(
                 f"Of the sessions with the ids {named}, some are not in this vault."
@@ -312,11 +324,10 @@ def _telling(beats: Sequence[Beat]) -> dict[str, Any]:
         if beat.outcome is not None:
             fields |= {"paused": False, "outcome": beat.outcome, "error": beat.error}
         key, ends = str(beat.session_id), beat.outcome is not None
-        timeline = {str(beat.attempt): dict(beat.timeline)} if beat.timeline else None
-        sessions.append(
-            {"key": key, "changes": fields, "timeline": timeline, "alive": beat.alive, "ends": ends}
-        )
-        infos += [{"document": document, "openings": beat.attempt + 1} for document in info]
+        timeline = {str(beat.attempt or 0): dict(beat.timeline)} if beat.timeline else None
+        which = {"key": key, "openings": _openings(beat), "info": beat.tells_only_info}
+        sessions.append({**which, "changes": fields, "timeline": timeline, "alive": beat.alive, "ends": ends})
+        infos += [{"document": document, "openings": _openings(beat)} for document in info]
     measures = [(beat.number, one) for beat in beats for one in beat.measures]
     sources = [(beat.session_id, source) for beat in beats for source in beat.sources]
     return {
@@ -332,6 +343,11 @@ def _telling(beats: Sequence[Beat]) -> dict[str, Any]:
         "imports": _by_key(_import(session_id, source) for session_id, source in sources),
         "answered": [str(key) for beat in beats for key in beat.answered],
     }
+
+
+def _openings(beat: Beat) -> int | None:
+    """How often the session of a beat was opened, by what its process knows."""
+    return None if beat.attempt is None else beat.attempt + 1
 
 
 def _parts(number: int, measures: Measures) -> list[Document]:

@@ -20,7 +20,7 @@ from tablevault_pd.store.embedded.code import confirm
 from tablevault_pd.store.embedded.edges import insert_edges, insert_reads
 from tablevault_pd.store.embedded.names import renamed_to
 from tablevault_pd.store.embedded.segments import Payload, Stage
-from tablevault_pd.store.embedded.sessions import insert_description
+from tablevault_pd.store.embedded.sessions import check_attempt, insert_description
 from tablevault_pd.store.embedded.versions import (
     ONE_VERSION,
     TOKEN,
@@ -141,6 +141,8 @@ class Committer:
         check_commit(batch, head)
         if batch.finishes:
             finish_claims(db, batch.finishes)
+        if batch.session_id is not None and batch.attempt is not None:
+            check_attempt(db, batch.session_id, batch.attempt)
         version = self._insert_batch(db, work, head, lost)
         self._insert_segments(db, work, version)
         if batch.files:

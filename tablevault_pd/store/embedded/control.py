@@ -24,7 +24,13 @@ from tablevault_pd.store import (
     Timelines,
 )
 from tablevault_pd.store.embedded.code import insert_code
-from tablevault_pd.store.embedded.sessions import change_session, insert_cell, session_rows, to_sessions
+from tablevault_pd.store.embedded.sessions import (
+    change_session,
+    check_attempt,
+    insert_cell,
+    session_rows,
+    to_sessions,
+)
 from tablevault_pd.store.engine.fts_index import add_source
 from tablevault_pd.store.engine.measures import MEASURES_SCHEMA, measures_table
 from tablevault_pd.store.times import from_time, to_time
@@ -56,7 +62,6 @@ INSERT_REQUEST = (
 ACKNOWLEDGE = """
 UPDATE requests SET acknowledged = ? WHERE acknowledged IS NULL AND id IN (SELECT value FROM json_each(?))
 """
-IS_THERE = "SELECT 1 FROM sessions WHERE id = ?"
 ALIVE = "UPDATE sessions SET heartbeat = ? WHERE id = ?"
 PAUSED = "UPDATE sessions SET paused = ? WHERE id = ?"
 END = "UPDATE sessions SET ended = ?, heartbeat = ?, paused = 0, outcome = ?, error = ? WHERE id = ?"
@@ -248,7 +253,7 @@ def _ask(
 
 def _write(db: Any, beat: Beat, now: int) -> None:
     key = beat.session_id
-    if db.execute(IS_THERE, (key,)).fetchone() is None:
+    if not check_attempt(db, key, None if beat.tells_only_info else beat.attempt):
         raise SessionNotFound(f"No session with the id {key} is in this vault.")
     for cell in beat.cells:
         insert_cell(db, cell)
@@ -262,7 +267,7 @@ def _write(db: Any, beat: Beat, now: int) -> None:
     if beat.changes:
         change_session(db, key, beat.changes, attempt=beat.attempt)
     if beat.timeline:
-        db.execute(ADD_TO_TIMELINE, (json.dumps({beat.attempt: dict(beat.timeline)}), key))
+        db.execute(ADD_TO_TIMELINE, (json.dumps({beat.attempt or 0: dict(beat.timeline)}), key))
     if beat.answered:
         db.execute(ACKNOWLEDGE, (now, json.dumps(beat.answered)))
     if beat.paused is not None:
