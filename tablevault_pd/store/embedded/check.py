@@ -138,7 +138,7 @@ def _segments(vault: VaultParts, progress: Progress | None, *, fix: bool) -> Ite
         for key in keys:
             checked.add(key)
             row = _segment(vault, key)
-            problem = None if row is None else _damage(vault, *row)
+            problem = None if row is None else _damage(vault, row)
             if problem is not None and _segment(vault, key) is not None:
                 if fix and problem.what == "zone map":  # rows are read without it as well
                     vault.catalog.write(_forget_zones, key)
@@ -158,19 +158,9 @@ def _segment(vault: VaultParts, key: int) -> tuple[Any, ...] | None:
         return row
 
 
-def _damage(
-    vault: VaultParts,
-    name: str,
-    version: int,
-    count: int,
-    schema_id: int,
-    codec: str,
-    file: str | None,
-    size: int,
-    checksum: int,
-    data: bytes | None,
-    zones: str | None,
-) -> Problem | None:
+def _damage(vault: VaultParts, row: tuple[Any, ...]) -> Problem | None:
+    """What is wrong with a segment, a row of the statement above."""
+    name, version, count, schema_id, codec, file, size, checksum, data, zones = row
     where = f"{name}@{version}"
     path = f"segments/{file}{SUFFIX}" if file else "catalog.db"
     try:
