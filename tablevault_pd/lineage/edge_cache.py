@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.lineage.edges import groups
 from tablevault_pd.lineage.same import same_rows
 from tablevault_pd.store.edges import WHOLE_LIST, EdgeQuery, EdgeTable, GenerationKey, edge_table
@@ -90,6 +91,12 @@ class EdgeCache:
         if unknown:
             newest = self._store.newest_of_generations(unknown)
             self._newest |= {(version.list_id, version.generation): version for version in newest}
+            for list_id, generation in unknown:
+                if (list_id, generation) not in self._newest:
+                    raise VaultCorrupt(
+                        f"Versions that show generation {generation} of the list {list_id} are lost, and lineage names its rows. "
+                        "vault.check() lists all damage. Restore the vault from a backup."
+                    )
             self.contents(newest)  # together: one by one, each would be a request
 
     def _others_of(self, place: GenerationKey) -> list[int]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tablevault_pd.display import counted
+from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.store import Problem
 from tablevault_pd.work.order import order_of
 
@@ -21,12 +22,15 @@ def wrong_frontiers(store: Store, *, fix: bool) -> Iterator[Problem]:
     worked = set(store.worked_lists())
     heads = [state.head for state in store.lists() if state.head.list_id in worked]
     for head in heads:
-        open_rows = 0 if head.deleted else _open_before_frontier(store, head)
-        if open_rows:
-            if fix:
-                store.align_work(head.list_id, after=head.generation, generation=head.generation, same={})
+        try:
+            open_rows = 0 if head.deleted else _open_before_frontier(store, head)
             detail = f"{counted(open_rows, 'row')} that nobody has claimed would never be: they lie before the first open one"
-            yield Problem("damage", "claims", head.list, head.version, detail=detail, fixed=fix)
+        except VaultCorrupt as error:
+            open_rows, detail = head.total, str(error)
+        if open_rows:
+            generation = head.generation
+            fixed = fix and store.align_work(head.list_id, after=generation, generation=generation, same={})
+            yield Problem("damage", "claims", head.list, head.version, detail=detail, fixed=fixed)
 
 
 def _open_before_frontier(store: Store, head: Version) -> int:

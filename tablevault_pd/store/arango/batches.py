@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.store import Version
-from tablevault_pd.store.arango.records import to_bytes, to_text
+from tablevault_pd.store.arango.records import reads, to_bytes, to_text
 from tablevault_pd.store.engine.int_codec import pack_pieces, unpack_pieces
 from tablevault_pd.store.times import from_time, to_time
 
@@ -31,6 +31,7 @@ FOR w IN @ranges
 Document = Mapping[str, Any]
 
 
+@reads("tv_batches")
 def version_of(document: Document) -> Version:
     """The version that a batch document stands for."""
     return Version(

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import FileMissing, VaultCorrupt
 from tablevault_pd.store import Problem
-from tablevault_pd.store.arango.batches import BATCHES_BY_KEY
+from tablevault_pd.store.arango.batches import BATCHES_BY_KEY, version_of
 from tablevault_pd.store.arango.check_counts import wrong_counts
-from tablevault_pd.store.arango.check_layout import foreign_documents, missing_parts
+from tablevault_pd.store.arango.check_layout import foreign_documents, missing_parts, unreadable
 from tablevault_pd.store.arango.check_lists import LOST, ListChecks, damage, wrong_contents
 from tablevault_pd.store.arango.claims import check_claims
+from tablevault_pd.store.arango.records import reads
 from tablevault_pd.store.arango.strays import KEPT_AFTER, batch_pages, pages, strays
 
 if TYPE_CHECKING:
@@ -87,7 +88,10 @@ def _batches(vault: VaultParts, progress: Progress | None) -> Iterator[Problem]:
     shared = _Shared(set(vault.client.query(SCHEMA_KEYS)), set(vault.client.query(DICTIONARY_DIGESTS)))
     lost = dict(vault.client.query(LOST))
     history = ListChecks()
-    for page in batch_pages(vault.client):
+    for every in batch_pages(vault.client):
+        problems = {number: unreadable(batch, _readable) for number, batch in enumerate(every)}
+        yield from (problem for problem in problems.values() if problem is not None)
+        page = [batch for number, batch in enumerate(every) if problems[number] is None]
         wrong = {what: _told_twice(vault, page, look) for what, look in LOOKS.items()}
         for batch in page:
             if batch["list"] != history.list_id:
@@ -101,8 +105,26 @@ def _batches(vault: VaultParts, progress: Progress | None) -> Iterator[Problem]:
                 details.pop("missing words", None)
             yield from (damage(batch, what, detail) for what, detail in details.items())
         if progress:
-            progress(len(page))
+            progress(len(every))
     yield from history.ended(vault, progress)
+
+
+@reads("tv_batches")
+def _readable(batch: Document) -> None:
+    """What is looked at of a batch is of its type."""
+    version_of(batch)
+    numbers = [
+        batch["end"],
+        batch["bytes"],
+        batch["edges"],
+        *batch["items"].values(),
+        *(batch["so_far"] or ()),
+    ]
+    numbers += [batch.get("text_items") or 0, batch.get("text_words") or 0]
+    numbers += [number for part in batch["parts"] for number in (part["rows"], int(part["schema"], 16))]
+    digests = [one["digest"] for part in batch["parts"] for one in part["dictionaries"].values()]
+    if not {*map(type, numbers)} <= {int} or not {*map(type, digests)} <= {str}:
+        raise TypeError("what it counts is no number")
 
 
 @dataclass(frozen=True, slots=True)

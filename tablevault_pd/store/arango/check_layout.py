@@ -1,15 +1,19 @@
-"""What of a vault's collections and search view is gone, and what other programs put into them."""
+"""What of a vault's collections and search view is gone, what other programs put into them, and what cannot be read."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tablevault_pd.errors import VaultReadOnly
+from tablevault_pd.errors import VaultCorrupt, VaultReadOnly
 from tablevault_pd.store import Problem
+from tablevault_pd.store.arango.code import confirmation_of
+from tablevault_pd.store.arango.control import request_of
 from tablevault_pd.store.arango.layout import ANALYZER, COLLECTIONS, TRIPLES, VIEW, lay_out
+from tablevault_pd.store.arango.names import NAMES, RENAMES_MADE, name_of, rename_of
+from tablevault_pd.store.arango.sessions import DESCRIPTIONS, cell_of, description_of, to_session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from arango.database import StandardDatabase
 
@@ -26,6 +30,18 @@ FOR id IN SLICE(UNION(
 ), 0, 100)
   RETURN id
 """
+
+
+#: Documents that no row or commit is of, and what reads them.
+_READERS: tuple[tuple[str, Callable[[Any], Any]], ...] = (
+    ('FOR s IN tv_sessions FILTER s.id > 0 AND s.id < "" RETURN UNSET(s, "params", "timeline")', to_session),
+    ('FOR c IN tv_cells FILTER c.session > 0 RETURN MERGE(c, IS_STRING(c.text) ? {text: ""} : {})', cell_of),
+    ('FOR r IN tv_requests FILTER r.session > 0 AND r.session < "" RETURN r', request_of),
+    (DESCRIPTIONS, description_of),
+    (NAMES, name_of),
+    (RENAMES_MADE, rename_of),
+    ("FOR c IN tv_confirmations FILTER c.list > 0 RETURN c", confirmation_of),
+)
 
 
 def missing_parts(client: Client, *, fix: bool) -> list[Problem]:
@@ -60,7 +76,21 @@ def _lacking(client: Client) -> list[str]:
 
 
 def foreign_documents(client: Client) -> Iterator[Problem]:
-    """Documents that no release wrote. They are left out everywhere."""
+    """Documents that no release wrote, and are left out everywhere; and those that cannot be read."""
     for path in client.query(FOREIGN):
         detail = "another program wrote it; it is no part of the vault, and may be removed there"
         yield Problem("stray", "foreign document", path=path, detail=detail)
+    for statement, read in _READERS:
+        for document in client.query(statement, batch_rows=1000):
+            problem = unreadable(document, read)
+            if problem is not None:
+                yield problem
+
+
+def unreadable(document: dict[str, Any], read: Callable[[Any], Any]) -> Problem | None:
+    """What is wrong with a document, if it cannot be read."""
+    try:
+        read(document)
+    except VaultCorrupt as error:
+        return Problem("damage", "unreadable document", path=document["_id"], detail=str(error))
+    return None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tablevault_pd.store import LOST_AFTER_BEATS, Problem
+from tablevault_pd.store.arango.records import reads
 from tablevault_pd.store.arango.server_errors import UNIQUE, ExpectedError
 from tablevault_pd.store.arango.sessions import digest_of
 from tablevault_pd.store.times import to_time
@@ -36,10 +37,10 @@ if TYPE_CHECKING:
 WORK_OF = """
 FOR w IN tv_work
   FILTER w._key == @key
-  RETURN {generation: w.generation, frontier: w.frontier,
+  RETURN {_id: w._id, list: w.list, generation: w.generation, frontier: w.frontier,
     same: (FOR s IN tv_work_same_rows FILTER s.list == @list RETURN [s.generation, s.runs])}
 """
-WORKED_LISTS = "FOR w IN tv_work RETURN w.list"
+WORKED_LISTS = 'FOR w IN tv_work FILTER w.list > 0 AND w.list < "" RETURN w.list'
 # Who was faster has made or changed the document: then the statement fails, or changes nothing.
 FIRST_WORK = """
 LET same = (FOR s IN @same INSERT s INTO tv_work_same_rows OPTIONS {overwriteMode: "ignore"})
@@ -231,10 +232,7 @@ class ClaimBook:
     def work(self, list_id: int) -> Work | None:
         """What is kept of the work on a list."""
         rows = self._client.query(WORK_OF, key=str(list_id), list=list_id)
-        if not rows:
-            return None
-        same = {generation: np.array(runs, np.int64).reshape(-1, 4) for generation, runs in rows[0]["same"]}
-        return Work(list_id, rows[0]["generation"], rows[0]["frontier"], same)
+        return work_of(rows[0]) if rows else None
 
     def worked_lists(self) -> list[int]:
         """Lists that are worked on."""
@@ -334,10 +332,7 @@ class ClaimBook:
 
     def claim_records(self, list_id: int) -> ClaimRecords:
         """All rows that were ever claimed."""
-        records = np.array(self._client.query(RECORDS, list=list_id), np.int64).reshape(-1, 6)
-        generation, row, state, session_id, attempt, since = records.T
-        times = np.ascontiguousarray(since).view("datetime64[us]")
-        return ClaimRecords(Addresses(generation, row), state.astype(np.int8), session_id, attempt, times)
+        return _claim_records(self._client.query(RECORDS, list=list_id))
 
     def holders(self, list_id: int) -> list[HolderState]:
         """Who may hold rows."""
@@ -347,6 +342,20 @@ class ClaimBook:
     def data_version(self) -> object:
         """None: a server tells only when it is asked."""
         return None
+
+
+@reads("tv_claims")
+def _claim_records(rows: Sequence[Sequence[int]]) -> ClaimRecords:
+    generation, row, state, session_id, attempt, since = np.array(rows, np.int64).reshape(-1, 6).T
+    times = np.ascontiguousarray(since).view("datetime64[us]")
+    return ClaimRecords(Addresses(generation, row), state.astype(np.int8), session_id, attempt, times)
+
+
+@reads("tv_work")
+def work_of(row: Mapping[str, Any]) -> Work:
+    """The work that a document stands for."""
+    same = {generation: np.array(runs, np.int64).reshape(-1, 4) for generation, runs in row["same"]}
+    return Work(row["list"], row["generation"], row["frontier"], same)
 
 
 def check_claims(client: Client, *, fix: bool) -> list[Problem]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tablevault_pd.store.arango.code_search import keys_of
-from tablevault_pd.store.arango.records import attributes_of, record_of
+from tablevault_pd.store.arango.records import attributes_of, reads, record_of
 from tablevault_pd.store.arango.terms import code_words
 from tablevault_pd.store.engine.slices import cells_of, code_of, stored_part
 from tablevault_pd.store.session_types import Confirmation, Part, WrittenCode, runs_together
@@ -101,7 +101,7 @@ LET confirmed = (
 """
 CONFIRM = "LET may = true" + CONFIRMED + "RETURN 1"
 CONFIRMATIONS_OF = """
-FOR c IN tv_confirmations FILTER @lists == null OR c.list IN @lists SORT c.seq RETURN c
+FOR c IN tv_confirmations FILTER @lists == null ? c.list > 0 : c.list IN @lists SORT c.seq RETURN c
 """
 Document = dict[str, Any]
 
@@ -189,7 +189,7 @@ class SliceStore:
         rows = self._client.query(
             CONFIRMATIONS_OF, lists=None if lists is None else [int(key) for key in lists]
         )
-        return [_confirmation(row) for row in rows]
+        return list(map(confirmation_of, rows))
 
 
 def confirmation_document(confirmation: Confirmation) -> Document:
@@ -201,7 +201,9 @@ def confirmation_document(confirmation: Confirmation) -> Document:
     return document | {"_key": "-".join(map(str, place))}
 
 
-def _confirmation(document: Document) -> Confirmation:
+@reads("tv_confirmations")
+def confirmation_of(document: Document) -> Confirmation:
+    """The confirmation that a document stands for."""
     confirmation = record_of(Confirmation, {"rows": None, "made_from": ()} | document)
     rows = None if confirmation.rows is None else runs_together(confirmation.rows)
     sources = tuple((list_id, number) for list_id, number in confirmation.made_from)

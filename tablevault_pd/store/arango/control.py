@@ -25,7 +25,7 @@ from tablevault_pd.store import (
     Timelines,
 )
 from tablevault_pd.store.arango.code import code_documents
-from tablevault_pd.store.arango.records import attributes_of, record_of
+from tablevault_pd.store.arango.records import attributes_of, reads, record_of
 from tablevault_pd.store.arango.server_errors import NOT_FOUND, ExpectedError
 from tablevault_pd.store.arango.sessions import (
     ALL_SESSIONS,
@@ -165,7 +165,7 @@ REQUESTS_BY_KEY = "FOR r IN tv_requests FILTER r._key IN @keys SORT r.id RETURN 
 _LATEST = "(@digests == null OR l.digest IN @digests) RETURN [l.session, l.metric, l.value]"
 OVERVIEW = f"""
 LET sessions = ({ALL_SESSIONS})
-LET latest = (FOR l IN tv_latest FILTER {_LATEST})
+LET latest = (FOR l IN tv_latest FILTER l.session > 0 AND {_LATEST})
 RETURN {{now: DATE_NOW() * 1000, sessions, latest}}
 """
 OVERVIEW_BY_ID = f"""
@@ -181,12 +181,12 @@ RETURN {{now: DATE_NOW() * 1000, sessions, latest}}
 """
 # Metrics are looked up by the hash of their name, because the server compares texts by the rules of a language.
 _MEASURED = 'RETURN UNSET(m, "_id", "_rev", "_key", "digest")'
-ALL_MEASURES = f"FOR m IN tv_measures {_MEASURED}"
+ALL_MEASURES = f"FOR m IN tv_measures FILTER m.session > 0 {_MEASURED}"
 MEASURES_OF = f"FOR m IN tv_measures FILTER m.session IN @ids {_MEASURED}"
 MEASURES_NAMED = f"FOR m IN tv_measures FILTER m.digest IN @digests {_MEASURED}"
 MEASURES_OF_NAMED = f"FOR m IN tv_measures FILTER m.digest IN @digests AND m.session IN @ids {_MEASURED}"
 _NAMES = "COLLECT digest = l.digest INTO named = l.metric RETURN FIRST(named)"
-METRIC_NAMES = f"FOR l IN tv_latest {_NAMES}"
+METRIC_NAMES = f"FOR l IN tv_latest FILTER l.session > 0 {_NAMES}"
 METRIC_NAMES_OF = f"FOR l IN tv_latest FILTER l.session IN @ids {_NAMES}"
 ALL_TIMELINES = "FOR s IN tv_sessions FILTER s.id > 0 SORT s.id RETURN [s.id, s.timeline]"
 TIMELINES_OF = "FOR s IN tv_sessions FILTER s.id IN @ids SORT s.id RETURN [s.id, s.timeline]"
@@ -215,9 +215,7 @@ class SessionControl:
         else:
             self._client.writable()
             [answer] = self._tell(ids, news)
-        return BeatResponse(
-            to_time(answer["now"]), tuple(record_of(ControlRequest, row) for row in answer["waiting"])
-        )
+        return BeatResponse(to_time(answer["now"]), tuple(request_of(row) for row in answer["waiting"]))
 
     def _tell(self, ids: Sequence[int], beats: Sequence[Beat]) -> list[Any]:
         wait_s = max(BEAT_WAIT_S, self._client.timeout_s)
@@ -257,12 +255,12 @@ class SessionControl:
             asked_by=asked_by,
             token=uuid.uuid4().hex,
         )
-        return [record_of(ControlRequest, row) for row in rows]
+        return [request_of(row) for row in rows]
 
     def requests(self, ids: Sequence[int]) -> list[ControlRequest]:
         """Requests by id."""
         rows = self._client.query(REQUESTS_BY_KEY, keys=[str(int(key)) for key in ids])
-        return [record_of(ControlRequest, row) for row in rows]
+        return [request_of(row) for row in rows]
 
     def overview(
         self,
@@ -277,15 +275,8 @@ class SessionControl:
             [answer] = self._client.query(OVERVIEW_NAMED, digest=digest_of(name), digests=digests)
         else:
             [answer] = self._client.query_of(ids, OVERVIEW, OVERVIEW_BY_ID, digests=digests)
-        latest = answer["latest"]
-        table = pa.table(
-            {
-                "session": pa.array([row[0] for row in latest], pa.int64()),
-                "metric": pa.array([row[1] for row in latest], pa.string()),
-                "value": pa.array(_floats([row[2] for row in latest])),
-            }
-        )
-        return Overview(to_time(answer["now"]), [to_session(row) for row in answer["sessions"]], table)
+        sessions = [to_session(row) for row in answer["sessions"]]
+        return Overview(to_time(answer["now"]), sessions, _last_values(answer["latest"]))
 
     def measures(
         self, session_ids: Sequence[int] | None = None, *, metrics: Sequence[str] | None = None
@@ -296,7 +287,7 @@ class SessionControl:
         else:
             options = {"digests": [digest_of(metric) for metric in metrics], "batch_rows": PAGE_ROWS}
             rows = self._client.query_of(session_ids, MEASURES_NAMED, MEASURES_OF_NAMED, **options)
-        return _table(sorted(rows, key=itemgetter("session", "metric", "attempt", "block", "part")))
+        return _table(rows)
 
     def metric_names(self, session_ids: Sequence[int] | None = None) -> list[str]:
         """Names of metrics."""
@@ -309,8 +300,19 @@ class SessionControl:
     def sources(self, session_ids: Sequence[int]) -> list[ModuleSource]:
         """Imported project modules."""
         rows = self._client.query(SOURCES_OF, ids=[int(key) for key in session_ids])
-        sources = [record_of(ModuleSource, row) for row in rows]
+        sources = list(map(_source, rows))
         return sorted(sources, key=lambda source: (source.session_id, source.path, source.cell))
+
+
+@reads("tv_requests")
+def request_of(row: Document) -> ControlRequest:
+    """The request that a document stands for."""
+    return record_of(ControlRequest, row)
+
+
+@reads("tv_session_sources")
+def _source(row: Document) -> ModuleSource:
+    return record_of(ModuleSource, row)
 
 
 def _telling(beats: Sequence[Beat]) -> dict[str, Any]:
@@ -407,9 +409,23 @@ def _floats(values: Sequence[float | str]) -> np.ndarray:
     return np.array([float(value) for value in values], dtype=np.float64)
 
 
+@reads("tv_latest")
+def _last_values(rows: Sequence[Sequence[Any]]) -> pa.Table:
+    sessions, metrics, values = ([row[at] for row in rows] for at in range(3))
+    return pa.table(
+        {
+            "session": pa.array(sessions, pa.int64()),
+            "metric": pa.array(metrics, pa.string()),
+            "value": pa.array(_floats(values)),
+        }
+    )
+
+
+@reads("tv_measures")
 def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     if not rows:
         return MEASURES_SCHEMA.empty_table()
+    rows = sorted(rows, key=itemgetter("session", "metric", "attempt", "block", "part"))
     sessions, metrics, attempts = ([row[name] for row in rows] for name in ("session", "metric", "attempt"))
     return measures_table(
         (sessions, metrics, attempts, [len(row["values"]) for row in rows]),

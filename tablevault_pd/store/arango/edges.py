@@ -18,7 +18,7 @@ from tablevault_pd.store import Batch, Problem, Version
 from tablevault_pd.store.arango.batches import BATCHES_OF_RANGES, layout_of, version_of
 from tablevault_pd.store.arango.layout import BATCHES, Clock
 from tablevault_pd.store.arango.reader import INCOMPLETE_PAUSES_S
-from tablevault_pd.store.arango.records import to_bytes, to_text
+from tablevault_pd.store.arango.records import reads, to_bytes, to_text
 from tablevault_pd.store.arango.stage import REQUEST_BYTES
 from tablevault_pd.store.arango.windows import ANSWER_BYTES
 from tablevault_pd.store.edges import (
@@ -242,7 +242,7 @@ class LineageEdges:
         sizes = {} if side == "child" else {"sizes": _SIZES}
         batches = self._whole(some, ranges=ranges, **sizes, **count) if ranges else []
         batches += self._whole(every, lists=lists, **count) if lists else []
-        return _table(sorted(batches, key=lambda batch: (batch[0], batch[2], batch[3], batch[1])))
+        return _table(batches)
 
     def _whole(self, statement: str, **values: Any) -> list[list[Any]]:
         """What a statement tells of batches. Raises VaultCorrupt if edges of theirs are lost; warns if others of the vault are.
@@ -291,7 +291,7 @@ class LineageEdges:
         by_place: list[list[list[int]]] = [[] for _ in numbered]
         for number, *row in rows:
             by_place[number].append(row)
-        return [Writers.of(sorted(written)) for written in by_place]
+        return list(map(_writers, by_place))
 
     def describe_lists(self, lists: Sequence[int] = (), versions: Sequence[tuple[int, int]] = ()) -> ListInfo:
         """Facts about lists, and versions by list id and number."""
@@ -421,8 +421,15 @@ def _document(key: str, number: int, edge: Edge) -> dict[str, Any]:
 # -- back from documents
 
 
+@reads("tv_batches")
+def _writers(rows: list[list[int]]) -> Writers:
+    return Writers.of(sorted(rows))
+
+
+@reads("tv_edges")
 def _table(batches: Sequence[Sequence[Any]]) -> EdgeTable:
     """Edges as columns, from what the statements tell of batches."""
+    batches = sorted(batches, key=lambda batch: (batch[0], batch[2], batch[3], batch[1]))
     # Columns of EdgeTable: the child, where it is in its generation, then the parent and how they map; the positions behind.
     rows = [
         [list_id, version, generation, start + e[5], e[6], e[0], e[1], e[2], e[7], e[8], e[3], e[4], e[9], *_packed(e)]

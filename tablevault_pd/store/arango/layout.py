@@ -221,7 +221,8 @@ def open_vault(client: Client) -> Opened:
             f"{FORMAT}. Install a newer release: pip install -U tablevault-pd"
         )
     check_release(client, meta["release"])
-    complete = LAYOUT in (meta["layouts"] or {}) or (not client.read_only and _add_missing(client))
+    layouts = meta["layouts"] if isinstance(meta["layouts"], dict) else {}
+    complete = LAYOUT in layouts or (not client.read_only and _add_missing(client))
     return Opened(meta["vault"], Clock(meta["now"]), bool(meta["erasing"]), complete)
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tablevault_pd.errors import NameTaken, VersionNotFound, short_repr
 from tablevault_pd.store import Rename, VersionName
 from tablevault_pd.store.arango.batches import version_of
-from tablevault_pd.store.arango.records import attributes_of, record_of
+from tablevault_pd.store.arango.records import attributes_of, reads, record_of
 from tablevault_pd.store.arango.server_errors import UNIQUE, ExpectedError
 from tablevault_pd.store.arango.sessions import digest_of
 from tablevault_pd.store.engine.name_rules import check_rename, check_snapshot, check_tag, check_untag
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 LIST_NAMES = "FOR l IN tv_lists FILTER l.id > 0 RETURN [l.id, l.name]"
 _NAMED = """
   LET called = FIRST(FOR l IN tv_lists FILTER l.id == n.list RETURN l.name)
-  RETURN MERGE(UNSET(n, "_id", "_rev"), {called})
+  RETURN MERGE(n, {called})
 """
 NAMES = f"FOR n IN tv_version_names FILTER n.list > 0{_NAMED}"
 ONE_NAME = f"FOR n IN tv_version_names FILTER n.digest == @digest{_NAMED}"
@@ -116,7 +116,7 @@ RETURN LENGTH(renamed) > 0
 RENAME_BATCHES = (
     "FOR b IN tv_batches FILTER b.list == @list AND b.name != @name UPDATE b WITH {name: @name} IN tv_batches"
 )
-RENAMES_MADE = "FOR r IN tv_renames SORT r.time, r._key RETURN r"
+RENAMES_MADE = "FOR r IN tv_renames FILTER r.list > 0 SORT r.time, r._key RETURN r"
 COPY_NAMES = """
 LET named = (
   FOR n IN @names
@@ -293,7 +293,7 @@ class NameCatalog:
 
     def renames(self) -> list[Rename]:
         """All renames."""
-        return [record_of(Rename, row) for row in self._client.query(RENAMES_MADE)]
+        return list(map(rename_of, self._client.query(RENAMES_MADE)))
 
     def put_names(self, names: Sequence[VersionName], renames: Sequence[Rename]) -> None:
         """Keep names and renames of another vault."""
@@ -340,10 +340,18 @@ def _of(name: str, names: Sequence[VersionName]) -> list[VersionName]:
 
 
 def _sorted(rows: Sequence[dict[str, Any]]) -> list[VersionName]:
-    names = [
-        VersionName(
-            row["name"], row["list"], row["called"], row["version"], row["snapshot"], row["session"], to_time(row["time"])
-        )
-        for row in rows
-    ]  # fmt: skip
-    return sorted(names, key=lambda name: (name.time, name.name, name.list))
+    return sorted(map(name_of, rows), key=lambda name: (name.time, name.name, name.list_id))
+
+
+@reads("tv_version_names")
+def name_of(row: dict[str, Any]) -> VersionName:
+    """The name that a document stands for."""
+    return VersionName(
+        row["name"], row["list"], row["called"], row["version"], row["snapshot"], row["session"], to_time(row["time"])
+    )  # fmt: skip
+
+
+@reads("tv_renames")
+def rename_of(row: dict[str, Any]) -> Rename:
+    """The rename that a document stands for."""
+    return record_of(Rename, row)

@@ -394,6 +394,7 @@ def _hits(plan: VectorSearchPlan, query: int, rows: Sequence[tuple[int, int, Any
         try:
             # The texts that stand for odd numbers are read as these. The width they were written in makes them exact.
             vectors = np.array([some[index][2] for index in passing], np.float64).astype(piece.dtype)
+            vectors = vectors.reshape(len(passing), piece.column.dim or 0)
         except (TypeError, ValueError) as error:
             raise VaultCorrupt(
                 f"A vector of {plan.scopes[piece.scope].version.list} is damaged. vault.check() lists all damage."

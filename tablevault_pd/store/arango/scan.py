@@ -11,6 +11,7 @@ from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.store import Chunk, Spans
 from tablevault_pd.store.arango.batches import layout_of, schema_key
 from tablevault_pd.store.arango.reader import RowRun, removed
+from tablevault_pd.store.arango.records import reads
 from tablevault_pd.store.engine.kept_layouts import KeptLayouts, LayoutKey
 from tablevault_pd.store.engine.spans import spans_of
 
@@ -143,9 +144,14 @@ class Scanner:
             for generation, end in pieces.ends()
         ]
         rows = self._client.query(WRITTEN, ends=ends) if ends else []
-        columns = np.array(rows, np.int64).reshape(-1, 8).T
+        columns = _columns_written(rows)
         bounds = np.searchsorted(columns[0], np.arange(1, len(versions)))
         return spans_of(zip(shown, np.split(columns[1:], bounds, axis=1), strict=False))  # of none, one part
+
+
+@reads("tv_batches")
+def _columns_written(rows: Sequence[Sequence[int]]) -> np.ndarray:
+    return np.array(rows, np.int64).reshape(-1, 8).T
 
 
 def runs_of(version: Version, pieces: Pieces, position: int = 0) -> list[RowRun]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tablevault_pd.errors import Conflict, SessionNotFound, VaultBusy
 from tablevault_pd.store import Cell, Description, Session, SessionLabel
-from tablevault_pd.store.arango.records import attributes_of, record_of
+from tablevault_pd.store.arango.records import attributes_of, reads, record_of
 from tablevault_pd.store.arango.server_errors import NOT_FOUND, UNIQUE, ExpectedError
 from tablevault_pd.store.arango.terms import code_words, prose_words
 from tablevault_pd.store.engine.copy_rules import free_run, same_session
@@ -114,10 +114,10 @@ PUT_CELL = """
 INSERT MERGE(@cell, {saved: DATE_NOW() * 1000}) INTO tv_cells OPTIONS {overwriteMode: "replace", waitForSync: true}
 """
 _CELL = 'SORT c.session, c.cell RETURN UNSET(c, "parts", "wholes")'
-ALL_CELLS = f"FOR c IN tv_cells {_CELL}"
+ALL_CELLS = f"FOR c IN tv_cells FILTER c.session > 0 {_CELL}"
 CELLS_OF = f"FOR c IN tv_cells FILTER c.session IN @ids {_CELL}"
-PARAM = "FOR s IN tv_sessions FILTER HAS(s.params, @name) RETURN [s.id, s.params[@name]]"
-METRIC = "FOR l IN tv_latest FILTER l.digest == @digest RETURN [l.session, l.value]"
+PARAM = "FOR s IN tv_sessions FILTER s.id > 0 AND HAS(s.params, @name) RETURN [s.id, s.params[@name]]"
+METRIC = "FOR l IN tv_latest FILTER l.digest == @digest AND l.session > 0 RETURN [l.session, l.value]"
 # A key made by the client and "ignore" let it be repeated; the number orders descriptions of one moment.
 ADD_DESCRIPTIONS = """
 FOR m IN tv_meta
@@ -260,7 +260,9 @@ class SessionRecords:
         if not info:
             return [to_session(row) for row in rows]
         infos = dict(self._client.query(INFOS_OF, keys=[row["_key"] for row in rows]))
-        return [replace(to_session(row), info=json.loads(infos[row["_key"]])) for row in rows]
+        return [
+            replace(to_session(row), info=_info_of([row["_key"], infos.get(row["_key"])])) for row in rows
+        ]
 
     def session_ids(self) -> list[int]:
         """All sessions, oldest first."""
@@ -268,18 +270,13 @@ class SessionRecords:
 
     def session_labels(self, ids: Sequence[int] | None = None) -> list[SessionLabel]:
         """Names and times of sessions, oldest first."""
-        return [
-            SessionLabel(key, name, run, int(started), int(attempt))
-            for key, name, run, started, attempt in self._client.query_of(
-                ids, SESSION_LABELS, SESSION_LABELS_OF
-            )
-        ]
+        return list(map(_label, self._client.query_of(ids, SESSION_LABELS, SESSION_LABELS_OF)))
 
     def session_values(self, column: str) -> dict[int, Any]:
         """The value of one parameter or metric, by session; what only the session itself knows exactly is `NESTED`."""
         kind, _, name = column.partition(".")
         if kind == "metrics":
-            return {key: float(value) for key, value in self._client.query(METRIC, digest=digest_of(name))}
+            return dict(map(_last_value, self._client.query(METRIC, digest=digest_of(name))))
         return {key: _plain(value) for key, value in self._client.query(PARAM, name=name)}
 
     def put_cell(self, cell: Cell) -> None:
@@ -288,10 +285,27 @@ class SessionRecords:
 
     def cells(self, session_ids: Sequence[int] | None = None) -> list[Cell]:
         """Cells in order."""
-        return [_cell(row) for row in self._client.query_of(session_ids, ALL_CELLS, CELLS_OF)]
+        return [cell_of(row) for row in self._client.query_of(session_ids, ALL_CELLS, CELLS_OF)]
 
 
-def _cell(row: Mapping[str, Any]) -> Cell:
+@reads("tv_sessions")
+def _label(row: Sequence[Any]) -> SessionLabel:
+    key, name, run, started, attempt = row
+    return SessionLabel(key, name, run, int(started), int(attempt))
+
+
+@reads("tv_infos")
+def _info_of(row: Sequence[Any]) -> dict[str, Any]:
+    return dict(json.loads(row[1]))
+
+
+@reads("tv_latest")
+def _last_value(row: Sequence[Any]) -> tuple[int, float]:
+    return int(row[0]), float(row[1])
+
+
+@reads("tv_cells")
+def cell_of(row: Mapping[str, Any]) -> Cell:
     """The cell that a document stands for."""
     duration_s = row["duration_s"]
     return record_of(Cell, {**row, "duration_s": None if duration_s is None else float(duration_s)})
@@ -316,6 +330,7 @@ def description_document(description: Description, number: int, batch: str | Non
     }
 
 
+@reads("tv_descriptions")
 def description_of(row: Mapping[str, Any]) -> Description:
     """The description that a document stands for."""
     exact = row["exact_vector"]
@@ -327,10 +342,17 @@ def newest_of(rows: Sequence[_Row]) -> list[_Row]:
     """The newest description of each target and label, from all in order: it takes its place in the order, too."""
     newest: dict[tuple[Any, ...], _Row] = {}
     for row in rows:
-        key = (row["list"], row["session_of"], row["label"])
+        key = _target(row)
         newest.pop(key, None)
         newest[key] = row
     return list(newest.values())
+
+
+@reads("tv_descriptions")
+def _target(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    target = (row["list"], row["session_of"], row["label"])
+    hash(target)
+    return target
 
 
 def _opening(session: Session) -> dict[str, Any]:
@@ -376,6 +398,7 @@ def _fields(values: Mapping[str, Any]) -> dict[str, Any]:
     return stored
 
 
+@reads("tv_sessions")
 def to_session(row: Mapping[str, Any]) -> Session:
     """A stored session, without its info."""
     ended, heartbeat = (None if row[name] is None else to_time(row[name]) for name in ("ended", "heartbeat"))

@@ -23,7 +23,7 @@ PAGE = 1000  # batches or files that are looked at together
 # it alone, since payloads are large.
 COUNTS_AFTER = """
 FOR i IN @@items
-  FILTER i.batch > @after
+  FILTER i.batch > @after AND i.batch < []
   COLLECT batch = i.batch WITH COUNT INTO n
   SORT batch
   LIMIT @page

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tablevault_pd import frames
 from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.store.arango.batches import BATCHES_BY_KEY, WHOLE_BATCH
+from tablevault_pd.store.arango.records import reads
 from tablevault_pd.store.arango.text_hits import TextBatch
 from tablevault_pd.store.engine.fts_index import item_texts
 from tablevault_pd.store.engine.tokenizer import terms_of
@@ -104,10 +105,7 @@ class TextIndex:
         [answer] = self._client.query(TEXT_BATCHES, since=since, lag=LAG_MS)
         if answer["view"] != self._view:
             self._view, self._indexed = answer["view"], {}
-        changed = [
-            TextBatch(key, list_id, generation, start, items or 0, words or 0, time)
-            for key, list_id, generation, start, items, words, time, _ in answer["changed"]
-        ]
+        changed = list(map(_text_batch, answer["changed"]))
         every = {**batches, **{batch.key: batch for batch in changed}}
         batches = {key: batch for key, batch in every.items() if batch.items}
         unsure = [batch for key, batch in batches.items() if self._indexed.get(key) != batch.items]
@@ -163,6 +161,12 @@ class TextIndex:
             batch = by_key[every[number]["_key"]]
             items[batch] += _items_of(chunk.table, chunk.positions[0])
         return items
+
+
+@reads("tv_batches")
+def _text_batch(row: Sequence[Any]) -> TextBatch:
+    key, list_id, generation, start, items, words, time, _ = row
+    return TextBatch(key, list_id, generation, start, items or 0, words or 0, time)
 
 
 def _text_columns(schema: pa.Schema) -> list[str]:

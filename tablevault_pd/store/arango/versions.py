@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.store import ListState, ListSummary, Version, VersionLookup
 from tablevault_pd.store.arango.batches import Document, version_of
+from tablevault_pd.store.arango.records import reads
 from tablevault_pd.store.arango.sessions import digest_of
 from tablevault_pd.store.times import from_time, to_time
 from tablevault_pd.store.types import version_columns
@@ -144,10 +145,7 @@ class Versions:
         """Every list."""
         *rows, schemas = self._client.query(HEADS, schemas=0 if self._known else SCHEMAS_AT_ONCE)
         self._reader.keep_schemas(schemas)
-        states = [
-            ListState(version_of(row["head"]), to_time(row["created"]), int(row["bytes"] or 0))
-            for row in rows
-        ]
+        states = list(map(_list_state, rows))
         self._known |= {digest_of(state.head.list) for state in states}
         return sorted(states, key=lambda state: state.head.list)  # the server would sort as a language does
 
@@ -158,6 +156,11 @@ class Versions:
     def names(self, prefix: str = "") -> list[str]:
         """Names of lists."""
         return sorted(name for name in self._client.query(NAMES) if name.startswith(prefix))
+
+
+@reads("tv_lists")
+def _list_state(row: dict[str, Any]) -> ListState:
+    return ListState(version_of(row["head"]), to_time(row["created"]), int(row["bytes"] or 0))
 
 
 def _place(lookup: VersionLookup) -> tuple[str, int | None, int | None]:

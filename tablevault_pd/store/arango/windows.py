@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tablevault_pd.store.arango.records import to_bytes
+from tablevault_pd.store.arango.records import reads, to_bytes
 from tablevault_pd.store.engine.int_codec import unpack
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class Span:
         return replace(self, low=low, high=high, position=self.position + low - self.low)
 
 
+@reads("tv_batches")
 def spans_of(row: dict[str, Any], number: int, shift: int) -> Iterator[Span]:
     """The parts of a batch, cut to the rows that are wanted, which are so many positions from their addresses."""
     first = 0
