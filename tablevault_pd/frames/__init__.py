@@ -7,6 +7,7 @@ by the rules of :mod:`promotion`.
 """
 
 from tablevault_pd.frames.arrow import encode_arrow
+from tablevault_pd.frames.column_arrays import arrays_of, frame_of
 from tablevault_pd.frames.decode import (
     TextColumn,
     cells_of,
@@ -27,7 +28,7 @@ from tablevault_pd.frames.documents import (
     with_documents,
     with_offsets,
 )
-from tablevault_pd.frames.encode import arrays_of, encode, encode_row
+from tablevault_pd.frames.encode import encode, encode_row
 from tablevault_pd.frames.equal import equal_rows, same
 from tablevault_pd.frames.key_cells import key_column, key_columns
 from tablevault_pd.frames.levels import placed, reset_index
@@ -93,6 +94,7 @@ __all__ = [
     "fields_beside",
     "fields_with_values",
     "fit_index",
+    "frame_of",
     "index_fields",
     "index_names",
     "key_column",

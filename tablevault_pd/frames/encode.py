@@ -13,7 +13,8 @@ import pyarrow as pa
 from tablevault_pd import validate
 from tablevault_pd.errors import InvalidInput, UnsupportedColumn, short_repr
 from tablevault_pd.frames import labels, objects, schemas, vectors
-from tablevault_pd.frames.codecs import CannotEncode, Encoded, Spec, encode_array, unwrapped
+from tablevault_pd.frames.codecs import CannotEncode, Encoded, Spec, encode_array
+from tablevault_pd.frames.column_arrays import arrays_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -78,13 +79,6 @@ def encode(
     with _Refusing("the index"):
         index, levels = labels.index_spec(df.index, set(names))
     return build(listed, names, encode_one, spec, index, levels, len(df))
-
-
-def arrays_of(df: pd.DataFrame) -> list[Any]:
-    """Return the array of each column, in order, NumPy's as such. pandas makes a Series for each: it is worth doing once."""
-    if df.columns.nlevels > 1:  # some labels with missing entries cannot be looked up
-        return [unwrapped(df.iloc[:, number].array) for number in range(df.shape[1])]
-    return [unwrapped(series.array) for _, series in df.items()]
 
 
 class _Refusing:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from tablevault_pd import validate
 from tablevault_pd.errors import VaultCorrupt
+from tablevault_pd.frames import frame_of
 from tablevault_pd.lineage.edges import groups
 from tablevault_pd.lineage.values import joined_values
 from tablevault_pd.lineage.walk import RelatedRows, Relatives, Walk, WholeLists, spans_of_chars
@@ -202,7 +203,7 @@ def _frame(
     begin, end = map(arranged, chars.T)
     frame = {
         "list": texts(
-            np.searchsorted(asked_lists, traced.list[numbers]), [names[list_id] for list_id in asked_lists]
+            _places(asked_lists, traced.list[numbers]), [names[list_id] for list_id in asked_lists]
         ),
         "position": integers(asked_at, asked_at < 0),
         "depth": depth,
@@ -213,17 +214,15 @@ def _frame(
         "parent_stop": integers(end, end < 0),
         "basis": texts(basis.astype(np.int64), BASES),
         "session": texts(
-            np.where(session < 0, -1, np.searchsorted(session_ids, session)),
+            np.where(session < 0, -1, _places(session_ids, session)),
             [labels[session_id] for session_id in session_ids],
         ),
         "cell": integers(cell, cell < 0),
         "ref": _refs(store.vault_id, codes, lists, names, version, position),
         "gone": gone,
     }
-    # an index of texts takes longer to make than to copy
-    answer = pd.DataFrame(dict(enumerate(frame.values())), index=pd.RangeIndex(len(numbers)), copy=False)
-    answer.columns = _columns_index(tuple(frame)).copy()
-    return answer
+    names_of_columns = _columns_index(tuple(frame))[:]  # not the same object: the caller may give it a name
+    return frame_of(list(frame.values()), names_of_columns, pd.RangeIndex(len(numbers)))
 
 
 @lru_cache(maxsize=2)
@@ -238,7 +237,7 @@ def _located(cache: EdgeCache, steps: Sequence[Relatives]) -> list[Relatives]:
     cache.learn(versions={(step.list, number) for step in moved for number in _distinct(step.rows.version)})
     return [
         step
-        if step.generation < 0
+        if step.generation < 0 or cache.facts.lists[step.list].in_place
         else replace(
             step,
             rows=replace(
@@ -278,6 +277,11 @@ def _concatenated(arrays: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate(arrays) if arrays else np.empty(0, np.int64)
 
 
+def _places(ordered: Sequence[int], values: np.ndarray) -> np.ndarray:
+    """Where in `ordered` each of the values is; any place for one that is not there."""
+    return np.searchsorted(ordered, values) if len(ordered) > 1 else np.zeros(len(values), np.int64)
+
+
 def _repeated(values: Sequence[int], steps: Sequence[Relatives]) -> np.ndarray:
     sizes = [len(step.rows.root) for step in steps]
     return np.repeat(np.asarray(values, np.int64), np.asarray(sizes, np.int64))
@@ -285,6 +289,8 @@ def _repeated(values: Sequence[int], steps: Sequence[Relatives]) -> np.ndarray:
 
 def _codes(ids: Sequence[int], sizes: Sequence[int]) -> tuple[list[int], np.ndarray]:
     lists = sorted(set(ids))
+    if len(lists) == 1:
+        return lists, np.zeros(sum(sizes), np.int64)
     return lists, np.repeat(np.searchsorted(lists, ids).astype(np.int64), np.asarray(sizes, np.int64))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from tablevault_pd.errors import InvalidInput, short_repr
-from tablevault_pd.frames import cells_of, decode, index_fields
+from tablevault_pd.frames import arrays_of, cells_of, decode, index_fields
 from tablevault_pd.frames import columns as columns_of
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.origin import (
@@ -136,8 +136,8 @@ def _is_content(store: Store, version: Version, positions: np.ndarray, frame: pd
     # known by object, unlike the schema of a table
     columns = columns_of(reading.wanted_schema(store, version, labels))
     if len(columns) == frame.shape[1] and all(
-        _is_equal(cells_of(table, stored.field), column)
-        for stored, (_, column) in zip(columns, frame.items(), strict=True)
+        _is_equal(cells_of(table, stored.field), array)
+        for stored, array in zip(columns, arrays_of(frame), strict=True)
     ):
         return True
     rows = pd.RangeIndex(len(frame))
@@ -146,14 +146,14 @@ def _is_content(store: Store, version: Version, positions: np.ndarray, frame: pd
     return bool((old_codes == new_codes).all())
 
 
-def _is_equal(cells: Any, column: pd.Series) -> bool:
+def _is_equal(cells: Any, array: Any) -> bool:
     """Whether a column has this dtype and these cells. Objects are not looked at: they may be arrays."""
-    if cells.dtype != column.dtype:
+    if cells.dtype != array.dtype:
         return False
     if not isinstance(cells, np.ndarray):
-        return bool(cells.equals(column.array))
+        return bool(cells.equals(array))
     kind = cells.dtype.kind
-    return kind != "O" and np.array_equal(cells, column.to_numpy(), equal_nan=kind in "fcmM")
+    return kind != "O" and np.array_equal(cells, array, equal_nan=kind in "fcmM")
 
 
 def _positions(index: pd.Index, origin: Origin, total: int) -> np.ndarray | None:

@@ -72,7 +72,6 @@ def result_frame(store: Store, request: Request, ranked: RankedRows, spans: Writ
     session, cell = _writers(store, spans, versions, ranking)
     numbers = np.array([version.version for version in versions] or [0], np.int64)
     size = len(lines.rank)
-    # One index for all columns: pandas need not align them.
     index = pd.Index(lines.rank) if request.batch else pd.RangeIndex(request.offset, request.offset + size)
     columns: dict[Hashable, Any] = {
         "ref": _refs(store, versions, ranking),
@@ -80,11 +79,11 @@ def result_frame(store: Store, request: Request, ranked: RankedRows, spans: Writ
         "position": _int64(ranking.position),
         "version": _int64(numbers[ranking.scope]),
         "kind": _texts(items.kind.tolist()),
-        "column": _objects(items.column, index),
+        "column": items.column,
         "score": ranking.score,
         "text_score": ranking.text_score,
         "near_score": ranking.near_score,
-        "value": _objects(items.value, index),
+        "value": items.value,
         "session": _texts(session),
         "cell": _int64(cell, missing=cell < 0),
     }
@@ -97,11 +96,10 @@ def result_frame(store: Store, request: Request, ranked: RankedRows, spans: Writ
     for label, cells in items.added.items():
         name = f"row.{label}" if label in (*COLUMNS, *EXTRA_COLUMNS) else label
         columns[name] = (
-            _objects(np.full(size, None, object), index) if cells is None else cells.set_axis(index)
+            np.full(size, None, object) if cells is None else frames.arrays_of(cells.to_frame())[0]
         )
-    frame = pd.DataFrame(dict(enumerate(columns.values())), index=index, copy=False)
-    frame.columns = pd.Index(list(columns)) if items.added else _standard_names(tuple(columns)).copy()
-    return frame
+    names = pd.Index(list(columns)) if items.added else _standard_names(tuple(columns))[:]
+    return frames.frame_of(list(columns.values()), names, index)
 
 
 @lru_cache
@@ -121,11 +119,6 @@ def _int64(values: np.ndarray, missing: np.ndarray | None = None) -> pd.arrays.I
     return pd.arrays.IntegerArray(
         values.astype(np.int64, copy=True), np.zeros(len(values), bool) if missing is None else missing
     )
-
-
-def _objects(values: np.ndarray, index: pd.Index) -> pd.Series:
-    # pandas would make a column of strings of an object array; a Series of dtype object stays one.
-    return pd.Series(values, index=index, dtype=object, copy=False)
 
 
 def _refs(store: Store, versions: Sequence[Version], ranking: Ranking) -> RefArray:
