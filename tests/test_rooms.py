@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import grimp
@@ -83,6 +84,34 @@ def test_a_class_name_has_one_meaning() -> None:
     both = ["store/arango", "store/embedded"]
     shared = {name for name, rooms in places.items() if len(rooms) > 1 and sorted(rooms) != both}
     assert shared <= SHARED
+
+
+def test_whatever_a_module_defines_is_used_by_the_package() -> None:
+    """What only tests call is not kept for them. `grant` is called by the administrator of a server."""
+    sources = {path: path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rglob("*.py"))}
+    words = Counter(word for text in sources.values() for word in re.findall(r"\w+", text))
+    unused = [
+        f"{path.relative_to(PACKAGE).as_posix()}: {name}"
+        for path, text in sources.items()
+        for node in ast.parse(text).body
+        for name in defined_by(node)
+        if words[name] == 1 and not name.startswith("__")
+    ]
+    assert unused == ["store/arango/users.py: grant"]
+
+
+def defined_by(node: ast.stmt) -> list[str]:
+    """The names that a statement defines, but for what a decorator hands to somebody."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [] if node.decorator_list else [node.name]
+    targets = (
+        node.targets
+        if isinstance(node, ast.Assign)
+        else [node.target]
+        if isinstance(node, ast.AnnAssign)
+        else []
+    )
+    return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
 @pytest.mark.parametrize("room", PLAIN)
