@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -22,7 +25,6 @@ from tablevault_pd.session import active, heartbeat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tablevault_pd.store import Store
 
@@ -97,6 +99,15 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TABLEVAULT_URL", raising=False)
     return tmp_path
+
+
+@pytest.fixture
+def shown() -> Iterator[Path]:
+    """A folder that every user may look into, as those of pytest are not: each run of it takes the rights to them away."""
+    folder = Path(tempfile.mkdtemp(prefix="tablevault-", dir="/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

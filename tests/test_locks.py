@@ -601,15 +601,6 @@ os._exit(0)
 """
 
 
-@pytest.fixture
-def shown() -> Any:
-    """A folder that every user may look into."""
-    folder = Path("/tmp") / f"tablevault-{os.getpid()}-{threading.get_ident()}"
-    folder.mkdir(mode=0o755)
-    yield folder
-    shutil.rmtree(folder)
-
-
 def show(folder: Path) -> None:
     for path in [folder, *folder.rglob("*")]:
         path.chmod(0o755 if path.is_dir() else 0o644)

@@ -278,11 +278,11 @@ def test_pauses_are_kept(vault):
         for worker in workers:
             worker.start()
         for count in (1, 2):
-            vault.pause(s, wait_s=20)
+            vault.pause(s, wait_s=60)
             wait_until(lambda: len(s._recorder.control._pausing) == 2)
             found = wait_for_pauses(vault, s, count)
             assert [each.ended is None for each in found] == [False] * (count - 1) + [True]
-            vault.resume(s, wait_s=20)
+            vault.resume(s, wait_s=60)
             found = wait_for_pauses(vault, s, count, ended=True)
         gone_on.set()
         for worker in workers:

@@ -86,7 +86,7 @@ def test_others_see_values_while_they_are_logged(vault):
         s.log(loss=1)
         s.params["lr"] = 0.1
         s.tags = "fast"
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while "metrics.loss" not in (seen := vault.sessions("train")) and time.monotonic() < deadline:
             time.sleep(0.05)
         row = seen.iloc[0]
@@ -330,12 +330,12 @@ def test_pause_resume_and_stop_of_a_thread(vault):
     thread.start()
     while vault.sessions("worker*").empty:
         time.sleep(0.01)
-    assert vault.resume("worker", wait_s=10).acknowledged.notna().all()  # not paused: harmless
-    assert vault.pause("wor*", wait_s=10).state.tolist() == ["paused"]
+    assert vault.resume("worker", wait_s=60).acknowledged.notna().all()  # not paused: harmless
+    assert vault.pause("wor*", wait_s=60).state.tolist() == ["paused"]
     assert vault.sessions(state="paused").session.tolist() == ["worker#1"]
-    assert vault.resume(vault.sessions("worker"), wait_s=10).state.tolist() == ["running"]
-    vault.pause("worker", wait_s=10)
-    stopped = vault.stop("worker#1", wait_s=10)
+    assert vault.resume(vault.sessions("worker"), wait_s=60).state.tolist() == ["running"]
+    vault.pause("worker", wait_s=60)
+    stopped = vault.stop("worker#1", wait_s=60)
     thread.join(60)
     assert not thread.is_alive()
     assert seen == ["callback", "cleaned"]
@@ -361,7 +361,7 @@ def test_a_session_that_ends_while_it_is_looked_at_has_acknowledged(vault, monke
         return overview(store, ids, **more)
 
     monkeypatch.setattr(requests.liveness, "overview", look)
-    found = requests.ask(vault.store, [far.id], "stop", wait_s=10)
+    found = requests.ask(vault.store, [far.id], "stop", wait_s=60)
     assert found.state.tolist() == ["stopped"]
     assert found.acknowledged.notna().all()
 
@@ -377,8 +377,8 @@ def test_stopping_what_is_around_stops_what_is_inside(vault):
     thread.start()
     while vault.sessions("inner*").empty:
         time.sleep(0.01)
-    assert vault.pause("outer", wait_s=10).state.tolist() == ["paused"]
-    vault.stop("inner", wait_s=10)  # which waits in a checkpoint, for the outer one to be resumed
+    assert vault.pause("outer", wait_s=60).state.tolist() == ["paused"]
+    vault.stop("inner", wait_s=60)  # which waits in a checkpoint, for the outer one to be resumed
     thread.join(60)
     assert not thread.is_alive()
     assert vault.sessions("*er").state.tolist() == ["stopped", "stopped"]
