@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
+import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +22,8 @@ import tablevault_pd as tv
 from tablevault_pd.reading import liveness
 from tablevault_pd.session import heartbeat as heart
 from tablevault_pd.session import metrics_buffer as buffers
-from tablevault_pd.session.metrics_buffer import Backlog
+from tablevault_pd.session import recorder
+from tablevault_pd.session.metrics_buffer import Backlog, apart
 from tablevault_pd.store import Beat, BeatResponse, Measures, Session, Store
 
 if TYPE_CHECKING:
@@ -423,3 +428,39 @@ def test_a_session_of_another_process_is_not_found_gone_by_mistake():
 
     here = Session("x", "u", "h", os.getppid(), datetime.now(UTC), info={"machine": liveness.machine()})
     assert not liveness.surely_dead(here)
+
+
+def test_calls_of_two_threads_have_times_of_their_own(
+    folder_vault: tv.Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the clock says, and however the calls interleave: the times say what one call logged."""
+    begun = time.time()
+    monkeypatch.setattr(recorder, "time", SimpleNamespace(time=lambda: begun))
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with folder_vault.session("train") as s:
+
+            def log(first: int) -> None:
+                for number in range(first, first + 3000):
+                    s.log(a=number, b=-number)
+
+            with ThreadPoolExecutor(4) as pool:
+                list(pool.map(log, range(0, 12_000, 3000)))
+    finally:
+        sys.setswitchinterval(before)
+    found = folder_vault.store.measures([s.id]).to_pandas()
+    a, b = (found[found["metric"] == name].set_index("time")["value"] for name in "ab")
+    assert a.index.is_unique
+    assert a.index.is_monotonic_increasing
+    assert (a + b.reindex(a.index) == 0).all()  # one call
+    assert sorted(a) == list(range(12_000))
+
+
+def test_times_of_calls_follow_the_clock() -> None:
+    """Calls within two microseconds are put apart; a clock that was set back by a second is believed."""
+    times = [100.0, 100.0, 99.9999995, 100.5, 100.5000005, 99.0, 99.0]
+    found = [at for _, at, _ in apart([(None, at, {}) for at in times], 100.0)]
+    assert found == pytest.approx(
+        [100.000002, 100.000004, 100.000006, 100.5, 100.500002, 99.0, 99.000002], abs=1e-9
+    )

@@ -6,6 +6,7 @@ import gc
 import subprocess
 import sys
 import threading
+import warnings
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,7 +15,10 @@ from test_forks import wait_until
 from test_session_exits import environment
 
 import tablevault_pd as tv
+from tablevault_pd.capture import environment as environment_of
+from tablevault_pd.capture.exits import ExitStatus
 from tablevault_pd.session import Run, active
+from tablevault_pd.session.environment import EnvironmentCapture
 from tablevault_pd.session.heartbeat import HEARTBEAT
 
 pytestmark = pytest.mark.ci
@@ -255,3 +259,54 @@ def test_the_end_of_the_interpreter_writes_what_interrupts_left(tmp_path):
         found = reader.sessions()
     assert set(found[found.name != "start"].state) == {"finished"}
     assert set(found[found.name == "start"].state) == {"failed", "finished"}
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_second_interrupt_at_the_end_of_the_process_ends_all_sessions_and_waits_no_more(
+    folder_vault: tv.Vault, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """Whichever session is waited for when it comes."""
+    entered = [folder_vault.session(name) for name in ("outer", "inner")]
+    for s in entered:
+        s.__enter__()
+        s.log(loss=1.0)
+    waits: list[float] = []
+    real = HEARTBEAT.wait_for
+
+    def wait_for(session, done, timeout_s):
+        waits.append(timeout_s)
+        if len(waits) == at:
+            raise KeyboardInterrupt
+        return real(session, done, timeout_s)
+
+    monkeypatch.setattr(HEARTBEAT, "wait_for", wait_for)
+    with pytest.raises(KeyboardInterrupt), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the packages may not be read yet
+        active._end_all(ExitStatus("failed", "KeyboardInterrupt"))
+    assert max(waits[at:]) <= 0.1
+    monkeypatch.undo()
+    assert all(s._recorder.ended for s in entered)
+    wait_until(lambda: not set(active._open) & {s._recorder for s in entered} or active._forget_written())
+    with tv.connect(folder_vault.place, mode="r") as read:
+        found = read.sessions(["outer", "inner"], columns=["name", "state", "error", "metrics.loss"])
+    assert found["state"].tolist() == ["failed"] * 2
+    assert found["error"].tolist() == ["KeyboardInterrupt"] * 2
+    assert found["metrics.loss"].tolist() == [1.0] * 2
+
+
+def test_an_interrupt_while_the_last_of_a_session_is_written_tells_what_is_lost(
+    folder_vault: tv.Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = threading.Event()
+    monkeypatch.setattr(EnvironmentCapture, "_read_packages", lambda self: waiting.wait(60))
+    monkeypatch.setattr(environment_of, "known_versions", lambda: None)
+    with folder_vault.session("short"):
+        pass
+
+    def interrupted_wait(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(HEARTBEAT, "settle", interrupted_wait)
+    with pytest.warns(tv.NotRecorded, match="the packages of short#1"), pytest.raises(KeyboardInterrupt):
+        HEARTBEAT.abandon(5.0)
+    waiting.set()

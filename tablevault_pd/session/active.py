@@ -249,9 +249,16 @@ def _hand_over() -> None:
 
 def _end_all(ending: ExitStatus) -> None:
     deadline = time.monotonic() + EXIT_S  # for all of them together
+    interrupt: KeyboardInterrupt | None = None
     for session in reversed(list(_open)):  # the inner ones first
-        session.end(ending, timeout_s=max(deadline - time.monotonic(), 0.1), quietly=True)
+        try:
+            session.end(ending, timeout_s=max(deadline - time.monotonic(), 0.1), quietly=True)
+        except KeyboardInterrupt as error:  # a second Ctrl-C: all end, but are not waited for any more
+            interrupt, deadline = error, time.monotonic()
+            session.end(ending, timeout_s=0.1, quietly=True)
     HEARTBEAT.abandon(max(deadline - time.monotonic(), 0.1))
+    if interrupt is not None:
+        raise interrupt
 
 
 def _note_earlier_cells() -> None:

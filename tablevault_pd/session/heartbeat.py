@@ -199,10 +199,12 @@ class HeartbeatThread:
 
     def abandon(self, timeout_s: float, store: Store | None = None) -> None:
         """Settle, then drop all data that `store`, or any, has not taken, and warn of what is lost: the vault or the process ends."""
-        self.settle(timeout_s, store)
-        self._give_up(
-            self._of(store), VaultClosed("It was closed before everything was written."), NotRecorded
-        )
+        try:
+            self.settle(timeout_s, store)
+        finally:  # also after an interrupt: what is lost is told
+            self._give_up(
+                self._of(store), VaultClosed("It was closed before everything was written."), NotRecorded
+            )
 
     def _of(self, store: Store | None) -> list[Recording]:
         return [session for session in list(self._sessions) if store is None or session.store is store]

@@ -29,6 +29,9 @@ BATCH_VALUES = 250_000  # values in one beat; 6 MB as arrays
 BLOCK_VALUES = 128  # values in a block of one metric; 3 kB, which fit into a page of the catalogue
 MAX_FILE_BYTES = 4 << 30  # log() waits while the file is as large as this
 DEEPEST = 100  # levels of nested metrics
+ONE_CALL_S = (
+    2e-6  # so far apart at the least are the times of two calls of log(), which are kept in microseconds
+)
 STEP_ROWS = 1000  # rows moved between two looks at the number of their values
 
 #: (step, seconds since 1970, values by metric)
@@ -142,6 +145,9 @@ class Backlog:
         self.first_step: int | None = None
         self.session_id, self._offset_s, self._folder = session_id, offset_s, folder
         self._taken: list[Row] = []
+        self._logged_at = self._packed_until = (
+            0.0  # times of the last row before `_taken`, and of its last one
+        )
         # By metric: its newest block, and how many values that has.
         self._sizes: dict[str, tuple[int, int]] = {}
         # The parts of the file: offset, and (metric, size, block, integers) of each array there.
@@ -186,7 +192,7 @@ class Backlog:
             else:
                 self._take()
                 batch = self._packed()
-                self.batch, self._taken = batch, []
+                self.batch, self._taken, self._logged_at = batch, [], self._packed_until
             return batch
 
     def spill(self) -> bool:
@@ -224,7 +230,9 @@ class Backlog:
         """Return `_taken` as one array per metric, in their blocks, with times by the clock of the store."""
         if self.first_step is None:
             self.first_step = next((step for step, _, _ in self._taken if step is not None), None)
-        batch = packed(self.session_id, self._taken, self._offset_s())
+        rows = apart(self._taken, self._logged_at)
+        self._packed_until = rows[-1][1] if rows else self._logged_at
+        batch = packed(self.session_id, rows, self._offset_s())
         return tuple(
             replace(column, attempt=self.attempt, block=self._next_block(column.metric, len(column.values)))
             for column in batch
@@ -254,7 +262,7 @@ class Backlog:
         sizes = ((column.metric, len(column.values), column.block, column.integers) for column in batch)
         block = (self._file_end, tuple(sizes))
         blocks, end = (*self._blocks, block), self._file_end + len(data)
-        self._blocks, self._file_end, self._taken = blocks, end, []
+        self._blocks, self._file_end, self._taken, self._logged_at = blocks, end, [], self._packed_until
         return True
 
     def _read(self, offset: int, sizes: tuple[tuple[str, int, int, bool], ...]) -> tuple[Measures, ...]:
@@ -283,6 +291,18 @@ class Backlog:
         file, self._file, self._file_end = self._file, None, 0
         if file is not None:
             file.close()
+
+
+def apart(rows: list[Row], last: float) -> list[Row]:
+    """Return rows with a time of its own for each call of log(), whichever threads made them: the times say what one call logged.
+
+    `last` is the time of the row before. A clock that was set back by a second or more is believed.
+    """
+    times = []
+    for _, now, _ in rows:
+        last = last + ONE_CALL_S if -1 < now - last < ONE_CALL_S else now
+        times.append(last)
+    return [(step, time, values) for (step, _, values), time in zip(rows, times, strict=True)]
 
 
 def packed(session_id: int, rows: list[Row], offset_s: float) -> tuple[Measures, ...]:

@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from tablevault_pd.session.read_log import Lines
     from tablevault_pd.store import Store
 
-ONE_CALL_S = 2e-6  #: so far apart at the least are two calls of log(): times are kept in microseconds
-
 
 class Recorder(SessionState):
     """Records one session of this process. It begins when its ``with`` is entered, or when it is first used."""
@@ -63,7 +61,6 @@ class Recorder(SessionState):
         super().__init__(store, settings or Settings(), around, params, tags)
         self._token = ""  # identifies the row of the last attempt to begin
         self._has_steps = False  # whether log() looks for the current step
-        self._logged_at = 0.0
         self._beginning, self._process = threading.RLock(), os.getpid()
         self._name, inherited = opening.session_name(store, name if resume is None else resume.name)
         # The store sets its id and run when it begins.
@@ -109,11 +106,7 @@ class Recorder(SessionState):
                     values[metric] = number(metric, value)
         if (self._check_log or len(self._rows) >= MAX_ROWS) and not self._may_log():
             return
-        now = time.time()
-        if -1 < now - self._logged_at < ONE_CALL_S:  # the times say what one call logged
-            now = self._logged_at + ONE_CALL_S
-        self._logged_at = now
-        self._rows.append((step, now, values))
+        self._rows.append((step, time.time(), values))
 
     def step(self, step: Any) -> Step:
         """See :meth:`Run.step`."""
