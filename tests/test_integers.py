@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -12,6 +14,7 @@ import pytest
 from stores import BOTH, new_database
 
 import tablevault_pd as tv
+from tablevault_pd.importers.runs import ImportedRun, put_run
 from tablevault_pd.session import metrics_buffer as buffers
 from tablevault_pd.store import Beat, Measures
 
@@ -227,3 +230,18 @@ def test_copies_keep_them(vault, here):
     tv.copy(vault, here / "copied.vault")
     with tv.connect(here / "copied.vault", mode="r") as copied:
         assert copied.sessions("train")["metrics.epoch"].dtype == "float64"
+
+
+def test_imported_runs_keep_them(vault):
+    now = datetime.now(UTC)
+    run = ImportedRun(
+        "imported", now, metrics={"epoch": [(0, 1, 1), (1, 2, 2)], "loss": [(0, 1, 1), (1, 2, 0.5)]}
+    )
+    put_run(vault.store, run)
+    assert vault.metrics("epoch")["value"].tolist() == [1, 2]
+    assert vault.metrics("epoch")["value"].dtype == "Int64"
+    assert vault.metrics("loss")["value"].dtype == "float64"
+    put_run(
+        vault.store, replace(run, metrics={"epoch": [(0, 1, 1), (1, 2, 2), (2, 3, 2.5)]})
+    )  # the run went on
+    assert vault.metrics("epoch")["value"].tolist() == [1, 2, 2.5]

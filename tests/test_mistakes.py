@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -174,6 +175,11 @@ MISTAKES = {
         lambda vault: vault.save("new", pd.Index([1, 2])),
         tv.InvalidInput,
         "Values without names are a column: pd.Series(values, name='x').",
+    ),
+    "masked values in vectors": (
+        lambda vault: vault.save("new", np.ma.array(np.eye(2), mask=[[True, False], [False, False]])),
+        tv.InvalidInput,
+        "Fill them, matrix.filled(0.0), or make a DataFrame of it",
     ),
     "a row of a frame as a Series": (
         lambda vault: vault.append("losses", ROWS.iloc[0]),

@@ -186,6 +186,11 @@ class _Ingestion:
                 f"An array is saved as one vector per row, so it has two dimensions and holds numbers; this one has the shape "
                 f"{matrix.shape} and dtype {matrix.dtype}. Make a DataFrame of other arrays."
             )
+        if isinstance(matrix, np.ma.MaskedArray) and np.ma.getmaskarray(matrix).any():
+            raise InvalidInput(
+                "An array with masked values is saved as one vector per row, and a vector has a number in each place. "
+                "Fill them, matrix.filled(0.0), or make a DataFrame of it: pd.DataFrame(matrix) has NaN there."
+            )
         return self._vectors(list(matrix), integers=True)
 
     def _vectors(self, rows: Sequence[Any], *, integers: bool) -> IngestedChunk:
