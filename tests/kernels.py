@@ -33,10 +33,14 @@ class Kernel:
         self._client.wait_for_ready(timeout=60)
 
     def run(self, text: str, id: str | None = None) -> str:  # as the front ends call it
-        """Run one cell; what it printed, or the name of its error."""
+        """Run one cell, without empty lines around it; what it printed, or the name of its error."""
+        return self.send(textwrap.dedent(text).strip(), id)
+
+    def send(self, text: str, id: str | None = None) -> str:
+        """Run one cell as it is."""
         client = self._client
         content = {
-            "code": textwrap.dedent(text).strip(),
+            "code": text,
             "silent": False,
             "store_history": True,
             "user_expressions": {},

@@ -119,10 +119,19 @@ class Notebook:
         for name in lists:
             needs = tuple(rnd.sample(known, rnd.randint(1, 2)))
             kind = rnd.choice(["save", "save", "append"]) if self.has_ids else "save"
-            self.cells.append([Line(kind, name, needs, self.tag(), content=1)])
+            self._add(Line(kind, name, needs, self.tag(), content=1))
             if rnd.random() < 0.6:
-                self.cells.append([Line("derive", f"{name}2", tuple(rnd.sample(known, 1)), self.tag())])
+                self._add(Line("derive", f"{name}2", tuple(rnd.sample(known, 1)), self.tag()))
+            if self.has_ids and rnd.random() < 0.3:
+                self._add(Line("assign", rnd.choice(variables), (), self.tag()))
         self.blocks = {number for number in range(len(self.cells)) if rnd.random() < 0.3}
+
+    def _add(self, line: Line) -> None:
+        """Write it into a cell of its own, or below what stands in the last one."""
+        if self.has_ids and self.rnd.random() < 0.4:
+            self.cells[-1].append(line)
+        else:
+            self.cells.append([line])
 
     def edit(self, line: Line) -> Line:
         """Another form of a statement."""
@@ -337,9 +346,7 @@ def live(notebook: Notebook, oracle: Oracle, kernel: Kernel, folder: Path) -> li
             lines[at] = notebook.edit(lines[at])
         if not ready(lines, state, notebook.module, set(oracle.rows)):
             continue
-        # Of a cell that writes all is in the slice, what comes after the write too: there it fails before.
-        last = 0 if lines[-1].kind in ("save", "append", "derive") else len(lines)
-        fails = rnd.randint(0, last) if rnd.random() < 0.15 else None
+        fails = rnd.randint(0, len(lines)) if rnd.random() < 0.15 else None
         texts = [line.text for line in lines]
         if fails is not None:
             texts.insert(fails, "1 / 0")

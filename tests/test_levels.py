@@ -18,7 +18,7 @@ from torture.harness import times
 from warm import script
 
 import tablevault_pd as tv
-from tablevault_pd.capture import position
+from tablevault_pd.capture import cell_place, position
 from tablevault_pd.code import Piece, Slicer
 from tablevault_pd.code.bodies import body_named
 from tablevault_pd.code.edited import added, is_edited
@@ -180,28 +180,31 @@ def test_a_slice_along_the_stack_has_what_that_of_whole_functions_has(program):
             assert saves_the_same(program, ran, number, levels) is None, ran[number]
 
 
-def run_cells(cells: list[str], module: str) -> list[Saved]:
-    """As :func:`run`, the cells of a notebook: the number of the cell stands for the place in the script."""
+def run_cells(cells: list[str], module: str, plain: list[str] | None = None) -> list[Saved]:
+    """As :func:`run`, the cells of a notebook: the number of the cell stands for the place in the script.
+
+    `plain` is what IPython has made of them.
+    """
     saved: list[Saved] = []
 
     begun: list[str] = []
 
     def save(tag: Any, value: Tagged | None = None) -> None:
-        levels = position.way_of_cell(begun[-1])
+        _, levels = cell_place.way_of_cell(begun[-1])
         saved.append(
             (len(begun) - 1, levels, frozenset() if value is None else frozenset({tag} | value.tags))
         )
 
-    shared = {"Tagged": Tagged, "save": save}
+    shared = {"Tagged": Tagged, "save": save, "get_ipython": list}
     main, mod = ModuleType("__main__"), ModuleType("mod")
     vars(main).update(shared), vars(mod).update(shared)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "__main__", main), patch.setitem(sys.modules, "mod", mod)
         patch.setattr(position.script, "in_ipython", lambda: True)
-        exec(compile(module, MODULE, "exec"), vars(mod))
+        exec(compile(module, MODULE, "exec", dont_inherit=True), vars(mod))
         with suppress(Exception):
-            for text in cells:
-                begun.append(text)
+            for text, typed in zip(plain or cells, cells, strict=True):
+                begun.append(typed)
                 file = f"<cell {next(FILES)}>"
                 patch.setitem(linecache.cache, file, (1, None, text.splitlines(keepends=True), file))
                 exec(compile(text, file, "exec"), vars(main))
@@ -230,7 +233,7 @@ def cells_save_the_same(
 
 
 def _places(way: Any) -> list[Any]:
-    return [level._replace(text=None) for level in way]
+    return [level._replace(text=None, code=None) for level in way]
 
 
 @st.composite
@@ -293,15 +296,13 @@ def test_a_slice_along_the_functions_of_a_notebook_has_what_the_statement_in_the
         }
         assert places - {(0, 1), (0, 2)} == lines - {(0, 1), (0, 2)}
         assert (0, 1) in places or (0, 1) not in lines
-    moved = [
-        cells[0],
-        "\n" + cells[1],
-        "f(1, 2)",
-    ]  # IPython leaves the empty line out, and counts from the next one
+    moved = ["K = 1\nL = 2", "\n%precision 3\n" + cells[1], "\n\nf(1, 2)"]
+    plain = [text.replace("%precision 3", "get_ipython()").lstrip() for text in moved]  # as IPython runs it
     pieces = [Piece(text, None, 1, cell) for cell, text in enumerate(moved)]
-    [(_, levels, _), *_] = run_cells([text.lstrip() for text in moved], "")
-    whole = Slicer(pieces).of_place(0, levels)
-    assert whole == Slicer(pieces).of_place(0), "taken whole"
+    for (_, levels, _), line in zip(run_cells(moved, "", plain), (4, 5), strict=True):
+        parts = Slicer(pieces).of_place(0, levels).parts
+        inside = [(part.cell, position.line_of(part.line)) for part in parts]
+        assert inside == [(0, 1 if line == 4 else 2), (2, 3), (1, 3), (1, line), (1, line + 2)]
 
 
 ALONG = [

@@ -29,17 +29,24 @@ class EntryFunction(NamedTuple):
 def entry_of(text: str) -> EntryFunction | None:
     """Return the function whose only mention is one call by a statement of the top level, if its body can stand there."""
     try:
-        tree = ast.parse(text, FILE)
-        table = symtable.symtable(text, FILE, "exec")
+        tree = tree_of(text)
+        functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+        called = [(name, node) for node in _top_level(tree.body) if (name := _called(node)) in functions]
+        table = symtable.symtable(text, FILE, "exec") if called else None
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     entries = [
         EntryFunction(name, statement.lineno, functions[name].lineno)
-        for statement in _top_level(tree.body)
-        if (name := _called(statement)) in functions and _can_stand_there(functions[name], tree, table)
+        for name, statement in called
+        if table is not None and _can_stand_there(functions[name], tree, table)
     ]
     return entries[0] if len(entries) == 1 else None
+
+
+@lru_cache(maxsize=2)
+def tree_of(text: str) -> ast.Module:
+    """Return the tree of a piece of code, which nobody changes. Raises SyntaxError, ValueError, RecursionError, MemoryError."""
+    return ast.parse(text, FILE)
 
 
 def _top_level(body: list[ast.stmt]) -> list[ast.stmt]:

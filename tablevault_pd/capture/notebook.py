@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from traceback import format_exception
 from typing import TYPE_CHECKING, Any
 
+from tablevault_pd.capture.cell_place import place_of_error
 from tablevault_pd.capture.exits import Wrapped, one_line
-from tablevault_pd.capture.position import place_in
 from tablevault_pd.errors import SessionStopped
 
 if TYPE_CHECKING:
@@ -99,7 +99,8 @@ class NotebookHooks:
 
     def _after(self, result: Any) -> None:
         try:
-            self._ended(executed(result.error_before_exec or result.error_in_exec))
+            text = getattr(getattr(result, "info", None), "raw_cell", None)
+            self._ended(executed(result.error_before_exec or result.error_in_exec, text or ""))
         except Exception as error:  # noqa: BLE001
             self._failed(error)
 
@@ -139,8 +140,8 @@ def _quietly(before: Callable[..., Any]) -> Callable[..., Any]:
     return showtraceback
 
 
-def executed(error: object) -> CellOutcome:
-    """Return the outcome of a cell that raised `error`, or nothing (None); marimo has errors that are no exceptions."""
+def executed(error: object, text: str = "") -> CellOutcome:
+    """Return the outcome of a cell of that text that raised `error`, or nothing (None); marimo has errors that are no exceptions."""
     if error is None:
         return CellOutcome("ok")
     if not isinstance(error, BaseException):
@@ -148,10 +149,10 @@ def executed(error: object) -> CellOutcome:
     trace = error.__traceback__
     while trace is not None and _is_of_kernel(str(trace.tb_frame.f_globals.get("__name__", ""))):
         trace = trace.tb_next  # skip the frames of IPython, or of marimo
-    text = "".join(format_exception(type(error), error, trace))
-    until = 0 if trace is None else place_in(trace.tb_frame.f_code, trace.tb_lineno, trace.tb_lasti)
+    told = "".join(format_exception(type(error), error, trace))
+    until = 0 if trace is None else place_of_error(text, trace)
     return CellOutcome(
-        "interrupted" if isinstance(error, INTERRUPTS) else "error", one_line(error), text, until
+        "interrupted" if isinstance(error, INTERRUPTS) else "error", one_line(error), told, until
     )
 
 

@@ -53,7 +53,8 @@ class StackLevel(NamedTuple):
     first: int  #: the line of its ``def``
     call: tuple[int, int]  #: (line, column) where the call ends
     place: int  #: where the function had come to
-    text: str | None = None  #: of a notebook: the cell that the function stands in
+    text: str | None = None  #: of a notebook: what ran of the cell that the function stands in
+    code: CodeType | None = None  #: of a function of a module in a notebook
 
     @property
     def caller(self) -> int:
@@ -94,46 +95,29 @@ def place_of_main() -> int | None:
 
     In the function that a script runs (see :mod:`~tablevault_pd.capture.entry`), it is the place there.
     """
-    return _place(_frames_of_main(sys._getframe(1)))
+    return _place(frames_of_main(sys._getframe(1)))
 
 
 def way_of_main() -> tuple[int | None, tuple[StackLevel, ...]]:
     """Return :func:`place_of_main`, and the functions that were called from there; none in another thread."""
-    frames = _frames_of_main(sys._getframe(1))
-    return _place(frames), tuple(_levels_of(frames))
-
-
-def way_of_cell(text: str) -> tuple[StackLevel, ...]:
-    """Return the functions that the running cell of a notebook had called on the way to the current call, while these are of cells.
-
-    None in another thread, and none where IPython has run something else than the `text` of the cell: it has magics, for instance.
-    """
-    frames = _frames_of_main(sys._getframe(1)) if script.in_ipython() else []
-    is_plain = bool(frames) and _text_of_cell(frames[0].f_code.co_filename) == text.rstrip("\n")
-    return tuple(_levels_of(frames)) if is_plain else ()
-
-
-@lru_cache(maxsize=64)
-def _text_of_cell(file: str) -> str | None:
-    """What IPython has run under this name; None if it is the name of a file, or of nothing."""
-    lines = linecache.getlines(file)
-    return None if not lines or os.path.exists(file) else "".join(lines).rstrip("\n")
+    frames = frames_of_main(sys._getframe(1))
+    return _place(frames), tuple(levels_of(frames))
 
 
 def _place(frames: list[FrameType]) -> int | None:
     if not frames and threading.current_thread() is not threading.main_thread():
-        frames = _frames_of_main(innermost_frames().get(threading.main_thread().ident or 0))
+        frames = frames_of_main(innermost_frames().get(threading.main_thread().ident or 0))
     return place_in(frames[0].f_code, frames[0].f_lineno, frames[0].f_lasti) if frames else None
 
 
-def _frames_of_main(frame: FrameType | None) -> list[FrameType]:
+def frames_of_main(frame: FrameType | None) -> list[FrameType]:
     """Return the frames from the outermost one at the top level of ``__main__`` inwards, or from the function that it runs."""
     main: Any = getattr(sys.modules.get("__main__"), "__dict__", None)
     frames: list[FrameType] = []
     count = 0
     while frame is not None:
         frames.append(frame)
-        if frame.f_globals is main and frame.f_code.co_name.startswith(("<module>", "<cell line")):
+        if is_of_top_level(frame, main):
             count = len(frames)
         frame = frame.f_back
     inwards = frames[:count][::-1]
@@ -144,7 +128,13 @@ def _frames_of_main(frame: FrameType | None) -> list[FrameType]:
     return inwards
 
 
-def _levels_of(frames: list[FrameType]) -> Iterator[StackLevel]:
+def is_of_top_level(frame: FrameType, main: Any) -> bool:
+    """Whether a frame is one of the top level of the module with these variables."""
+    return frame.f_globals is main and frame.f_code.co_name.startswith(("<module>", "<cell line"))
+
+
+def levels_of(frames: list[FrameType]) -> Iterator[StackLevel]:
+    """Return the functions of the project that the first frame called, inwards."""
     for caller, called in islice(pairwise(frames), _LONGEST_WAY):
         outer, inner = caller.f_code, called.f_code
         key = (id(outer), caller.f_lasti, id(inner), called.f_lasti)
@@ -164,12 +154,14 @@ def _level(caller: FrameType, called: FrameType, top: FrameType) -> StackLevel |
     code, in_main = called.f_code, called.f_globals is top.f_globals
     if code.co_flags & _SUSPENDED or not code.co_qualname.isidentifier():
         return None
+    if not in_main and not is_own_file(code.co_filename):
+        return None
     text = None
-    if script.in_ipython():  # modules may have been edited and loaded anew, in part
-        text = _text_of_cell(code.co_filename) if in_main else None
+    if in_main and script.is_notebook():
+        text = text_of_cell(code.co_filename)
         if text is None:
             return None
-    elif code.co_filename != top.f_code.co_filename and (in_main or not is_own_file(code.co_filename)):
+    elif in_main and code.co_filename != top.f_code.co_filename:
         return None
     positions = caller.f_code.co_positions()
     _, line, _, column = next(islice(positions, caller.f_lasti // 2, None))
@@ -177,7 +169,14 @@ def _level(caller: FrameType, called: FrameType, top: FrameType) -> StackLevel |
         return None
     module = None if in_main else called.f_globals.get("__name__")
     place = place_in(code, called.f_lineno, called.f_lasti)
-    return StackLevel(module, code.co_name, code.co_firstlineno, (line, column), place, text)
+    compiled = code if script.is_notebook() and not in_main else None  # a module may be loaded anew, in part
+    return StackLevel(module, code.co_name, code.co_firstlineno, (line, column), place, text, compiled)
+
+
+def text_of_cell(file: str) -> str | None:
+    """Return what a notebook has run under this name; None if it is the name of a file, or of nothing."""
+    lines = linecache.getlines(file)
+    return None if not lines or os.path.exists(file) else "".join(lines).rstrip()
 
 
 def _is_entry(called: FrameType, top: FrameType) -> bool:

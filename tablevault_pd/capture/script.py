@@ -31,7 +31,7 @@ def working_folder() -> Path:
 
 def main_source() -> str | None:
     """Return the text of ``__main__``; None at a prompt, in a notebook, or where it was piped into the interpreter."""
-    if in_ipython() or marimo_kernel() is not None:
+    if is_notebook():
         return None
     file = main_file()
     if file is None:
@@ -103,6 +103,11 @@ def in_ipython() -> bool:
     """Return whether this code runs in IPython or Jupyter. Does not import IPython."""
     module = sys.modules.get("IPython")
     return module is not None and getattr(module, "get_ipython", lambda: None)() is not None
+
+
+def is_notebook() -> bool:
+    """Return whether this code runs in cells: of IPython, Jupyter or marimo."""
+    return in_ipython() or marimo_kernel() is not None
 
 
 def marimo_kernel() -> Any:

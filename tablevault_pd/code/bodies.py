@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 import symtable
 from functools import lru_cache
+from types import CodeType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tablevault_pd.capture.entry import hides_names
+from tablevault_pd.capture.entry import FILE, hides_names
 from tablevault_pd.capture.position import COLUMN, is_between, line_of
 from tablevault_pd.code.calls import dotted
 from tablevault_pd.code.statements import cut_function, lines_of, ran
-from tablevault_pd.code.syntax import COMPREHENSIONS, FILE, FUNCTIONS, LOOPS, parsed
+from tablevault_pd.code.syntax import COMPREHENSIONS, FUNCTIONS, LOOPS, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,6 +107,21 @@ def call_at(text: str, end: tuple[int, int], statement: Statement) -> Call | Non
     if function is None or [dotted(inner) for inner in ast.walk(whole)].count(function) != 1:
         return None
     return Call(node, function, not (isinstance(whole, ast.Expr) and whole.value is node))
+
+
+def is_code_of(code: CodeType | None, text: str, first: int) -> bool:
+    """Whether a text of a module has, on that line, the function that was compiled to `code`; None counts as any."""
+    return code is None or code in [inner for inner in _codes(text) if inner.co_firstlineno == first]
+
+
+@lru_cache(maxsize=16)
+def _codes(text: str) -> tuple[CodeType, ...]:
+    """What the functions of a text are compiled to."""
+    try:
+        whole = compile(text, FILE, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ()
+    return tuple([constant for constant in whole.co_consts if isinstance(constant, CodeType)])
 
 
 @lru_cache(maxsize=16)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 #: A function that is called, and the names it gets: each with its position or keyword.
 Call = tuple[str, tuple[tuple[int | str, str], ...]]
+ANY_PLACE = "*"  #: of an argument of which it is not known
 
 #: Methods that show or copy and change nothing, although nobody keeps what they return.
 SHOWING = frozenset(
@@ -99,6 +100,7 @@ CHANGING_FIRST = frozenset(
     ]
 )
 _CHANGING_FIRST_ALONE = frozenset(["next", "anext", "setattr", "delattr"])
+_TYPES = frozenset(["list", "dict", "set", "bytearray"])
 #: What the random numbers of a process depend on: functions that seed set it, and those that draw use it. No name stands for it.
 RANDOM = "random state"
 SEEDING = frozenset(
@@ -124,6 +126,11 @@ DRAWING = frozenset(
 )  # fmt: skip
 OWN_STATE = frozenset(["random_state", "rng", "seed", "generator"])  #: arguments that say what to draw from
 
+#: Functions of libraries that change what these compute from then on.
+SETTING = frozenset(["set_option", "seterr", "set_default_dtype", "set_default_device"])
+#: Options of that name only say how something is shown.
+_OF_DISPLAY = "display."
+
 #: Functions that run a text, and the names that stand for what an unknown one uses.
 RUNNING_TEXT = {"eval": "eval(…)", "exec": "exec(…)"}
 
@@ -136,8 +143,7 @@ IMPORTING = frozenset(["importlib.import_module", "import_module"])
 FILTERS = frozenset(["expr", "filters", "measure"])
 #: Methods whose first argument is one.
 FILTERING = frozenset(["query", "eval"])
-_LINKS: frozenset[Any] = frozenset([ast.Attribute, ast.Subscript, ast.Starred, ast.NamedExpr])
-_NAMED = (ast.Name, ast.Attribute)
+_LINKS: frozenset[Any] = frozenset([ast.Attribute, ast.Subscript, ast.Starred])
 _NAME_OF_CALLER = re.compile(r"(?<![\w`])@([^\W\d]\w*)")
 
 
@@ -161,6 +167,8 @@ def root(node: Any) -> str | None:
     """The name that a chain of attributes and subscripts begins with."""
     while node.__class__ in _LINKS:
         node = node.value
+    if node.__class__ is ast.NamedExpr:
+        node = node.target
     return node.id if node.__class__ is ast.Name else None
 
 
@@ -171,20 +179,18 @@ def is_of_accessor(function: Any) -> bool:
 
 def changes_first(name: str | None, method: str | None) -> bool:
     """Whether a function is known to change its first argument: ``random.shuffle(rows)``, ``next(rows)``."""
-    return name is not None and (method in CHANGING_FIRST or name in _CHANGING_FIRST_ALONE)
+    if name is None:
+        return False
+    of_a_type = method in CHANGING and name.partition(".")[0] in _TYPES  # ``list.append(rows, 1)``
+    return of_a_type or method in CHANGING_FIRST or name in _CHANGING_FIRST_ALONE
 
 
-def named_arguments(node: ast.Call) -> tuple[tuple[int | str, str], ...]:
-    """The names that a call hands on, each with its position or keyword."""
-    given: list[tuple[int | str | None, ast.expr]] = [*enumerate(node.args)]
-    given += [(keyword.arg, keyword.value) for keyword in node.keywords]
-    return tuple(
-        [
-            (place, name)
-            for place, value in given
-            if value.__class__ in _NAMED and place is not None and (name := root(value)) is not None
-        ]
-    )
+def is_of_display(node: Any) -> bool:
+    """Whether a call, or what is assigned to, is an option of pandas that says how frames are shown."""
+    if isinstance(node, ast.Call):
+        name = getattr(node.args[0], "value", None) if node.args else None
+        return isinstance(name, str) and name.startswith(_OF_DISPLAY)
+    return f".options.{_OF_DISPLAY}" in (dotted(node) or "")
 
 
 def names_of_caller(node: ast.Call) -> Iterator[str]:

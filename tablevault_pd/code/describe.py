@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.code.calls import goes_on
+from tablevault_pd.code.sharing import STAND_IN
 from tablevault_pd.code.symbols import Finder
 from tablevault_pd.code.syntax import KINDS, UNSURE, binds_function
 
@@ -22,7 +23,9 @@ def describe(node: ast.stmt) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 def _fields(finder: Finder, node: ast.stmt) -> dict[str, Any]:
     module, function = finder.module, finder.function
-    changed = module.changed() if module.changes else {}
+    changed = (
+        {name: None for name in module.changed() if not name.startswith(STAND_IN)} if module.changes else {}
+    )
     whole = [name for name in changed if not _is_changed_by_path(name, finder.paths)]
     uses = module.loads | dict.fromkeys(whole)
     fields = {
@@ -32,7 +35,9 @@ def _fields(finder: Finder, node: ast.stmt) -> dict[str, Any]:
         "uses": tuple(uses),
         "later": tuple([name for name in module.later if name not in uses]),
         "imports": tuple(finder.imports),
-        "touches": tuple(dict.fromkeys([change.name for change in finder.touches])),
+        "touches": tuple(
+            dict.fromkeys([change.name for change in finder.touches if not change.name.startswith(STAND_IN)])
+        ),
         "changed": tuple(module.changes | finder.touches),
         "shares": tuple(module.shares),
         "calls": tuple(finder.calls),
@@ -44,6 +49,8 @@ def _fields(finder: Finder, node: ast.stmt) -> dict[str, Any]:
         "attributes": tuple(finder.attributes),
         "paths": tuple(finder.paths),
         "hands": tuple(finder.hands),
+        "handed": tuple([name for name in finder.handed if not name.startswith(STAND_IN)]),
+        "defaults": tuple(finder.defaults),
         "keeps_state": finder.keeps_state,
         "declares": tuple(sorted(module.declared)),
     }

@@ -10,12 +10,14 @@ import ast
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tablevault_pd.capture.cell_place import lines_before
 from tablevault_pd.capture.position import is_between
 from tablevault_pd.code.arguments import given_by
-from tablevault_pd.code.bodies import body_of, call_at
+from tablevault_pd.code.bodies import body_of, call_at, is_code_of
 from tablevault_pd.code.calls import dotted
 from tablevault_pd.code.namespaces import LOCAL, absolute, split
 from tablevault_pd.code.sharing import RETURNED
+from tablevault_pd.code.statements import python_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -96,6 +98,7 @@ class _Names:
             aliases=self.pairs(statement.aliases),
             attributes=self.pairs(statement.attributes),
             hands=self.all(statement.hands),
+            handed=self.all(statement.handed),
             methods=tuple(
                 [method._replace(passes=self.calls(method.passes)) for method in statement.methods]
             ),
@@ -108,6 +111,7 @@ class StackLevels:
     def __init__(self, program: Program, main: Namespace, number: int, roots: Sequence[int]) -> None:
         self._program = program
         self._top, self._at, self._depth = number, number, 0
+        self._shift = 0  # lines of the cell that the function under way stands in, before what ran of it
         self._names = _Names(main)
         self.namespace = main
         self.roots = list(roots)
@@ -126,23 +130,26 @@ class StackLevels:
 
     def _enter(self, level: StackLevel) -> bool:
         caller = self.namespace.statements[self._at]
-        text = self.namespace.pieces[self.namespace.owners[self._at]].text
-        call = call_at(text, level.call, caller)
+        text = python_of(self.namespace.pieces[self.namespace.owners[self._at]].text)
+        line, column = level.call
+        call = call_at(text, (line + self._shift, column), caller)
         use = None if call is None else self._names(call.function)
         definition = None if use is None or use not in caller.uses else self._definition(use)
         if call is None or use is None or definition is None:
             return False
         home, number = definition
         piece = home.pieces[home.owners[number]]
-        if home.module != level.module or home.statements[number].line != level.first:
+        shift = 0 if level.text is None else lines_before(piece.text, level.text)
+        if shift is None or home.module != level.module:
             return False
-        if level.text is not None and piece.text.rstrip("\n") != level.text:
+        line, place = level.first + shift, level.place + shift
+        if home.statements[number].line != line or not is_code_of(level.code, piece.text, line):
             return False
-        body = body_of(piece.text, level.name, level.first)
+        body = body_of(python_of(piece.text), level.name, line)
         if body is None or not self._has_lasting_defaults(body, home, number):
             return False
-        ran = body.ran(level.place if caller.loop is None else None)
-        under_way = [at for at, one in enumerate(ran) if is_between(level.place, one.line, one.end)]
+        ran = body.ran(place if caller.loop is None else None)
+        under_way = [at for at, one in enumerate(ran) if is_between(place, one.line, one.end)]
         if len(under_way) != 1:
             return False
         self._depth += 1
@@ -155,7 +162,7 @@ class StackLevels:
         self.bodies.append(((home.module, number), range(first, first + len(called))))
         decisive = [at for at in sorted(body.decisive) if at < len(called)]
         self.roots += [first, first + under_way[0], *(first + at for at in decisive)]
-        self._at, self._names = first + under_way[0], names
+        self._at, self._names, self._shift = first + under_way[0], names, shift
         return True
 
     def _move(self, behind: int, count: int) -> None:

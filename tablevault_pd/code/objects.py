@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
-from tablevault_pd.code.sharing import HOLDS, ITEM, MADE, PUT, SAME, SAME_NEW, SLICE
+from tablevault_pd.code.sharing import HOLDS, ITEM, MADE, PUT, SAME, SAME_NEW, SLICE, STAND_IN
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -46,6 +46,8 @@ class Objects:
         for _, source, _ in shares:
             if ":" in source and source not in self._of:
                 self._name(source, {self._new()})  # of a module, which is there already
+        for name in {share[0] for share in shares if share[0].startswith(STAND_IN)}:
+            self._name(name, {self._new()})
         before = {source: set(self._of.get(source, ())) for _, source, _ in shares}
         for name in statement.bound:
             if not any(change.adds and change.name == name for change in statement.changed):
@@ -54,6 +56,10 @@ class Objects:
                 self._arrays.update(self._of[name] if name in arrays else ())
         for share in shares:
             self._share(share, before)
+        for share in (
+            () if statement.sure else shares
+        ):  # what a block binds, a later line in it may go on with
+            self._share(share, {share[1]: set(self._of.get(share[1], ()))})
 
     def _new(self) -> int:
         self._number += 1
@@ -123,11 +129,11 @@ class Objects:
             number, path = waiting.pop()
             objects.add(number)
             key = path.removeprefix(ITEM)
-            objects.update(
-                edge.inner
-                for edge in self._inwards[number]
-                if path != SAME and (not key or not edge.key or key == edge.key)
-            )
+            for edge in self._inwards[number] if path != SAME else ():
+                inside = (edge.inner, SAME)
+                if (not key or not edge.key or key == edge.key) and inside not in visited:
+                    visited.add(inside)
+                    waiting.append(inside)
             for edge in self._outwards[number]:
                 around = (edge.outer, ITEM + edge.key)
                 if around not in visited and (not edge.taken or grows or self._has_items(edge.outer)):

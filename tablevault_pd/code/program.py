@@ -6,10 +6,10 @@ from collections import defaultdict
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from tablevault_pd.code.calls import CHANGING, RANDOM
+from tablevault_pd.code.calls import ANY_PLACE, CHANGING, RANDOM
 from tablevault_pd.code.namespaces import Namespace, Piece, absolute, split
 from tablevault_pd.code.objects import Objects
-from tablevault_pd.code.sharing import ITEM, SAME, Change
+from tablevault_pd.code.sharing import HOLDS, ITEM, SAME, STAND_IN, Change
 from tablevault_pd.code.statements import Statement, inner_functions
 
 if TYPE_CHECKING:
@@ -93,13 +93,16 @@ class Program:
             set()
         )  # names of vaults, lists and sessions: what is called of these changes no name
         objects, imported, numpy = Objects(), set[str](), set[str]()
+        # name -> what is changed where it is used: ``thread = Thread(target=add, args=(rows,))``
+        waiting: dict[str, set[str]] = {}
         for number, statement in enumerate(namespace.statements):
             numpy |= {bound for bound, module, _ in statement.imports if _base(module) == "numpy"}
             arrays = {name for name, source in statement.results if _base(source) in numpy}
             returned = self._returned(namespace, statement, current)
             if statement.block == "loop":  # what a turn binds, the next one may change
                 for inner in namespace.statements[number : namespace.ends.get(number, number)]:
-                    objects.bind(inner._replace(sure=False), inner.shares, imported | handles, ())
+                    shares = [*inner.shares, *self._returned(namespace, inner, current)]
+                    objects.bind(inner._replace(sure=False), shares, imported | handles, ())
             if number in namespace.under_way or not namespace.always_runs(number):
                 statement = statement._replace(sure=False)
             others_of = self._shared_with_modules(namespace, statement, imported, current)
@@ -113,18 +116,38 @@ class Program:
                     names[owner] = None  # of ``rows = box.rows``
             passed = list(self._changed_by(namespace, statement.calls, current, {}))
             names |= dict.fromkeys(passed)
-            for name in self._writes(namespace, statement.uses, current, set()):
+            others = [self._other_name(namespace, use, current) for use in statement.uses if use in current]
+            for name in self._writes(namespace, [*statement.uses, *others], current, set()):
                 names[name] = None
-            names |= dict.fromkeys(self._with_state(namespace, statement.uses, current))
+            with_state = list(self._with_state(namespace, statement.uses, current))
+            names |= dict.fromkeys(with_state)
+            handed = self._handed_on(namespace, statement, current)
+            for name in waiting.keys() & map(_base, statement.uses) if waiting else ():
+                handed |= waiting[name]
+            names |= dict.fromkeys(sorted(handed))
             changes = [change for change in statement.changed if change.name not in imported | handles]
             others = [*passed, *(name for name in names if name not in statement.names)]
             changes += map(Change, others)
+            changes += [Change(name, ITEM) for name in with_state]
             # ``b = [h(b)]`` changes what the name stood for; a block that is one statement, what it binds in it.
             names |= dict.fromkeys(objects.reached(changes))
             objects.bind(statement, [*statement.shares, *returned, *others_of], imported | handles, arrays)
             names |= dict.fromkeys(objects.reached(changes))
             names |= dict.fromkeys(self._of_modules(namespace, statement.paths, current))
-            effect = tuple([name for name in names if name in statement.names or name not in handles])
+            effect = tuple(
+                [
+                    name
+                    for name in names
+                    if (name in statement.names or name not in handles) and not name.startswith(STAND_IN)
+                ]
+            )
+            for name in waiting.keys() & statement.bound:
+                del waiting[name]
+            if handed:
+                owners = [_base(function) for function, _ in statement.calls if "." in function]
+                for name in [*statement.bound, *owners]:
+                    if name not in imported:
+                        waiting.setdefault(name, set()).update(handed)
             imported = imported.difference(statement.names).union(bound for bound, _, _ in statement.imports)
             handles = handles.difference(statement.names) | handles_of(statement, handles)
             if number not in namespace.under_way:
@@ -133,6 +156,12 @@ class Program:
                 current.setdefault(name, number)
             self._handles[namespace.module] = handles
             yield effect
+
+    def _handed_on(self, namespace: Namespace, statement: Statement, current: Mapping[str, int]) -> set[str]:
+        """The names that functions change which a statement hands on: in it, or when what it binds is used."""
+        calls = [call for call in statement.calls if call[1][:1] and call[1][0][0] == ANY_PLACE]
+        handed = {*statement.handed, *self._changed_by(namespace, calls, current, {})}
+        return handed if statement.kind in ("def", "class") else handed.union(statement.writes)
 
     def _of_modules(
         self, namespace: Namespace, paths: Iterable[str], current: Mapping[str, int]
@@ -226,22 +255,37 @@ class Program:
             for where, defined in self._called(namespace, function, current):
                 now = current if where is namespace else where.bindings
                 changes = self._changes(where, defined, now, by_function)
-                yield from (name for place, name in arguments if _parameter(defined, place) in changes)
+                for place, name in arguments:
+                    if _parameter(defined, place) in changes or (place == ANY_PLACE and changes):
+                        yield name
 
     def _returned(
         self, namespace: Namespace, statement: Statement, current: Mapping[str, int]
     ) -> Iterator[Share]:
-        """What names share with arguments of the functions that returned their values."""
+        """What names share with arguments of the functions that returned their values, and with what these return besides."""
         for name, function in statement.results:
+            for where, defined in self._called(namespace, function, current):
+                for source, how in defined.returns:
+                    if source in dict(defined.defaults):
+                        source = dict(defined.defaults)[source] or _base(function)
+                    elif source in defined.parameters or source not in map(_base, defined.later):
+                        continue
+                    yield name, source if where is namespace else f"{where.module}:{source}", how
+            keeps = self._is_class(namespace, function, current) or any(
+                defined.keeps_state for _, defined in self._called(namespace, function, current)
+            )
             for called, arguments in statement.calls:
                 if called != function:
                     continue
+                if keeps:
+                    yield from ((name, argument, HOLDS) for _, argument in arguments)
                 for _, defined in self._called(namespace, function, current):
                     returns = defaultdict(list)
                     for parameter, how in defined.returns:
                         returns[parameter].append(how)
                     for place, argument in arguments:
-                        for how in returns[_parameter(defined, place) or ""]:
+                        places = returns if place == ANY_PLACE else [_parameter(defined, place) or ""]
+                        for how in [how for one in places for how in returns[one]]:
                             yield name, argument, how
 
     def _changes(
@@ -369,8 +413,12 @@ class Program:
                 visited.add((namespace.module, at))
                 yield from statement.writes
                 global_names = {_base(later) for later in statement.later}
-                handed_on = self._changed_by(namespace, statement.passes, current, {})
+                handed_on = set(self._changed_by(namespace, statement.passes, current, {}))
                 yield from global_names.intersection(handed_on)
+                changed = handed_on.union(statement.changes)
+                yield from (
+                    default or base for parameter, default in statement.defaults if parameter in changed
+                )
                 yield from self._writes(namespace, statement.later, current, visited)
             elif base != use:  # a method of what a class has made
                 made = [source for name, source in statement.results if name == base and "." not in source]

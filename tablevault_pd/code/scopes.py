@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tablevault_pd.code.sharing import ITEM, RETURNED, SAME, Change, sources_of
+from tablevault_pd.code.sharing import HOLDS, ITEM, RETURNED, SAME, SAME_NEW, Change, sources_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tablevault_pd.code.sharing import Share, Source
+
+
+def _further(change: Change, source: str, how: str) -> Change | None:
+    """The change of what another name shares with that of a change."""
+    kind, key, changed_key = how[:1], how[1:], change.path.removeprefix(ITEM)
+    if how in (SAME, SAME_NEW):
+        return Change(source, change.path, change.grows, change.through)
+    if kind == ITEM:
+        return Change(source, how.replace(":", ""), change.grows, through=True)
+    if kind == HOLDS and change.path and (not key or not changed_key or key == changed_key):
+        return Change(source, SAME, change.grows)
+    return None
 
 
 class NameScope:
@@ -57,6 +69,13 @@ class NameScope:
         """As :func:`sources_of`, by what the objects are called here."""
         return [(self.current(name), how) for name, how in sources_of(value)]
 
+    def outside(self, name: str) -> list[str]:
+        """A name; of one of a comprehension also those outside of it whose objects it may stand for."""
+        names = [name]
+        for one in names if self.kind == "comprehension" else ():
+            names += [source for bound, source, _ in self.shares if bound == one and source not in names]
+        return names
+
     def returned(self) -> tuple[Source, ...]:
         """The names of objects that this function may return, or return something of."""
         if not any(name == RETURNED for name, _, _ in self.shares):
@@ -70,13 +89,11 @@ class NameScope:
         waiting = list(changes) if self.shares else []
         while waiting:
             change = waiting.pop()
-            for name, source, how in self.shares:
-                if name == change.name and how[:1] in (SAME, ITEM) and not change.adds:
-                    path = change.path if how == SAME else how.replace(":", "")
-                    further = Change(source, path, change.grows, change.through or how != SAME)
-                    if further not in changes:
-                        changes[further] = None
-                        waiting.append(further)
+            for name, source, how in self.shares if not change.adds else ():
+                further = _further(change, source, how) if name == change.name else None
+                if further is not None and further not in changes:
+                    changes[further] = None
+                    waiting.append(further)
         return changes
 
     def changed(self) -> dict[str, None]:

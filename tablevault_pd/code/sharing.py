@@ -23,6 +23,7 @@ ITEM = "["  #: some item; with the text of a constant behind it, that one
 SLICE = "[:"
 HOLDS, PUT = "{", "}"
 RETURNED = "return"  #: stands for what a function returns
+STAND_IN = "("  #: what the name begins with that stands for an expression
 #: What gives an item of its object, and what lets its items be gone through.
 _GETTING = frozenset(["get", "setdefault"])
 _TAKING = frozenset(["next", "max", "min"])
@@ -30,8 +31,11 @@ _OF_ITEMS = frozenset(["items", "values"])
 _OF_ELEMENTS = frozenset(["enumerate", "zip", "reversed", "sorted", "list", "tuple", "iter"])
 #: What returns, or gives to ``as``, what it is called with.
 _HANDING = frozenset(["closing", "nullcontext", "enter_context", "enter_async_context"])
-#: Methods that put their argument into their object.
+#: Methods that put their arguments into their object; others do that with lists, dicts and sets.
 PUTTING = frozenset(["append", "appendleft"])
+PUTTING_INTO_CONTAINERS = frozenset(["add", "extend", "extendleft", "insert", "setdefault", "update"])
+#: What goes through its arguments later.
+_LAZY = frozenset(["chain", "enumerate", "filter", "islice", "iter", "map", "reversed", "starmap", "zip"])
 #: Methods of lists, dicts and sets alone: frames, columns and arrays have none of that name.
 GROWING = frozenset(
     [
@@ -78,7 +82,9 @@ def shares_of_targets(targets: list[Any], value: Any) -> list[Share]:
         shares += _shares(target, value)
         if target.__class__ is ast.Name and first.__class__ is ast.Name:
             shares.append((target.id, first.id, SAME_NEW))
-    return shares
+    names = [target for target in targets if target.__class__ is ast.Name]
+    others = [target for target in targets if target.__class__ in (ast.Subscript, ast.Attribute)]
+    return shares + [share for other in others for name in names[:1] for share in _shares(other, name)]
 
 
 def _shares(target: Any, value: Any) -> list[Share]:
@@ -88,7 +94,7 @@ def _shares(target: Any, value: Any) -> list[Share]:
         if _is_container(value):
             shares += [(target.id, source, how) for source, how in _held(value)]
             shares.append((target.id, "", MADE))
-        return shares
+        return shares + [(target.id, source, HOLDS) for source in _gone_through_later(value)]
     if kind in _UNPACKING:
         if value.__class__ in _UNPACKING and len(value.elts) == len(target.elts):
             pairs = zip(target.elts, value.elts, strict=True)
@@ -125,6 +131,8 @@ def shares_of_pattern(pattern: Any, subject: Any, how: str = SAME) -> Iterator[S
     if isinstance(pattern, ast.MatchAs) and pattern.name is not None:
         for source, kind in sources_of(subject):
             yield pattern.name, source, kind or how
+        for source, _ in _held(subject) if subject.__class__ in _CONTAINERS else ():
+            yield pattern.name, source, SAME
     inside = how if isinstance(pattern, (ast.MatchAs, ast.MatchOr)) else ITEM
     for field in ("pattern", "patterns", "kwd_patterns"):
         inner = getattr(pattern, field, None)
@@ -139,7 +147,7 @@ def sources_of(value: Any) -> list[Source]:
     if kind is ast.Name:
         return [(value.id, SAME)]
     if kind is ast.NamedExpr:
-        return sources_of(value.value)
+        return [(value.target.id, SAME_NEW), *sources_of(value.value)]
     if kind is ast.IfExp or kind is ast.BoolOp:
         several = value.values if kind is ast.BoolOp else (value.body, value.orelse)
         return [source for one in several for source in sources_of(one)]
@@ -179,10 +187,31 @@ def _held(value: Any) -> Iterator[Source]:
             yield from ((name, HOLDS + key) for name, _ in _held(element))
 
 
+def held_by(value: Any) -> Iterator[Source]:
+    """The names that something puts into what it is added to: those of a display, or itself."""
+    if _is_container(value):
+        yield from ((name, PUT + how[1:]) for name, how in _held(value))
+    elif value.__class__ in (ast.Name, ast.NamedExpr) and (name := root(value)) is not None:
+        yield name, PUT
+
+
+def _gone_through_later(value: Any) -> Iterator[str]:
+    """The names whose objects an iterator goes through when it is asked for elements."""
+    if value.__class__ is ast.GeneratorExp:
+        nodes: Any = ast.walk(value)
+    elif value.__class__ is ast.Call and getattr(value.func, "attr", getattr(value.func, "id", "")) in _LAZY:
+        nodes = [node for argument in value.args for node in (argument, *getattr(argument, "elts", ()))]
+    else:
+        return
+    yield from (node.id for node in nodes if node.__class__ is ast.Name and node.ctx.__class__ is ast.Load)
+
+
 def _elements(iterable: Any) -> list[Source]:
     kind = iterable.__class__
     if kind in _UNPACKING:
         return [source for element in iterable.elts for source in sources_of(element)]
+    if kind is ast.NamedExpr:
+        return [(iterable.target.id, ITEM), *_elements(iterable.value)]
     if kind in _CHAINED:
         owner = root(iterable)
     elif kind is ast.Call and iterable.func.__class__ is ast.Name and iterable.func.id in _OF_ELEMENTS:

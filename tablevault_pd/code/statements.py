@@ -88,6 +88,10 @@ class Statement(NamedTuple):
     hands: tuple[
         str, ...
     ] = ()  #: those of `uses` that it does not call: functions among them may be called later
+    handed: tuple[str, ...] = ()  #: changed by methods of them that it hands on: ``partial(rows.append, 1)``
+    defaults: tuple[
+        tuple[str, str], ...
+    ] = ()  #: (parameter, name that is its default) of the function that it defines
     methods: tuple[Statement, ...] = ()  #: of the class that it defines, as functions without ``self``
     #: whether functions made by the one that it defines change variables of that one; whether a method changes its object
     keeps_state: bool = False
@@ -123,6 +127,11 @@ def cut(text: str, *, script: bool = False) -> tuple[Statement, ...]:
         if tree is None
         else tuple(_Cutter(lines, magics, entry_of(text) if script else None).cut(tree.body))
     )
+
+
+def python_of(text: str) -> str:
+    """The Python of a cell, line by line: without magics, which only IPython understands."""
+    return text if _tree(text) is not None else "\n".join(_without_magics(lines_of(text), {}))
 
 
 def cut_function(text: str, node: ast.FunctionDef) -> list[Statement]:
@@ -163,13 +172,13 @@ def lines_of(text: str) -> list[str]:
 
 
 @lru_cache(maxsize=1024)  # a statement in a loop commits again and again
-def statement_place(text: str, place: int | None) -> int | None:
-    """Where the statement of a script begins that `place` is in; `place` itself if it may be in several."""
+def statement_place(text: str, place: int | None, *, script: bool = False) -> int | None:
+    """Where the statement of a cell or script begins that `place` is in; `place` itself if it may be in several."""
     if place is None:
         return None
     inside = [
         statement.line
-        for statement in cut(text, script=True)
+        for statement in cut(text, script=script)
         if is_between(place, statement.line, statement.end)
     ]
     return place if len(inside) > 1 else inside[0] if inside else None

@@ -3,48 +3,26 @@
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tablevault_pd.code.calls import (
-    APPLYING,
-    CHANGING,
-    DRAWING,
-    FILTERING,
-    FILTERS,
-    IMPORTING,
-    OWN_STATE,
-    RANDOM,
-    RUNNING_TEXT,
-    SEEDING,
-    SHOWING,
-    Call,
-    changes_first,
-    dotted,
-    is_of_accessor,
-    named_arguments,
-    names_of_caller,
-    root,
-)
+from tablevault_pd.code.call_notes import note_call, note_lambdas
+from tablevault_pd.code.calls import IMPORTING, Call, dotted, is_of_display, root
 from tablevault_pd.code.scopes import NameScope
 from tablevault_pd.code.sharing import (
-    GROWING,
     HOLDS,
-    PUTTING,
+    ITEM,
     RETURNED,
+    SAME,
+    STAND_IN,
     Change,
-    key_of,
+    held_by,
     path_of,
     shares_of_elements,
     shares_of_pattern,
     shares_of_targets,
     sources_of,
 )
-from tablevault_pd.code.syntax import CHILDREN, COMPREHENSIONS, FUNCTIONS, kept_defaults, parsed
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-_NO_OPTIONS: Mapping[str | None, ast.expr] = {}
+from tablevault_pd.code.syntax import CHILDREN, COMPREHENSIONS, FUNCTIONS, kept_defaults, named_defaults
 
 
 class Finder:
@@ -63,10 +41,16 @@ class Finder:
         self.paths: dict[str, None] = {}
         self.function: NameScope | None = None  # that of the statement, if it is a function
         self.hands: dict[str, None] = {}
+        self.defaults: list[tuple[str, str]] = []  # (parameter, name that is its default)
         self.methods: list[
             tuple[str, NameScope, bool, tuple[Call, ...]]
         ] = []  # name, scope, with self, calls
         self.keeps_state = False
+        self.handed: dict[
+            str, None
+        ] = {}  # changed by methods that it hands on: ``stack.callback(rows.append, 1)``
+        #: by id of each lambda its parameters, those that it changes, and the calls in it
+        self.lambdas: dict[int, tuple[list[str], bool, dict[Call, None]]] = {}
 
     # -- walking
 
@@ -89,7 +73,7 @@ class Finder:
 
     def _name(self, node: ast.Name, scope: NameScope) -> None:
         if node.ctx.__class__ is ast.Load:
-            self._look_up(node.id, scope)
+            self.look_up(node.id, scope)
             if scope is self.module:
                 self.hands[node.id] = None
         elif node.ctx.__class__ is ast.Store:
@@ -97,20 +81,23 @@ class Finder:
 
     def _attribute(self, node: ast.Attribute, scope: NameScope) -> None:
         chain = dotted(node)
-        if node.ctx.__class__ is not ast.Load:
-            self._change(node, scope, binds=True)
+        if node.ctx.__class__ is not ast.Load and is_of_display(node):
+            self.walk(node.value, scope)
+        elif node.ctx.__class__ is not ast.Load:
+            self.change(node, scope, binds=True)
             if scope is self.module and isinstance(node.value, ast.Name):
-                self._look_up(f"{node.value.id}.{node.attr}", scope)
+                self.look_up(f"{node.value.id}.{node.attr}", scope)
             else:
                 self.walk(node.value, scope)
         elif chain is None:
             self.walk(node.value, scope)
         else:
-            self._look_up(chain, scope)
+            self.look_up(chain, scope)
             if scope is self.module:
                 self.hands[chain] = None
 
-    def _look_up(self, chain: str, scope: NameScope) -> None:
+    def look_up(self, chain: str, scope: NameScope) -> None:
+        """Note that a dotted name is looked up in a scope."""
         if not scope.certain or chain.partition(".")[0] not in scope.certain:
             scope.loads[chain] = None
 
@@ -149,8 +136,8 @@ class Finder:
             if item.optional_vars is not None:
                 scope.shares.extend(shares_of_targets([item.optional_vars], item.context_expr))
             if (chain := dotted(item.context_expr)) is not None:
-                self._look_up(f"{chain}.__enter__", scope)
-                self._look_up(f"{chain}.__exit__", scope)
+                self.look_up(f"{chain}.__enter__", scope)
+                self.look_up(f"{chain}.__exit__", scope)
         self._each(node.items, scope)
         self._be_certain([with_item.optional_vars for with_item in node.items], scope)
         self._each(node.body, scope)
@@ -172,14 +159,15 @@ class Finder:
 
     def _subscript(self, node: ast.Subscript, scope: NameScope) -> None:
         if not isinstance(node.ctx, ast.Load):
-            self._change(node.value, scope)
+            self.change(node.value, scope)
         self.walk(node.value, scope)
         self.walk(node.slice, scope)
 
     def _augmented(self, node: ast.AugAssign, scope: NameScope) -> None:
         if isinstance(node.target, ast.Name):
             scope.loads[node.target.id] = None
-            self._change(node.target, scope, adds=True)
+            self.change(node.target, scope, adds=True)
+            scope.shares += [(node.target.id, *held) for held in held_by(node.value)]
         self.walk(node.target, scope)
         self.walk(node.value, scope)
 
@@ -191,99 +179,51 @@ class Finder:
         else:
             scope.bound[name] = None
 
-    def _change(
+    def change(
         self, node: Any, scope: NameScope, *, grows: bool = False, adds: bool = False, binds: bool = False
-    ) -> None:
-        """Note that what a name stands for is changed in place; where an attribute is bound, not what it was before."""
-        base = root(node)
-        if base is not None:
-            path = path_of(node.value if binds else node)
-            scope.changes[Change(scope.current(base), path, grows, adds=adds)] = None
-            self._note_path(node, base, scope)
+    ) -> str:
+        """Note that something is changed in place; where an attribute is bound, not what it was. Return the name that it begins with."""
+        base = self.base_of(node, scope)
+        path = path_of(node.value if binds else node)
+        scope.changes[Change(scope.current(base), path, grows, adds=adds)] = None
+        self.note_path(node, base, scope)
+        return scope.current(base)
 
-    def _note_path(self, node: Any, base: str, scope: NameScope) -> None:
-        if scope is self.module:
+    def base_of(self, node: Any, scope: NameScope, *, elements: bool | None = None) -> str:
+        """Return the name that an expression begins with. One that begins with none, such as ``(x or y).rows``, gets one.
+
+        So does, with `elements`, what is in the expression, and the expression itself without.
+        """
+        if elements is None:
+            base = root(node)
+            if base is not None:
+                return base
+            while node.__class__ in (ast.Attribute, ast.Subscript, ast.Starred):
+                node = node.value
+        name = f"{STAND_IN}{node.lineno},{node.col_offset})"
+        stand_in = ast.Name(name)
+        scope.shares.extend(
+            shares_of_elements(stand_in, node) if elements else shares_of_targets([stand_in], node)
+        )
+        if scope is self.module and not elements:
+            self._note_result(ast.Name(name), node)
+        return name
+
+    def note_path(self, node: Any, base: str, scope: NameScope) -> None:
+        """Note which part is changed of what a name of the module stands for."""
+        if scope is self.module and not base.startswith(STAND_IN):
             self.paths[dotted(node) or base] = None
 
     def _call(self, node: ast.Call, scope: NameScope, *, is_kept: bool = True) -> None:
-        chain = dotted(node.func)
-        method = node.func.attr if node.func.__class__ is ast.Attribute else chain
-        options = {keyword.arg: keyword.value for keyword in node.keywords} if node.keywords else _NO_OPTIONS
-        if not is_of_accessor(node.func):  # df.vault.append("runs") leaves df as it is
-            self._note_receiver(node, options, scope, is_kept=is_kept)
-            self._note_arguments(node, chain, method, options, scope)
-        if method in FILTERING or not FILTERS.isdisjoint(options):
-            for name in names_of_caller(node):
-                self._look_up(name, scope)
-        if chain is None:
+        note_call(self, node, scope, is_kept=is_kept)
+        if (chain := dotted(node.func)) is None:
             self.walk(node.func, scope)
         else:
-            self._look_up(chain, scope)
+            self.look_up(chain, scope)
         self._each(node.args, scope)
         self._each(node.keywords, scope)
-
-    def _note_receiver(
-        self, node: ast.Call, options: Mapping[str | None, ast.expr], scope: NameScope, *, is_kept: bool
-    ) -> None:
-        """Note the object whose method is called, if that changes it."""
-        function = node.func
-        if not isinstance(function, ast.Attribute):
-            return
-        changing = function.attr in CHANGING or (
-            "inplace" in options and getattr(options["inplace"], "value", None) is True
-        )
-        if not changing and (is_kept or scope is not self.module or function.attr in SHOWING):
-            return
-        base, grows = root(function.value), function.attr in GROWING
-        if scope is not self.module:
-            self._change(function.value, scope, grows=grows)
-        elif base is not None:
-            self.touches[Change(base, path_of(function.value), grows)] = None
-            self._note_path(function.value, base, scope)
-            if function.attr in PUTTING:
-                scope.shares.extend(
-                    (base, argument.id, HOLDS + key_of(function.value))
-                    for argument in node.args
-                    if isinstance(argument, ast.Name)
-                )
-
-    def _note_arguments(
-        self,
-        node: ast.Call,
-        chain: str | None,
-        method: str | None,
-        options: Mapping[str | None, ast.expr],
-        scope: NameScope,
-    ) -> None:
-        """Note what a call does with its arguments, and with the random state."""
-        if chain is not None and method in SEEDING:
-            (self.writes if scope.in_function else self.module.bound)[RANDOM] = None
-        elif method in DRAWING and OWN_STATE.isdisjoint(options):
-            scope.loads[RANDOM] = None
-        if node.args and changes_first(chain, method):
-            self._change(node.args[0], scope)
-        if "out" in options:
-            self._change(options["out"], scope)
-        if chain in RUNNING_TEXT and node.args:
-            self._run_text(chain, node.args[0], scope)
-        if chain in APPLYING and len(node.args) > 1:
-            # it gets their elements
-            chain, node = dotted(node.args[0]), ast.Call(node.func, node.args[1:], [])
-        if chain is not None and (arguments := named_arguments(node)):
-            given = arguments
-            if scope.rebound:
-                given = tuple([(place, scope.current(name)) for place, name in arguments])
-            (self.passes if scope.in_function else self.calls)[chain, given] = None
-
-    def _run_text(self, function: str, text: ast.expr, scope: NameScope) -> None:
-        """Look up the names in a text that ``eval`` runs, or say that nobody knows which ones are in it."""
-        if not isinstance(text, ast.Constant):
-            self._look_up(RUNNING_TEXT[function], scope)
-        elif function == "eval" and isinstance(text.value, str):
-            try:
-                self.walk(parsed(text.value.strip(), "eval").body, scope)
-            except (SyntaxError, ValueError):
-                return  # it fails when it runs
+        if self.lambdas:
+            note_lambdas(self, node, scope)
 
     def _expression(self, node: ast.Expr, scope: NameScope) -> None:
         value = node.value.value if isinstance(node.value, ast.Await) else node.value
@@ -345,6 +285,7 @@ class Finder:
             inner.bound[parameter.name] = None
         if scope is self.module:
             self.function = inner
+            self.defaults += named_defaults(node.args)
         others, self.passes = self.passes, {}
         for statement in node.body:
             self.walk(statement, inner)
@@ -385,14 +326,19 @@ class Finder:
             target = decorator.func if isinstance(decorator, ast.Call) else decorator
             if isinstance(target, ast.Attribute) and (base := root(target)) is not None:
                 self.touches[Change(base)] = None
-                self._note_path(target.value, base, self.module)
+                self.note_path(target.value, base, self.module)
 
     def _lambda(self, node: ast.Lambda, scope: NameScope) -> None:
         inner = self._parameters(node.args, scope)
         if scope is self.module and self.function is None:
             self.function = inner
+            self.defaults += named_defaults(node.args)
         inner.shares.extend((RETURNED, name, how) for name, how in sources_of(node.body))
+        others, self.passes = self.passes, {}
         self.walk(node.body, inner)
+        changes = not inner.changed().keys().isdisjoint(inner.bound)
+        self.lambdas[id(node)] = [*inner.bound], changes, self.passes
+        self.passes = others | self.passes
         self._close(inner, later=True)
 
     def _parameters(self, arguments: ast.arguments, scope: NameScope) -> NameScope:
@@ -416,6 +362,13 @@ class Finder:
             inner.bound[parameter.name] = None
         self._each(node.body, inner)
         self._close(inner, later=False)
+        kept = {f"{ITEM}.{name}" for name in inner.bound}
+        changes = [change.path for _, method, _, _ in self.methods for change in method.changes]
+        if scope is self.module and not kept.isdisjoint(changes):
+            self.writes[node.name] = None  # ``self.rows.append(1)`` of what all objects of the class have
+        scope.shares.extend(
+            (node.name, source, f"{HOLDS}.{name}") for name, source, how in inner.shares if how == SAME
+        )
         self._bind(node.name, scope)
 
     def _comprehension(self, node: Any, scope: NameScope) -> None:
@@ -456,7 +409,7 @@ class Finder:
         """End a scope. What a function changes that it does not bind is global, or a variable of a function around it."""
         inner.close(later=later)
         for name in inner.changed() if later else ():
-            if name in inner.bound:
+            if name in inner.bound or name.startswith(STAND_IN):
                 continue
             if inner.is_of_outer_function(name):
                 self.keeps_state = True

@@ -7,6 +7,7 @@ import warnings
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
+from tablevault_pd.capture.entry import FILE, tree_of
 from tablevault_pd.code.calls import dotted
 
 if TYPE_CHECKING:
@@ -51,25 +52,36 @@ class _Children(dict[type, tuple[str, ...]]):
 CHILDREN = _Children()
 
 #: Python has told the user already what it warns of in a piece of code. One filter, since filters belong to all threads.
-FILE = "<captured code>"
 warnings.filterwarnings("ignore", module=FILE)
 
 
 def parsed(text: str, mode: str = "exec") -> Any:
     """The tree of a piece of code. Raises SyntaxError, ValueError, RecursionError, MemoryError."""
-    return ast.parse(text, FILE, mode)
+    return tree_of(text) if mode == "exec" else ast.parse(text, FILE, mode)
 
 
 def kept_defaults(arguments: ast.arguments) -> Iterator[str]:
     """The parameters whose default is one object for all calls: ``def f(seen=[])``."""
+    for name, default in _defaults(arguments):
+        if isinstance(default, (ast.List, ast.Dict, ast.Set, ast.Call, *COMPREHENSIONS)):
+            yield name
+
+
+def named_defaults(arguments: ast.arguments) -> Iterator[tuple[str, str]]:
+    """The parameters whose default has a name: ``def f(rows=rows)``; none stands for one object for all calls."""
+    yield from ((name, "") for name in kept_defaults(arguments))
+    for name, default in _defaults(arguments):
+        if isinstance(default, ast.Name):
+            yield name, default.id
+
+
+def _defaults(arguments: ast.arguments) -> Iterator[tuple[str, ast.expr | None]]:
     several = [*arguments.posonlyargs, *arguments.args]
     with_default = [
         *zip(reversed(several), reversed(arguments.defaults), strict=False),
         *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True),
     ]
-    for argument, default in with_default:
-        if isinstance(default, (ast.List, ast.Dict, ast.Set, ast.Call, *COMPREHENSIONS)):
-            yield argument.arg
+    return ((argument.arg, default) for argument, default in with_default)
 
 
 def binds_function(node: ast.stmt) -> bool:

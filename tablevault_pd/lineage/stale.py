@@ -206,7 +206,9 @@ class CodeInForce:
         for other in sorted(later, key=lambda other: -other.session_id):
             if self._newer.is_same_place(code, other):
                 trees = {part.tree for part in code.parts}
-                return [name_of(part) for part in other.parts if part.tree not in trees][:1]
+                new = [part for part in other.parts if part.tree not in trees]
+                in_order = not any(self._newer.had_run(part, code) for part in new)
+                return [name_of(part) for part in new[:1] if in_order]
         return []
 
 

@@ -7,6 +7,7 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from tablevault_pd.capture import environment, script
+from tablevault_pd.capture.cell_place import place_in_cell
 from tablevault_pd.capture.modules import Module, ProjectModules
 from tablevault_pd.capture.position import LAST_WAY, WAY, place_of, place_of_main
 from tablevault_pd.code import Piece, Slicer, cut, end_of_with
@@ -270,9 +271,9 @@ def _sliced(
     return code_slice
 
 
-def place_of_read() -> ReadPlace:
+def place_in_code() -> ReadPlace:
     """Where this process is now: in which cell, and at which place in it."""
-    return len(CELLS) - 1, place_of_main()
+    return len(CELLS) - 1, place_in_cell(CELLS[-1].typed.text) if CELLS else place_of_main()
 
 
 def files_run_by(text: str) -> tuple[Module, ...]:

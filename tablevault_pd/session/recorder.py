@@ -21,7 +21,7 @@ from tablevault_pd.reading.integers import integer_metrics
 from tablevault_pd.session import active, inheritance, opening
 from tablevault_pd.session.control import obey
 from tablevault_pd.session.ending import cell_outcome, ending_after_stop, ending_by
-from tablevault_pd.session.executed import folder_of_project
+from tablevault_pd.session.executed import folder_of_project, place_in_code
 from tablevault_pd.session.heartbeat import EXIT_S, HEARTBEAT, LONGEST_RETRY_S, warn
 from tablevault_pd.session.metrics_buffer import MAX_ROWS, number, values_of, whole
 from tablevault_pd.session.params import Params
@@ -230,7 +230,7 @@ class Recorder(SessionState):
     def note_place(self) -> None:
         """Record the place that the running cell has come to: what follows was not executed."""
         if not (self.is_orphan or self._ended) and self.cell is not None:
-            self.cells.reach(self.cell, place_of_main())
+            self.cells.reach(self.cell, place_in_code()[1])
 
     # -- beginning
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tablevault_pd.capture.position import way_of_cell, way_of_main
+from tablevault_pd.capture.cell_place import way_of_cell
+from tablevault_pd.capture.position import way_of_main
 from tablevault_pd.code import statement_place
 from tablevault_pd.session.executed import CELLS
 from tablevault_pd.session.heartbeat import warn
@@ -21,16 +22,18 @@ if TYPE_CHECKING:
 def store_code(store: Store, row: Session, outbox: Outbox, cell: int) -> int | None:
     """Store a running cell and the code that it needs, unless the store has them.
 
-    Return the place in a script where the running statement begins, with the number of the way from there to the commit;
-    0 in a notebook; None if the code cannot be recorded.
+    Return the place where the running statement begins, with the number of the way from there to the commit; 0 if it is not
+    known; None if the code cannot be recorded.
     """
     text, running = text_of_script(outbox, cell), outbox.cells.running(cell)
-    line: int | None
+    line: int | None = None
+    levels: tuple[StackLevel, ...] = ()
     if text is not None:
         place, levels = way_of_main()
-        line = statement_place(text, place)
-    else:
-        line, levels = 0, () if running is None else way_of_cell(running.text)
+        line = statement_place(text, place, script=True)
+    elif running is not None:
+        place, levels = way_of_cell(running.text)
+        line = statement_place(running.text, place)
     line, levels = (None, ()) if line is None else outbox.code.numbered(cell, line, levels)
     if outbox.cells.is_stored(cell) and outbox.code.is_stored(cell, line):
         return line or 0

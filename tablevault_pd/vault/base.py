@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from tablevault_pd.errors import InvalidType, VaultClosed, VaultCorrupt, VaultReadOnly, short_repr
 from tablevault_pd.session import Recorder, Settings
-from tablevault_pd.session.executed import place_of_read
+from tablevault_pd.session.executed import place_in_code
 from tablevault_pd.session.heartbeat import HEARTBEAT
 from tablevault_pd.session.recorder import current_recorder
 from tablevault_pd.vault.context import VaultContext
@@ -129,4 +129,4 @@ class VaultPart:
         """Record that the current session has read `version`."""
         run = self._current_run()
         if run is not None:
-            run.reads.note(version, place_of_read())
+            run.reads.note(version, place_in_code())
