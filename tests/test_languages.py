@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 
 import pandas as pd
@@ -13,6 +14,13 @@ from tablevault_pd.store.engine import fts, languages
 snowballstemmer = pytest.importorskip("snowballstemmer", reason="the extra languages is not installed")
 
 GERMAN = ["Die alten Häuser stehen am Fluss", "Ein Haus brannte", "Katzen schlafen gern", "house prices"]
+SOME = [
+    "les maisons généralement",
+    "книги читателями",
+    "kitaplarımız evlerinde",
+    "التلاميذ والكتاب",
+    "casas rápidamente",
+]
 ENGLISH = ["Two houses by the river", "The Haus of cats", "a cat sleeps"]
 
 
@@ -126,6 +134,21 @@ def test_stems_are_told_apart_by_their_language_and_text_keeps_its_places():
     assert len(sources) == len(indexed)
     assert sources == sorted(sources)
     assert text[sources[indexed.index("haus")] :].startswith("Häuser")
+
+
+@pytest.mark.parametrize("language", languages.LANGUAGES)
+def test_stems_of_c_are_those_of_python(language):
+    """A vault may be filled where PyStemmer is installed, and searched where it is not."""
+    in_c = pytest.importorskip("Stemmer", reason="PyStemmer is not installed")
+    if language not in in_c.algorithms():
+        pytest.skip("of another release of Snowball")
+    assert type(snowballstemmer.stemmer(language)) is in_c.Stemmer
+    module = importlib.import_module(f"snowballstemmer.{language}_stemmer")
+    in_python = getattr(module, f"{language.title()}Stemmer")()
+    words = {word for text in (*GERMAN, *ENGLISH, *SOME) for word in text.lower().split()}
+    words |= {word + end for word in words for end in ("en", "es", "ing", "ami", "ları", "ами", "ements")}
+    for word in sorted(words):
+        assert in_c.Stemmer(language).stemWord(word) == in_python.stemWord(word), word
 
 
 def test_what_is_no_language_is_refused(folder_vault, monkeypatch):
