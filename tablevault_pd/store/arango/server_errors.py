@@ -115,7 +115,8 @@ _BY_STATUS = {
     401: Meaning(
         StoreUnavailable,
         "The server refused the user of {where}: wrong password, or no access to this database. "
-        "Give the password in TABLEVAULT_PASSWORD or with password=.",
+        "Give the password in TABLEVAULT_PASSWORD or with password=; instead of a token that has expired give token= a function, which is "
+        "asked at every request.",
     ),
     403: _READ_ONLY,
 }
