@@ -431,7 +431,7 @@ uncommon_arrow = st.one_of(
     runs(pa.int64(), BIG),
     *(dictionaries(kind, WORDS) for kind in (pa.int8(), pa.uint8(), pa.uint32(), pa.int64(), pa.uint64())),
     dictionaries(pa.uint16(), pa.array([2**53 + 1, 7])),
-    dictionaries(pa.int32(), WORDS.cast(pa.string_view()), ordered=True),
+    dictionaries(pa.int32(), pa.array(WORDS.to_pylist(), pa.string_view()), ordered=True),
     several(pa.uint64(), BIG.map(abs)),
     several(pa.decimal256(50, 3), st.integers(-(10**9), 10**9).map(lambda i: decimal.Decimal(i).scaleb(-3))),
     several(pa.date32(), st.dates()),

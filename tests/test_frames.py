@@ -588,7 +588,7 @@ def file_rows(paths: list[str | None]) -> pa.Array:
     cells = [
         None
         if p is None
-        else {"path": p, "size_bytes": 1, "modified": now, "sha256": "0" * 64, "stored": True}
+        else {"path": p, "size_bytes": 1, "modified": now, "sha256": "0" * 64, "stored": True, "folder": None}
         for p in paths
     ]
     fields = {
@@ -597,6 +597,7 @@ def file_rows(paths: list[str | None]) -> pa.Array:
         "modified": pa.timestamp("us", "UTC"),
         "sha256": pa.string(),
         "stored": pa.bool_(),
+        "folder": pa.string(),
     }
     return pa.array(cells, pa.struct(list(fields.items())))
 
