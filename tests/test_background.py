@@ -190,3 +190,27 @@ def test_the_index_is_merged_step_by_step(folder_vault, lines, monkeypatch):
     assert segments <= 8  # of twenty portions
     assert len(folder_vault.search("word7", lists="a")) == 1
     assert folder_vault.check().empty
+
+
+def test_work_that_a_caller_completes_is_not_done_before_it_is() -> None:
+    """A thread that waits for it does not go on meanwhile, and what is asked for meanwhile is done, too."""
+    begun, may_end, done = threading.Event(), threading.Event(), []
+
+    def work() -> None:
+        begun.set()
+        may_end.wait(60)
+        done.append(1)
+
+    background = Background(work, "test")
+    background._asked = True  # as where no thread could be started
+    caller = threading.Thread(target=background.complete)
+    caller.start()
+    assert begun.wait(60)
+    assert not background.is_done
+    background.ask()
+    may_end.set()
+    caller.join(60)
+    deadline = time.monotonic() + 60
+    while not background.is_done and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert done == [1, 1]

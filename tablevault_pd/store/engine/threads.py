@@ -126,8 +126,13 @@ class Background:
         """Have what was asked for done when this returns: by the thread at work, or else here."""
         with self._turn:
             if self._asked:
-                self._asked = False
-                self._work()
+                try:
+                    self._busy, self._asked = True, False
+                    self._work()
+                finally:
+                    self._busy = False
+        if self._asked and not self.stop.is_set():  # meanwhile
+            self.ask()
 
     @property
     def is_done(self) -> bool:
