@@ -309,4 +309,5 @@ def test_an_interrupt_while_the_last_of_a_session_is_written_tells_what_is_lost(
     monkeypatch.setattr(HEARTBEAT, "settle", interrupted_wait)
     with pytest.warns(tv.NotRecorded, match="the packages of short#1"), pytest.raises(KeyboardInterrupt):
         HEARTBEAT.abandon(5.0)
+    monkeypatch.undo()  # closing the vault waits, too
     waiting.set()
