@@ -149,10 +149,10 @@ def executed(error: object, text: str = "") -> CellOutcome:
     trace = error.__traceback__
     while trace is not None and _is_of_kernel(str(trace.tb_frame.f_globals.get("__name__", ""))):
         trace = trace.tb_next  # skip the frames of IPython, or of marimo
-    told = "".join(format_exception(type(error), error, trace))
+    shown = "".join(format_exception(type(error), error, trace))
     until = 0 if trace is None else place_of_error(text, trace)
     return CellOutcome(
-        "interrupted" if isinstance(error, INTERRUPTS) else "error", one_line(error), told, until
+        "interrupted" if isinstance(error, INTERRUPTS) else "error", one_line(error), shown, until
     )
 
 

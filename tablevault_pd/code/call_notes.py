@@ -42,8 +42,8 @@ from tablevault_pd.code.syntax import parsed
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from tablevault_pd.code.notes import StatementNotes
     from tablevault_pd.code.scopes import NameScope
-    from tablevault_pd.code.symbols import Finder
 
 _NO_OPTIONS: Mapping[str | None, ast.expr] = {}
 _NAMED: frozenset[Any] = frozenset([ast.Name, ast.Attribute, ast.NamedExpr])
@@ -51,26 +51,26 @@ _CHOOSING: frozenset[Any] = frozenset([ast.NamedExpr, ast.IfExp, ast.BoolOp])
 _DISPLAYS: frozenset[Any] = frozenset([ast.List, ast.Tuple, ast.Dict])
 
 
-def note_call(finder: Finder, node: ast.Call, scope: NameScope, *, is_kept: bool = True) -> None:
+def note_call(notes: StatementNotes, node: ast.Call, scope: NameScope, *, is_kept: bool = True) -> None:
     """Note what a call in a scope does; without `is_kept` nothing is done with what it returns."""
     chain = dotted(node.func)
     method = node.func.attr if node.func.__class__ is ast.Attribute else chain
     options = {keyword.arg: keyword.value for keyword in node.keywords} if node.keywords else _NO_OPTIONS
     if not is_of_accessor(node.func):  # df.vault.append("runs") leaves df as it is
-        _note_receiver(finder, node, options, scope, is_kept=is_kept)
-        _note_arguments(finder, node, chain, method, options, scope)
+        _note_receiver(notes, node, options, scope, is_kept=is_kept)
+        _note_arguments(notes, node, chain, method, options, scope)
     if method in FILTERING or not FILTERS.isdisjoint(options):
         for name in names_of_caller(node):
-            finder.look_up(name, scope)
+            notes.look_up(name, scope)
 
 
-def note_lambdas(finder: Finder, node: ast.Call, scope: NameScope) -> None:
+def note_lambdas(notes: StatementNotes, node: ast.Call, scope: NameScope) -> None:
     """Note what lambdas do that a call is of, or hands on, with whatever else it hands on: they may get it, or its elements."""
     values = [node.func, *node.args, *(keyword.value for keyword in node.keywords)]
-    lambdas = [finder.lambdas[id(value)] for value in values if id(value) in finder.lambdas]
+    lambdas = [notes.lambdas[id(value)] for value in values if id(value) in notes.lambdas]
     if not lambdas:
         return
-    names = dict.fromkeys(name for _, name in _named_arguments(finder, node, scope))
+    names = dict.fromkeys(name for _, name in _named_arguments(notes, node, scope))
     if node.func.__class__ is ast.Attribute and (base := root(node.func)) is not None:
         names[base] = None
     for parameters, changed, passes in lambdas:
@@ -80,11 +80,11 @@ def note_lambdas(finder: Finder, node: ast.Call, scope: NameScope) -> None:
             for function, arguments in passes:
                 given = tuple([(place, name) for place, own in arguments if own in parameters])
                 if given:
-                    (finder.passes if scope.in_function else finder.calls)[function, given] = None
+                    (notes.passes if scope.in_function else notes.calls)[function, given] = None
 
 
 def _note_receiver(
-    finder: Finder,
+    notes: StatementNotes,
     node: ast.Call,
     options: Mapping[str | None, ast.expr],
     scope: NameScope,
@@ -98,17 +98,17 @@ def _note_receiver(
     changing = function.attr in CHANGING or (
         "inplace" in options and getattr(options["inplace"], "value", None) is True
     )
-    if not changing and (is_kept or scope is not finder.module or function.attr in SHOWING):
+    if not changing and (is_kept or scope is not notes.module or function.attr in SHOWING):
         return
     made = getattr(function.value, "value", function.value)  # ``(box := Box()).add(1)``, ``Box().add(1)``
     if isinstance(made, ast.Call) and (maker := dotted(made.func)) is not None:
-        finder.look_up(f"{maker}.{function.attr}", scope)
-    base, grows = finder.base_of(function.value, scope), function.attr in GROWING
-    if scope is not finder.module:
-        finder.change(function.value, scope, grows=grows)
+        notes.look_up(f"{maker}.{function.attr}", scope)
+    base, grows = notes.base_of(function.value, scope), function.attr in GROWING
+    if scope is not notes.module:
+        notes.change(function.value, scope, grows=grows)
     else:
-        finder.touches[Change(base, path_of(function.value), grows)] = None
-        finder.note_path(function.value, base, scope)
+        notes.touches[Change(base, path_of(function.value), grows)] = None
+        notes.note_path(function.value, base, scope)
         values = [*node.args, *(keyword.value for keyword in node.keywords)]
         if function.attr in PUTTING:
             key = HOLDS + key_of(function.value)
@@ -118,7 +118,7 @@ def _note_receiver(
 
 
 def _note_arguments(
-    finder: Finder,
+    notes: StatementNotes,
     node: ast.Call,
     chain: str | None,
     method: str | None,
@@ -127,25 +127,25 @@ def _note_arguments(
 ) -> None:
     """Note what a call does with its arguments, and with the random state."""
     if chain is not None and method in SEEDING:
-        (finder.writes if scope.in_function else finder.module.bound)[RANDOM] = None
+        (notes.writes if scope.in_function else notes.module.bound)[RANDOM] = None
     elif method in DRAWING and OWN_STATE.isdisjoint(options):
         scope.loads[RANDOM] = None
     if method in SETTING and method != chain and not is_of_display(node):
-        finder.change(node.func.value, scope)  # type: ignore[attr-defined]
+        notes.change(node.func.value, scope)  # type: ignore[attr-defined]
     if node.args and changes_first(chain, method):
-        finder.change(node.args[0], scope)
+        notes.change(node.args[0], scope)
     if "out" in options:
-        finder.change(options["out"], scope)
+        notes.change(options["out"], scope)
     if chain in RUNNING_TEXT and node.args:
-        _run_text(finder, chain, node.args[0], scope)
-    arguments = _named_arguments(finder, node, scope)
+        _run_text(notes, chain, node.args[0], scope)
+    arguments = _named_arguments(notes, node, scope)
     if not arguments:
         return
     if scope.kind == "comprehension":
         arguments = [(place, source) for place, name in arguments for source in scope.outside(name)]
     if scope.rebound:
         arguments = [(place, scope.current(name)) for place, name in arguments]
-    hand_on = finder.passes if scope.in_function else finder.calls
+    hand_on = notes.passes if scope.in_function else notes.calls
     if len(arguments) > 1 or chain is None:
         _note_handed(node, arguments, hand_on)
     if chain is not None and (chain not in APPLYING or len(node.args) < 2):
@@ -164,7 +164,7 @@ def _note_handed(
                 hand_on[function, others] = None
 
 
-def _named_arguments(finder: Finder, node: ast.Call, scope: NameScope) -> list[tuple[int | str, str]]:
+def _named_arguments(notes: StatementNotes, node: ast.Call, scope: NameScope) -> list[tuple[int | str, str]]:
     """The names that a call hands on, each with its position or keyword."""
     given: list[tuple[int | str, str]] = []
     values: list[tuple[int | str, Any]] = [*enumerate(node.args)]
@@ -178,17 +178,17 @@ def _named_arguments(finder: Finder, node: ast.Call, scope: NameScope) -> list[t
             if (name := root(value)) is not None:
                 given.append((place, name))
                 if value.attr in CHANGING:
-                    finder.handed[finder.change(value.value, scope)] = None
+                    notes.handed[notes.change(value.value, scope)] = None
         elif kind is ast.Starred:
-            given.append((ANY_PLACE, finder.base_of(value.value, scope, elements=True)))
+            given.append((ANY_PLACE, notes.base_of(value.value, scope, elements=True)))
         elif kind in _CHOOSING:
             given += [(place, name) for name, _ in sources_of(value)]
         elif kind in _DISPLAYS:
             given += [(place, name) for name in _names_in(value)]
-        elif scope is finder.module and (
+        elif scope is notes.module and (
             kind is ast.Subscript or (kind is ast.Call and value.func.__class__ is ast.Name)
         ):
-            given.append((place, finder.base_of(value, scope, elements=False)))
+            given.append((place, notes.base_of(value, scope, elements=False)))
     return given
 
 
@@ -199,12 +199,12 @@ def _names_in(display: Any) -> Iterator[str]:
             yield name
 
 
-def _run_text(finder: Finder, function: str, text: ast.expr, scope: NameScope) -> None:
+def _run_text(notes: StatementNotes, function: str, text: ast.expr, scope: NameScope) -> None:
     """Look up the names in a text that ``eval`` runs, or say that nobody knows which ones are in it."""
     if not isinstance(text, ast.Constant):
-        finder.look_up(RUNNING_TEXT[function], scope)
+        notes.look_up(RUNNING_TEXT[function], scope)
     elif function == "eval" and isinstance(text.value, str):
         try:
-            finder.walk(parsed(text.value.strip(), "eval").body, scope)
+            notes.walk(parsed(text.value.strip(), "eval").body, scope)
         except (SyntaxError, ValueError):
             return  # it fails when it runs

@@ -6,7 +6,8 @@ import ast
 from typing import Any
 
 from tablevault_pd.code.call_notes import note_call, note_lambdas
-from tablevault_pd.code.calls import IMPORTING, Call, dotted, is_of_display, root
+from tablevault_pd.code.calls import IMPORTING, dotted, is_of_display, root
+from tablevault_pd.code.notes import StatementNotes
 from tablevault_pd.code.scopes import NameScope
 from tablevault_pd.code.sharing import (
     HOLDS,
@@ -16,7 +17,6 @@ from tablevault_pd.code.sharing import (
     STAND_IN,
     Change,
     held_by,
-    path_of,
     shares_of_elements,
     shares_of_pattern,
     shares_of_targets,
@@ -25,32 +25,8 @@ from tablevault_pd.code.sharing import (
 from tablevault_pd.code.syntax import CHILDREN, COMPREHENSIONS, FUNCTIONS, kept_defaults, named_defaults
 
 
-class Finder:
+class Finder(StatementNotes):
     """Walks over one top-level statement."""
-
-    def __init__(self) -> None:
-        self.module = NameScope("module", None)
-        self.imports: list[tuple[str, str, str | None]] = []
-        self.touches: dict[Change, None] = {}
-        self.calls: dict[Call, None] = {}
-        self.passes: dict[Call, None] = {}
-        self.writes: dict[str, None] = {}
-        self.results: list[tuple[str, str]] = []
-        self.aliases: list[tuple[str, str]] = []
-        self.attributes: list[tuple[str, str]] = []
-        self.paths: dict[str, None] = {}
-        self.function: NameScope | None = None  # that of the statement, if it is a function
-        self.hands: dict[str, None] = {}
-        self.defaults: list[tuple[str, str]] = []  # (parameter, name that is its default)
-        self.methods: list[
-            tuple[str, NameScope, bool, tuple[Call, ...]]
-        ] = []  # name, scope, with self, calls
-        self.keeps_state = False
-        self.handed: dict[
-            str, None
-        ] = {}  # changed by methods that it hands on: ``stack.callback(rows.append, 1)``
-        #: by id of each lambda its parameters, those that it changes, and the calls in it
-        self.lambdas: dict[int, tuple[list[str], bool, dict[Call, None]]] = {}
 
     # -- walking
 
@@ -96,16 +72,11 @@ class Finder:
             if scope is self.module:
                 self.hands[chain] = None
 
-    def look_up(self, chain: str, scope: NameScope) -> None:
-        """Note that a dotted name is looked up in a scope."""
-        if not scope.certain or chain.partition(".")[0] not in scope.certain:
-            scope.loads[chain] = None
-
     def _assign(self, node: Any, scope: NameScope) -> None:
         targets = getattr(node, "targets", None) or [node.target]
         scope.shares.extend(shares_of_targets(targets, node.value))
         for target in targets:
-            self._note_result(target, node.value)
+            self.note_result(target, node.value)
             if scope is self.module and target.__class__ is ast.Name:
                 self._note_alias(target.id, node.value)
         self._children(node, scope)
@@ -123,16 +94,9 @@ class Finder:
             if isinstance(module, str):
                 self.imports.append((name, module, None))
 
-    def _note_result(self, target: Any, value: Any) -> None:
-        """Note the name that stands for what a call returned, or for an item of something."""
-        if target.__class__ is ast.Name and value.__class__ in (ast.Call, ast.Subscript):
-            source = dotted(getattr(value, "func" if value.__class__ is ast.Call else "value"))
-            if source is not None:
-                self.results.append((target.id, source))
-
     def _with(self, node: Any, scope: NameScope) -> None:
         for item in node.items:
-            self._note_result(item.optional_vars, item.context_expr)
+            self.note_result(item.optional_vars, item.context_expr)
             if item.optional_vars is not None:
                 scope.shares.extend(shares_of_targets([item.optional_vars], item.context_expr))
             if (chain := dotted(item.context_expr)) is not None:
@@ -178,41 +142,6 @@ class Finder:
             self.writes[name] = None
         else:
             scope.bound[name] = None
-
-    def change(
-        self, node: Any, scope: NameScope, *, grows: bool = False, adds: bool = False, binds: bool = False
-    ) -> str:
-        """Note that something is changed in place; where an attribute is bound, not what it was. Return the name that it begins with."""
-        base = self.base_of(node, scope)
-        path = path_of(node.value if binds else node)
-        scope.changes[Change(scope.current(base), path, grows, adds=adds)] = None
-        self.note_path(node, base, scope)
-        return scope.current(base)
-
-    def base_of(self, node: Any, scope: NameScope, *, elements: bool | None = None) -> str:
-        """Return the name that an expression begins with. One that begins with none, such as ``(x or y).rows``, gets one.
-
-        So does, with `elements`, what is in the expression, and the expression itself without.
-        """
-        if elements is None:
-            base = root(node)
-            if base is not None:
-                return base
-            while node.__class__ in (ast.Attribute, ast.Subscript, ast.Starred):
-                node = node.value
-        name = f"{STAND_IN}{node.lineno},{node.col_offset})"
-        stand_in = ast.Name(name)
-        scope.shares.extend(
-            shares_of_elements(stand_in, node) if elements else shares_of_targets([stand_in], node)
-        )
-        if scope is self.module and not elements:
-            self._note_result(ast.Name(name), node)
-        return name
-
-    def note_path(self, node: Any, base: str, scope: NameScope) -> None:
-        """Note which part is changed of what a name of the module stands for."""
-        if scope is self.module and not base.startswith(STAND_IN):
-            self.paths[dotted(node) or base] = None
 
     def _call(self, node: ast.Call, scope: NameScope, *, is_kept: bool = True) -> None:
         note_call(self, node, scope, is_kept=is_kept)
@@ -362,9 +291,9 @@ class Finder:
             inner.bound[parameter.name] = None
         self._each(node.body, inner)
         self._close(inner, later=False)
-        kept = {f"{ITEM}.{name}" for name in inner.bound}
+        attributes = {f"{ITEM}.{name}" for name in inner.bound}
         changes = [change.path for _, method, _, _ in self.methods for change in method.changes]
-        if scope is self.module and not kept.isdisjoint(changes):
+        if scope is self.module and not attributes.isdisjoint(changes):
             self.writes[node.name] = None  # ``self.rows.append(1)`` of what all objects of the class have
         scope.shares.extend(
             (node.name, source, f"{HOLDS}.{name}") for name, source, how in inner.shares if how == SAME
