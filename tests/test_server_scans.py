@@ -26,7 +26,15 @@ ALLOWED = {
     "descriptions": {"tv_descriptions"},
     "search_descriptions": {"tv_descriptions"},  # which of them are the newest
     "search_code": {"tv_cells", "tv_statements", "tv_sources"},  # punctuation is in no index of words
-    "check": {"tv_records", "tv_documents", "tv_files", "tv_batches", "tv_blobs", "tv_claims"},  # everything
+    "check": {
+        "tv_records",
+        "tv_documents",
+        "tv_files",
+        "tv_batches",
+        "tv_blobs",
+        "tv_claims",
+        "tv_renames",
+    },  # everything
     "vacuum": {"tv_batches", "tv_blobs", "tv_version_names"},
 }
 
