@@ -116,7 +116,7 @@ def commits(store: Store, session: Session, attempt: int) -> dict[str, Callable[
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("what", commits(None, Session("s", "u", "h", 1, NOW), 0))  # type: ignore[arg-type]
+@pytest.mark.parametrize("what", commits(None, Session("s", "u", "h", 1, NOW), 0))
 def test_a_commit_of_an_attempt_that_is_over_is_refused(store: Store, what: str) -> None:
     opened = store.open_session(Session("train", "u", "h", 1, NOW))
     for number in range(2):
