@@ -15,6 +15,7 @@ from stores import BOTH, new_database
 
 import tablevault_pd as tv
 from tablevault_pd.importers.runs import ImportedRun, put_run
+from tablevault_pd.reading.integers import integer_metrics
 from tablevault_pd.session import metrics_buffer as buffers
 from tablevault_pd.store import Beat, Measures
 
@@ -230,6 +231,31 @@ def test_copies_keep_them(vault, here):
     tv.copy(vault, here / "copied.vault")
     with tv.connect(here / "copied.vault", mode="r") as copied:
         assert copied.sessions("train")["metrics.epoch"].dtype == "float64"
+
+
+def test_of_many_metrics_each_is_looked_up_once(vault):
+    """Not among all the others of its session."""
+    compared = [0]
+
+    class Name(str):
+        __slots__ = ()
+
+        def __eq__(self, other):
+            compared[0] += 1
+            return str.__eq__(self, other)
+
+        __hash__ = str.__hash__
+
+    names = [f"m{number}" for number in range(300)]
+    with vault.session("train") as s:
+        s.log({name: 1 if number % 3 else 0.5 for number, name in enumerate(names)})
+    found = integer_metrics(vault.store, {Name(name): [s.id] for name in names})
+    assert {str(name) for name in found} == {name for number, name in enumerate(names) if number % 3}
+    assert compared[0] <= 2 * len(names)
+    everything = vault.metrics(names, form="wide")[names].dtypes
+    assert [dtype == "Int64" for dtype in everything] == [number % 3 > 0 for number in range(300)]
+    of_sessions = vault.sessions("train")[[f"metrics.{name}" for name in names]].dtypes
+    assert of_sessions.tolist() == everything.tolist()
 
 
 def test_imported_runs_keep_them(vault):

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from tablevault_pd.frames.buffers import own_numbers, repeated
-from tablevault_pd.reading.integers import integer_metrics, whole
+from tablevault_pd.reading.integers import integers_among, whole
 from tablevault_pd.store import NO_STEP
 
 if TYPE_CHECKING:
@@ -107,13 +107,15 @@ def read_points(
 def _integers(store: Store, points: Points) -> frozenset[str]:
     """The metrics that were logged as integers alone. Only where all values are whole is the store asked for it."""
     first = np.flatnonzero(np.append(True, np.diff(points.curve) != 0)) if len(points) else np.zeros(0, int)
-    metric, is_whole = points.metric[first], whole(points.value[first])
-    sessions_of = {}
-    for number in np.setdiff1d(metric, metric[~is_whole]).tolist():
-        if whole(points.value if len(points.metrics) == 1 else points.value[points.metric == number]).all():
-            sessions = np.unique(points.session[first[metric == number]]).tolist()
-            sessions_of[points.metrics[number]] = [points.sessions[place].id for place in sessions]
-    return frozenset(integer_metrics(store, sessions_of))
+    metric = points.metric[first]
+    candidates = np.zeros(len(points.metrics), bool)
+    candidates[np.setdiff1d(metric, metric[~whole(points.value[first])])] = True
+    if candidates.any():
+        candidates[points.metric[~whole(points.value)]] = False
+    first = first[candidates[metric]]
+    session_ids = np.array([session.id for session in points.sessions], np.int64)[points.session[first]]
+    found = integers_among(store, points.metrics, points.metric[first], session_ids, points.value[first])
+    return frozenset(found)
 
 
 def _metrics(coded: pa.DictionaryArray, numbers: np.ndarray) -> np.ndarray:

@@ -20,7 +20,9 @@ def integer_metrics(store: Store, sessions_of: Mapping[str, Collection[int]]) ->
     timelines = store.timelines(sorted(set().union(*sessions_of.values())))
     # What the newest attempt says holds for those before it, too.
     integers = {
-        attempt.session_id: attempt.integers for attempt in timelines.attempts if attempt.integers is not None
+        attempt.session_id: frozenset(attempt.integers)
+        for attempt in timelines.attempts
+        if attempt.integers is not None
     }
     return {
         metric
@@ -36,10 +38,11 @@ def integers_among(
 
     The store is asked only where all values are whole.
     """
-    whole_metrics = np.setdiff1d(metric, metric[~whole(value)]).tolist()
-    return integer_metrics(
-        store, {names[number]: session[metric == number].tolist() for number in whole_metrics}
-    )
+    is_whole = np.isin(metric, metric[~whole(value)], invert=True)
+    sessions_of: dict[str, list[int]] = {}
+    for number, session_id in zip(metric[is_whole].tolist(), session[is_whole].tolist(), strict=True):
+        sessions_of.setdefault(names[number], []).append(session_id)
+    return integer_metrics(store, sessions_of)
 
 
 def whole(values: np.ndarray) -> np.ndarray:
