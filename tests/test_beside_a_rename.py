@@ -84,3 +84,22 @@ def beside(
         except ListRenamed as error:
             assert "'new'" in str(error)
     return count >= at
+
+
+def test_a_list_that_is_made_beside_a_read(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was not there when it was looked up, and is when the error would say what is: it is read."""
+    if place.address.startswith("arangodb"):
+        monkeypatch.setenv("TABLEVAULT_PASSWORD", place.address.partition("//root:")[2].partition("@")[0])
+    with tv.connect(place.address, create=True, capture="none", session=False) as vault:
+        find_versions = vault.store.find_versions
+
+        def and_makes(*lookups: Any) -> Any:
+            versions = find_versions(*lookups)
+            if "new" not in vault.store.names():
+                vault.save("new", ROWS)
+            return versions
+
+        monkeypatch.setattr(vault.store, "find_versions", and_makes)
+        assert vault.read("new")["id"].tolist() == [1, 2]
+        with pytest.raises(tv.VersionNotFound, match="has no version 2; its newest is 1"):
+            vault.read("new@2")

@@ -149,8 +149,8 @@ def test_errors_of_names_say_what_to_do(vault):
 
 
 def test_a_snapshot_names_the_present_version_of_every_list(vault):
-    _save(vault, "a", 1, 2)
     _save(vault, "b", 5)
+    _save(vault, "a", 1, 2)  # later, and named first
     _save(vault, "gone", 7)
     vault.delete("gone")
     taken = vault.snapshot("paper")

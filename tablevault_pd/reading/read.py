@@ -56,7 +56,10 @@ def resolve_all(store: Store, lookups: Sequence[AddressLookup]) -> list[Version]
     versions = []
     for lookup, version in zip(lookups, store.find_versions(lookups), strict=True):
         if version is None:
-            raise _not_found(store, lookup)
+            newest = store.head(lookup.name)
+            if newest is None or lookup.version is not None or lookup.time is not None:
+                raise _not_found(store, lookup, newest)
+            version = newest  # its list was made since
         if version.deleted:
             raise ListDeleted.named(lookup.name)
         versions.append(version)
@@ -150,8 +153,7 @@ def _not_named(store: Store, name: str, version_name: str) -> LookupError:
     )
 
 
-def _not_found(store: Store, lookup: VersionLookup) -> LookupError:
-    newest = store.head(lookup.name)
+def _not_found(store: Store, lookup: VersionLookup, newest: Version | None) -> LookupError:
     if newest is None:
         return list_not_found(store, lookup.name)
     there = f" in {store.pinned_to}" if store.pinned_to else ""

@@ -70,7 +70,7 @@ class NamedStates(VaultPart):
         )
 
     def snapshots(self) -> pd.DataFrame:
-        """Every snapshot with the lists that it names, the oldest first.
+        """Every snapshot with the lists that it names, the oldest first, and of each the lists in order of their names.
 
         Returns
         -------

@@ -201,7 +201,7 @@ class NameCatalog:
                 return None
             return [
                 VersionName(name, head.list_id, head.list, head.version, True, session_id, to_time(time))
-                for head in sorted(heads, key=lambda head: head.list_id)
+                for head in sorted(heads, key=lambda head: head.list)
             ]
 
         return self._client.until_made(attempt, _WHAT)
@@ -340,7 +340,7 @@ def _of(name: str, names: Sequence[VersionName]) -> list[VersionName]:
 
 
 def _sorted(rows: Sequence[dict[str, Any]]) -> list[VersionName]:
-    return sorted(map(name_of, rows), key=lambda name: (name.time, name.name, name.list_id))
+    return sorted(map(name_of, rows), key=lambda name: (name.time, name.name, name.list))
 
 
 @reads("tv_version_names")
