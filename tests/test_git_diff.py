@@ -70,6 +70,27 @@ def test_what_was_not_committed_is_shown_and_only_that(project, here):
     assert "3 * n" in diff._repr_html_()
 
 
+TEXTS = {
+    "byte order mark": b"\xef\xbb\xbf# \xc3\xa4\n",
+    "its own encoding": b"# -*- coding: latin-1 -*-\n# \xe4\n",
+    "Windows' ends of lines": b"# one\r\n# two\r\n",
+    "what ends no line of Python": "# a\u2028b\x0c\nx = 'a\x0bb'\n".encode(),
+}
+
+
+@pytest.mark.parametrize("what", TEXTS)
+def test_a_file_is_read_as_python_reads_it(project, here, what):
+    content = TEXTS[what] + SCRIPT.encode()
+    (project / "train.py").write_bytes(content)
+    git(project, "commit", "-qam", "two")
+    run(project)
+    assert diff_of(here, "train#1") == ""
+    (project / "train.py").write_bytes(content + "x = 'c\x0bd'\n".encode())
+    run(project)
+    lines = diff_of(here, "train#2").split("\n")
+    assert [line for line in lines[2:] if line.startswith(("+", "-"))] == ["+x = 'c\x0bd'"]
+
+
 def test_a_file_that_git_does_not_know_is_new(project, here):
     git(project, "rm", "-q", "--cached", "helper.py")
     git(project, "commit", "-qm", "two")

@@ -180,12 +180,12 @@ def has_commit(folder: Path, commit: str) -> bool:
 
 
 def file_at_commit(folder: Path, commit: str, path: str) -> str | None:
-    """Return the text of a file, by its path below `folder` or the repository's root, at a commit; None if it has none."""
+    """Return the text of a Python file, by its path below `folder` or the repository's root, at a commit; None if it has none."""
     for place in (f"./{path}", path):
-        process = _git(folder, "cat-file", "blob", f"{commit}:{place}")
-        text = _answer(process, time.monotonic() + GIT_TIMEOUT_S, strip=False)
-        if text is not None:
-            return text
+        process = _git(folder, "cat-file", "blob", f"{commit}:{place}", errors="surrogateescape")
+        printed = _answer(process, time.monotonic() + GIT_TIMEOUT_S, strip=False)
+        if printed is not None:
+            return script.source_text(printed.encode("utf-8", "surrogateescape"))
     return None
 
 
@@ -219,7 +219,7 @@ def _nearest(folder: Path, names: Sequence[str]) -> Path:
     return folder
 
 
-def _git(folder: Path, *arguments: str) -> subprocess.Popen[str] | None:
+def _git(folder: Path, *arguments: str, errors: str = "replace") -> subprocess.Popen[str] | None:
     """Start git; None where there is none."""
     try:
         return subprocess.Popen(
@@ -229,7 +229,7 @@ def _git(folder: Path, *arguments: str) -> subprocess.Popen[str] | None:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             encoding="utf-8",
-            errors="replace",
+            errors=errors,
             env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
         )
     except OSError:

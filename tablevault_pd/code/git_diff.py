@@ -31,9 +31,14 @@ def git_diff(texts: Mapping[str, str], commit: str, folder: Path, name: str) -> 
     rows: list[tuple[str | None, str | None, bool]] = []
     for path, text in sorted(texts.items()):
         committed = environment.file_at_commit(folder, commit, path)
-        left, right = (committed or "").splitlines(), text.splitlines()
+        left, right = _lines(committed or ""), _lines(text)
         if committed is None or left != right:
             old = "/dev/null" if committed is None else before + path
             diff += difflib.unified_diff(left, right, old, after + path, lineterm="", n=CONTEXT)
             rows += [(f"# {path}", f"# {path}", False), *side_by_side(left, right)]
     return CodeDiff("\n".join(diff) + "\n" if diff else "", rows, (before[:-1], name))
+
+
+def _lines(text: str) -> list[str]:
+    """Return the lines of a Python file. Other characters that str.splitlines() knows end none."""
+    return text.removesuffix("\n").split("\n") if text else []
