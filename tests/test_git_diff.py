@@ -85,7 +85,7 @@ def test_a_file_is_read_as_python_reads_it(project, here, what):
     git(project, "commit", "-qam", "two")
     run(project)
     assert diff_of(here, "train#1") == ""
-    (project / "train.py").write_bytes(content + "x = 'c\x0bd'\n".encode())
+    (project / "train.py").write_bytes(content + b"x = 'c\x0bd'\n")
     run(project)
     lines = diff_of(here, "train#2").split("\n")
     assert [line for line in lines[2:] if line.startswith(("+", "-"))] == ["+x = 'c\x0bd'"]

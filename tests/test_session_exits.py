@@ -371,6 +371,17 @@ def test_a_signal_ends_a_process_whose_main_thread_waits_again_before_the_sessio
     assert sessions(tmp_path).error.tolist() == ["killed by SIGTERM"]
 
 
+@pytest.mark.parametrize("ending", ["tv.log(loss=1)", "import sys; sys.exit(3)", "pass"])
+def test_a_process_dies_of_its_signal_whatever_its_main_thread_does_before_the_sessions_have_ended(
+    tmp_path, ending
+):
+    code = "import signal\nfrom tablevault_pd.capture import exits\nexits.PATIENCE_S = 0\n"
+    process = start(tmp_path, code + CONNECT + "signal.raise_signal(signal.SIGTERM)\n" + ending)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (-signal.SIGTERM, "")
+    assert sessions(tmp_path).error.tolist() == ["killed by SIGTERM"]
+
+
 @pytest.mark.slow
 def test_a_signal_in_the_middle_of_a_commit(tmp_path):
     for _ in range(times(1)):

@@ -49,6 +49,7 @@ SIGNALS = tuple(
     number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None
 )
 PATIENCE_S = 0.5  # how long the handler of a signal waits in the main thread
+DEATH_S = 10.0  # how long the end of the interpreter waits for that; sessions end within five seconds
 UNKNOWN_CODE = "SystemExit: exit code unknown"
 _MISSING = object()
 
@@ -227,6 +228,7 @@ class ExitWatcher:
 
     def _hook(self, before: Callable[..., Any]) -> Callable[..., Any]:
         def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+            self._die_of_signal()
             if not script.at_prompt():
                 text = "".join(format_exception(kind, error, trace))
                 self._ending = ExitStatus("failed", one_line(error), text)
@@ -250,6 +252,7 @@ class ExitWatcher:
         self._end(ending_of(sys.exc_info()[1]))
 
     def _at_exit(self) -> None:
+        self._die_of_signal()
         self._end(replace(self._how(), place=self._place_left()))
 
     def _place_left(self) -> int | None:
@@ -287,6 +290,14 @@ class ExitWatcher:
         if self._told:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)  # so that the parent process sees the signal
+
+    def _die_of_signal(self) -> None:
+        """Wait for the end of the process if a signal ends the sessions: what the main thread did meanwhile is not how it ends."""
+        deadline = time.monotonic() + DEATH_S
+        while self._dying and time.monotonic() < deadline:
+            if threading.current_thread() is not threading.main_thread():
+                return
+            time.sleep(0.005)
 
     def _end_for_signal(self, number: int, ending: ExitStatus) -> None:
         try:
