@@ -265,3 +265,14 @@ def test_where_the_older_version_lacks_the_key_content_tells(vault: tv.Vault) ->
     assert same_rows(vault.store, one, two, np.array([0, 1])).tolist() == [-1, 0]
     assert same_rows(vault.store, three, two, np.array([0, 1])).tolist() == [0, 1]
     assert same_rows(vault.store, two, three, np.array([1, 0])).tolist() == [1, 0]
+
+
+def test_another_key_of_a_wider_dtype_is_read_of_versions_that_had_another(vault: tv.Vault) -> None:
+    vault.save("towns", [{"town": "Ulm", "size": 1}, {"town": "Bonn", "size": 2}], key="town")
+    vault.save("notes", [{"note": "small"}], inputs={"towns@1": [0]})
+    vault.upsert("towns", [{"town": "Neu-Ulm", "size": 1.0}, {"town": "Rome", "size": 2.5}], key="size")
+    walk = vault.read("towns", filters="size == 1").vault.children()
+    assert walk[["child_list", "child_position"]].to_numpy().tolist() == [["notes", 0]]
+    vault.erase("towns", filters="size == 1")
+    assert vault.read("towns@1")["town"].tolist() == ["Bonn"]
+    assert vault.read("towns")["town"].tolist() == ["Bonn", "Rome"]

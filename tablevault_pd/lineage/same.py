@@ -147,7 +147,8 @@ def _content(older: pa.Schema, newer: pa.Schema) -> Identity | None:
 
 def _part(schema: pa.Schema, names: tuple[str, ...]) -> pa.Schema:
     fields = contents(schema)
-    return frames.part_of(schema, [fields[name] for name in names])
+    part = frames.part_of(schema, [fields[name] for name in names])
+    return frames.with_key(part, ())  # the key that this version had may be of fields that are no part
 
 
 def _matched(
