@@ -6,6 +6,7 @@ A notebook completes keywords from :func:`inspect.signature`, which cannot see i
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from contextvars import ContextVar
 from functools import wraps
@@ -148,7 +149,8 @@ def public_call(label: str) -> Callable[[F], F]:
             if len(values) < len(needed) and (
                 missing := [*filterfalse(options.__contains__, needed[len(values) :])]
             ):
-                raise InvalidType(f"{label}() needs {' and '.join(map(repr, missing))} as well.")
+                needs = " and ".join(_needed(signature.parameters[name]) for name in missing)
+                raise InvalidType(f"{label}() needs {needs} as well.")
 
         @wraps(function)
         def call(*arguments: Any, **options: Any) -> Any:
@@ -198,6 +200,12 @@ def _raise_damage_behind(error: Exception, arguments: tuple[Any, ...]) -> None:
         raise damage from error
 
 
+def _needed(parameter: inspect.Parameter) -> str:
+    """A parameter with what it may be, where that is one of a few words."""
+    choices = re.fullmatch(r"Literal\[(.*)\]", str(parameter.annotation))
+    return f"{parameter.name!r} ({choices[1].replace(', ', ' or ')})" if choices else repr(parameter.name)
+
+
 def _unknown(label: str, names: list[str], allowed: frozenset[str]) -> InvalidType:
     hints = [_known(name, label, allowed) or did_you_mean(name, allowed) for name in names]
     hint = " ".join(filter(None, hints)) or (
@@ -210,6 +218,8 @@ def _known(name: str, label: str, allowed: frozenset[str]) -> str:
     """What an option of pandas or of SQL is called here; empty if it is no such option."""
     if name in _HERE and _HERE[name] in allowed:
         return f"Write {_HERE[name]}=."
+    if label.endswith("connect") and name in ("params", "tags", "config", "parent", "resume"):
+        return f"It is an option of a session inside: with vault.session(name, {name if name != 'config' else 'params'}=…)."
     if label.endswith((".save", ".append")):
         if name == "index":
             return "An index is kept with the rows: save df.reset_index(drop=True) without it."

@@ -10,6 +10,14 @@ import tablevault_pd as tv
 
 ROWS = pd.DataFrame({"epoch": [1, 2], "loss": [0.5, 0.4], "name": ["a", "b"]})
 
+
+def began(vault):
+    """Name a session that was."""
+    with vault.session("train") as session:
+        session.log(loss=0.5)
+    return "train"
+
+
 MISTAKES = {
     "a column of a list": (
         lambda vault: vault["losses"]["loss"],
@@ -34,6 +42,57 @@ MISTAKES = {
     "a list as an attribute": (lambda vault: vault.losses, AttributeError, "The list is vault['losses']."),
     "a call by another name": (lambda vault: vault.load, AttributeError, "Write vault.read(name)."),
     "a misspelt call": (lambda vault: vault.serch, AttributeError, "Did you mean 'search'"),
+    "a call of the vault at a list": (
+        lambda vault: vault["losses"].trend("loss"),
+        AttributeError,
+        "A List has no attribute 'trend'. It is a call of the vault: vault.trend(…).",
+    ),
+    "a call of the vault, or of a frame, at a list": (
+        lambda vault: vault["losses"].compare("losses@1"),
+        AttributeError,
+        "It is a call of the vault: vault.compare(…). It holds no rows: .read().compare asks a frame of them.",
+    ),
+    "a table logged at a vault": (
+        lambda vault: vault.log_table,
+        AttributeError,
+        "Write s.log_table(…), where s is a session",
+    ),
+    "the code of a run": (
+        lambda vault: vault.run(began(vault)).code,
+        AttributeError,
+        "A RunInfo has no attribute 'code'. The code that it ran: .cells(), and vault.sources(run) for modules",
+    ),
+    "a log of a run that is read": (
+        lambda vault: vault.run(began(vault)).log(loss=1),
+        AttributeError,
+        "It is read only. What is written to is what vault.session(…) returns",
+    ),
+    "a stop of a run": (lambda vault: vault.run(began(vault)).stop(), AttributeError, "vault.stop(run)"),
+    "a misspelt part of a run": (
+        lambda vault: vault.run(began(vault)).metric,
+        AttributeError,
+        "Did you mean 'metrics'",
+    ),
+    "parameters of a connection": (
+        lambda vault: tv.connect("other.vault", session="train", params={"lr": 0.1}),
+        tv.InvalidType,
+        "connect() has no option 'params'. It is an option of a session inside: with vault.session(name, params=…).",
+    ),
+    "the best of neither end": (
+        lambda vault: vault.best("loss"),
+        tv.InvalidType,
+        "Vault.best() needs 'mode' ('min' or 'max') as well.",
+    ),
+    "a picture of lineage": (
+        lambda vault: vault.lineage("losses").vault.plot(),
+        tv.InvalidInput,
+        "vault.graph(…) draws lineage.",
+    ),
+    "a gate without a measure": (
+        lambda vault: vault.compare("losses@1", "losses@1", on="epoch").gate("delta", min=0, raises=True),
+        tv.GateFailed,
+        "nothing was measured: give a measure, such as 'gold == pred'",
+    ),
     "a call of a vault": (
         lambda vault: tv.save,
         AttributeError,

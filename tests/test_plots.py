@@ -65,6 +65,23 @@ def test_curves_of_few_runs_are_named_and_whole(vault):
     draws(ax)
 
 
+def test_the_curve_of_one_run_is_drawn_as_it_is(vault):
+    record(vault.store, {"loss": [(0, 3.0), (1, 2.0)], "acc": [(0, 0.5), (1, 0.6)]})
+    ax = vault.run("train").curve("loss").vault.plot()
+    assert ax.lines[0].get_xydata().tolist() == [[0, 3], [1, 2]]
+    assert (ax.get_xlabel(), ax.get_legend()) == ("step", None)
+    both = vault.run("train").curve().vault.plot()
+    assert [one.get_ylabel() for one in both] == ["acc", "loss"]
+    draws(ax)
+
+
+def test_steps_are_whole_numbers_on_the_axis_too(vault):
+    for seed in range(2):
+        record(vault.store, {"loss": [(0, 3.0), (1, 2.0), (2, 1.0 + seed)]}, params={"seed": seed})
+    for answer in (vault.metrics("loss"), vault.bands("loss", over="params.seed")):
+        assert all(float(place).is_integer() for place in answer.vault.plot().get_xticks())
+
+
 def test_curves_of_many_runs_are_faint_under_their_median(vault):
     values = np.random.default_rng(0).normal(size=(11, 20))
     for run in values:

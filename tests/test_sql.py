@@ -474,6 +474,13 @@ def test_a_query_larger_than_memory_spills_to_a_folder_that_ends_with_the_proces
     assert list((tmp_path / "temp").iterdir()) == []
 
 
+def test_a_column_that_is_named_as_a_word_of_sql_is_told_to_be_quoted(folder_vault):
+    folder_vault.save("marks", [{"right": True}, {"right": False}])
+    with pytest.raises(tv.InvalidQuery, match=r'one that is a word of SQL: FROM "runs/2026", avg\("right"\)'):
+        folder_vault.sql("SELECT avg(right::INT) AS accuracy FROM marks")
+    assert folder_vault.sql('SELECT avg("right"::INT) AS accuracy FROM marks')["accuracy"].tolist() == [0.5]
+
+
 def test_a_name_with_a_slash_is_told_to_be_quoted(folder_vault):
     folder_vault.save("raw/storms", {"n": 1})
     with pytest.raises(

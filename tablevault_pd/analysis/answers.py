@@ -17,6 +17,7 @@ COLUMNS = {
     "bands": {"x", "n", "mid", "lo", "hi", "band"},
     "best": {"session", "metric", "best_step", "best_value"},
     "metrics": {"session", "metric", "value"},
+    "curve": {"step", "time", "value"},
     "sessions": {"session", "state", "started", "ended"},
     "trend": {"list", "version", "measure", "slice", "value"},
 }
@@ -46,6 +47,6 @@ def answer_of(frame: pd.DataFrame) -> Answer:
         if columns <= set(frame.columns):
             return Answer(kind)
     raise InvalidInput(
-        "df.vault.plot draws answers of a vault: vault.metrics(…), best(…), bands(…), sessions(…), trend(…) and compare(…). "
-        "This frame is none of them; draw it with df.plot."
+        "df.vault.plot draws answers of a vault: vault.metrics(…), best(…), bands(…), sessions(…), trend(…) and compare(…), and "
+        "run.curve(…). This frame is none of them; draw it with df.plot. vault.graph(…) draws lineage."
     )

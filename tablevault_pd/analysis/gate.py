@@ -145,7 +145,9 @@ def _judge_line(line: dict[Any, Any], bound: Bound, min_pairs: int) -> Gate:
     pairs = int(line["n_pairs"])
     if bound.column not in COUNTS:
         if pd.isna(line["measure"]) and bound.column != "churn":
-            return Gate("cannot tell", f"{what}: nothing was measured; measure= says what to")
+            return Gate(
+                "cannot tell", f"{what}: nothing was measured: give a measure, such as 'gold == pred'"
+            )
         if pairs < min_pairs:
             return Gate("cannot tell", f"{what}: {pairs} pairs, and {min_pairs} are needed")
     value = line[bound.column]

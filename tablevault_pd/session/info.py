@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import pandas as pd
 
 from tablevault_pd.capture.environment import project_folder
 from tablevault_pd.display import printable_lines
-from tablevault_pd.errors import InvalidInput, short_repr
+from tablevault_pd.errors import InvalidInput, did_you_mean, short_repr
 from tablevault_pd.keywords import public
 from tablevault_pd.reading import liveness
 from tablevault_pd.reading import reports as answers
@@ -295,6 +295,13 @@ class RunInfo:
         reads = self._store.reads([self.id])
         return answers.answer(("list", "version"), [(name, version) for _, name, version in reads])
 
+    def __getattr__(self, name: str) -> NoReturn:
+        """Say where something is that a session to read has not."""
+        hint = _ELSEWHERE.get(name) or (
+            "" if name.startswith("_") else did_you_mean(name, [part for part in dir(self) if part[0] != "_"])
+        )
+        raise AttributeError(f"A RunInfo has no attribute {name!r}. {hint}".rstrip(), name=name, obj=self)
+
     def __repr__(self) -> str:
         lines = [f"<Session {self.label!r}: {self.state}{f', {self.error}' if self.error else ''}>"]
         for what, values in (("params", self.params), ("metrics", self.metrics)):
@@ -313,6 +320,19 @@ class RunInfo:
         values = {f"params.{name}": value for name, value in self.params.items()}
         values |= {f"metrics.{name}": _short(value) for name, value in self.metrics.items()}
         return session_html(self.label, self.state, rows, values)
+
+
+#: What is looked for at a session to read, and is elsewhere.
+_ELSEWHERE = {
+    "code": "The code that it ran: .cells(), and vault.sources(run) for modules; that of rows: df.vault.code().",
+    "plot": "A picture of its curves: .curve(…).vault.plot().",
+    "rows": "The versions that it wrote: .written().",
+}
+_ELSEWHERE |= {name: f"It is a call of the vault: vault.{name}(run)." for name in ("stop", "pause", "resume")}
+_ELSEWHERE |= dict.fromkeys(
+    ("log", "log_table", "step", "checkpoint"),
+    "It is read only. What is written to is what vault.session(…) returns; resume= goes on with a run.",
+)
 
 
 def _last_values(store: Store, session_id: int, latest: pa.Table) -> dict[str, float]:

@@ -72,7 +72,7 @@ def _refused(tree: dict[str, Any]) -> InvalidQuery:
             "sql() answers one SELECT statement and changes nothing. Save its answer: vault.sql(…).vault.save(…)."
         )
     hint = (
-        ' A name that is no word stands in double quotes: FROM "runs/2026".'
+        ' A name that is no word stands in double quotes, and so does one that is a word of SQL: FROM "runs/2026", avg("right").'
         if "error_message" in tree
         else ""
     )

@@ -132,8 +132,14 @@ class List(ListReference):
                 "as in pd.concat([vault['a'].read(), vault['b'].read()])."
             )
         words = ".read() is" if name == "to_pandas" else f".read().{name} asks"
-        hint = "" if name.startswith("_") else f". It holds no rows: {words} a frame of them"
-        raise AttributeError(f"A List has no attribute {name!r}{hint}.", name=name, obj=self)
+        hints = [f"It holds no rows: {words} a frame of them."]
+        if hasattr(type(self._vault), name):
+            import pandas as pd
+
+            call = f"It is a call of the vault: vault.{name}(…)."
+            hints = [call, *hints] if hasattr(pd.DataFrame, name) else [call]
+        hint = "" if name.startswith("_") else f" {' '.join(hints)}"
+        raise AttributeError(f"A List has no attribute {name!r}.{hint}", name=name, obj=self)
 
     def __getitem__(self, key: Any) -> NoReturn:
         shown = short_repr(key, 40)

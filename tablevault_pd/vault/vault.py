@@ -420,6 +420,12 @@ class Vault(
 #: What other libraries call our calls.
 _ELSEWHERE = {
     "log": "tv.log(…) inside of a session",
+    "step": "tv.step(…) inside of a session",
+    "log_table": "s.log_table(…), where s is a session: with vault.session(name) as s",
+    "log_text": "s.log_text(…), where s is a session: with vault.session(name) as s",
+    "log_figure": "s.log_figure(…), where s is a session: with vault.session(name) as s",
+    "log_model": "s.log_model(…), where s is a session: with vault.session(name) as s",
+    "checkpoint": "s.checkpoint(), where s is a session: with vault.session(name) as s",
     "load": "vault.read(name)",
     "get": "vault[name]",
     "drop": "vault.delete(name)",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 #: The picture that an answer draws of itself, and the pictures that may be drawn of it.
 PICTURES = {
     "metrics": ("curves",),
+    "curve": ("curves",),
     "aggregates": ("scatter", "parallel"),
     "bands": ("bands",),
     "best": ("scatter", "parallel"),
@@ -72,7 +73,7 @@ class FramePlots:
         return getattr(self, natural)(ax=ax)
 
     def curves(self, metric: str | None = None, *, ax: Axes | None = None) -> Any:
-        """Draw every run of ``vault.metrics(…)`` faintly, their median and quartiles on top, and mark every NaN.
+        """Draw every run of ``vault.metrics(…)`` faintly, their median and quartiles on top; or one run's ``curve(…)``. Mark every NaN.
 
         Parameters
         ----------

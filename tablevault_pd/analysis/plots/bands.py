@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from tablevault_pd.analysis.plots.curves import UNITS
-from tablevault_pd.analysis.plots.draw import need, new_axes, numbers, plain, time_axis
+from tablevault_pd.analysis.plots.draw import need, new_axes, numbers, plain, time_axis, whole_axis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +30,8 @@ def draw_bands(frame: pd.DataFrame, about: str, ax: Axes | None) -> Axes:
     drawn: Axes = new_axes() if ax is None else ax
     if frame["x"].dtype.kind == "M":
         time_axis(drawn)
+    else:
+        whole_axis(drawn, numbers(frame["x"]))
     groups = list(_groups(frame))
     for number, (name, group) in enumerate(groups):
         x, middle = numbers(group["x"]), numbers(group["mid"])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from tablevault_pd.analysis.answers import COLUMNS
 from tablevault_pd.analysis.groups import Groups
 from tablevault_pd.analysis.plots.draw import (
     FAINT,
@@ -20,6 +21,7 @@ from tablevault_pd.analysis.plots.draw import (
     plain,
     thinned,
     time_axis,
+    whole_axis,
     width_px,
 )
 from tablevault_pd.errors import InvalidInput
@@ -37,6 +39,10 @@ OTHERS = ("session", "name", "run", "started", "attempt", "step", "x", "x_lag")
 
 def draw_curves(frame: pd.DataFrame, about: str, metric: str | None, ax: Axes | None) -> Any:
     """Draw one metric on one Axes, or each on its own."""
+    if "session" not in frame and COLUMNS["curve"] <= set(
+        frame.columns
+    ):  # of one session, which it does not name
+        frame = frame.assign(session="", **({} if "metric" in frame else {"metric": "value"}))
     need(frame, ["session"], "curves")
     if not {"step", "x"} & set(frame.columns):
         raise InvalidInput(".plot.curves needs the column step or x, which this frame has not: keep it.")
@@ -84,6 +90,8 @@ def _draw(ax: Axes, values: pd.DataFrame, metric: str) -> None:
         warnings.warn(f"{lost} values of {metric!r} have no step, or no x: they are not drawn.", stacklevel=5)
     if values["x"].dtype.kind == "M":
         time_axis(ax)
+    else:
+        whole_axis(ax, x)
     runs = list(_runs(values["session"]))
     low, high = (np.nanmin(x), np.nanmax(x)) if np.isfinite(x).any() else (0.0, 1.0)
     columns = width_px(ax)

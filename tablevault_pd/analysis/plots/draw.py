@@ -83,6 +83,16 @@ def time_axis(ax: Axes) -> None:
     ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]  # has no types
 
 
+def whole_axis(ax: Axes, x: np.ndarray) -> None:
+    """Have the x axis show whole numbers alone where `x` has no others, as steps."""
+    from matplotlib.ticker import MaxNLocator
+
+    locator = ax.xaxis.get_major_locator()
+    finite = x[np.isfinite(x)]
+    if isinstance(locator, MaxNLocator) and (finite == np.floor(finite)).all():
+        locator.set_params(integer=True)
+
+
 def width_px(ax: Axes) -> int:
     """How many columns of pixels the Axes have."""
     return max(int(ax.get_window_extent().width), 100)
