@@ -52,7 +52,7 @@ class Ancestors:
     def text(self, key: int) -> str:
         """``articles@2[12]``."""
         version = self.versions[key >> POSITION_BITS]
-        return f"{version.list}@{version.version}[{key & _POSITION}]"
+        return f"{version.label}[{key & _POSITION}]"
 
     def references(self, vault_id: str, keys: pd.Index) -> pd.Index:
         """The same keys as references to the ancestors."""

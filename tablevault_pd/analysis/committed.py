@@ -59,4 +59,4 @@ def _label(
         chosen = max(fits, key=lambda version: version.version, default=None)
         if chosen is None and is_last:
             chosen = min(versions, key=lambda version: version.version, default=None)
-    return None if chosen is None else f"{chosen.list}@{chosen.version}"
+    return None if chosen is None else chosen.label

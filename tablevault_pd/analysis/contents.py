@@ -83,7 +83,7 @@ class ReadVersions:
     def text(self) -> str | None:
         """``news@1, news@2``; None if there are none."""
         versions = self.given or self.versions
-        return ", ".join(f"{version.list}@{version.version}" for version in versions) or None
+        return ", ".join(version.label for version in versions) or None
 
     def _has_same(self, other: ReadVersions, is_same: Callable[[Version, Version], bool]) -> bool:
         return all(

@@ -42,7 +42,7 @@ class Side:
         """All rows of a version, and these of its columns; default: all."""
         frame = reading.read(store, version, columns=columns, tagged=True)
         positions = reading.positions_shown(store, version)
-        return cls(f"{version.list}@{version.version}", version, positions, frame)
+        return cls(version.label, version, positions, frame)
 
     @classmethod
     def of_frame(cls, store: Store, frame: pd.DataFrame, name: str) -> Side:
@@ -57,7 +57,7 @@ class Side:
             if selection.version == version and selection.rows is None
         ]
         positions = rows[0].positions if len(rows) == 1 else None
-        return cls(f"{version.list}@{version.version}", version, positions, frame)
+        return cls(version.label, version, positions, frame)
 
     @property
     def made(self) -> Making | None:

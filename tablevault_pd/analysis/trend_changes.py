@@ -75,7 +75,7 @@ def _code_diff(store: Store, old: Version, new: Version) -> str:
         )
         for version, pieces in zip((old, new), store.pieces([old, new]), strict=True)
     ]
-    return code_diff(slices[0], slices[1], f"{old.list}@{old.version}", f"{new.list}@{new.version}")
+    return code_diff(slices[0], slices[1], old.label, new.label)
 
 
 def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:

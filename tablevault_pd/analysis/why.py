@@ -239,7 +239,7 @@ def _version(store: Store, name: str, number: int) -> Version:
 def _place(versions: pd.Series[Any] | Version, positions: Any) -> Any:
     if isinstance(versions, pd.Series):
         return versions.astype(str) + "[" + positions.astype(str) + "]"
-    return [f"{versions.list}@{versions.version}[{position}]" for position in positions]
+    return [f"{versions.label}[{position}]" for position in positions]
 
 
 def _lone(rows: pd.DataFrame, what: str) -> pd.DataFrame:

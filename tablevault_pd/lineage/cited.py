@@ -203,7 +203,7 @@ def _resolved(store: Store, version: Version, chars: Chars, what: str) -> tuple[
     if len(bare):
         first, stop = chars.spans[bare[0]].tolist()
         raise InvalidInput(
-            f"{what}: no row of {version.list}@{version.version} has a character from {first} to {stop}. "
+            f"{what}: no row of {version.label} has a character from {first} to {stop}. "
             "Its offsets leave them out."
         )
     cited = places.take(np.unique(row))

@@ -202,7 +202,7 @@ def _row_by_row(selection: RowSelection, size: int) -> BatchParents:
     version, positions = selection.version, selection.positions
     if positions is None:
         raise InvalidInput(
-            f"rows() has a frame made of {version.list}@{version.version} whose index no longer says which rows of it they are. "
+            f"rows() has a frame made of {version.label} whose index no longer says which rows of it they are. "
             "Read it with refs=True before a groupby, merge or reset_index, or state positions: inputs={'news': [0, 1]}."
         )
 
@@ -255,9 +255,7 @@ def _slice(version: Version, positions: slice) -> BatchParents:
         not all(isinstance(bound, (int, np.integer)) for bound in (first, end))
         or not 0 <= first <= end <= version.total
     ):
-        raise InvalidInput(
-            f"{what} does not lie within the {version.total} rows of {version.list}@{version.version}."
-        )
+        raise InvalidInput(f"{what} does not lie within the {version.total} rows of {version.label}.")
 
     def links(rows: int, _: pd.DataFrame | None) -> Iterator[ParentLink]:
         yield _link(version, rows, span=(int(first), int(end)))
@@ -294,7 +292,7 @@ def _check(positions: np.ndarray, version: Version, what: str) -> None:
     bad = positions[(positions < 0) | (positions >= version.total)]
     if len(bad):
         raise InvalidInput(
-            f"{what} names the position {bad[0]}, and {version.list}@{version.version} has {version.total} rows "
+            f"{what} names the position {bad[0]}, and {version.label} has {version.total} rows "
             f"(0 to {version.total - 1})."
         )
 

@@ -73,7 +73,7 @@ def frame_refs(store: Store, frame: pd.DataFrame | pd.Series) -> pd.Series | pd.
 def frame_origin(store: Store, frame: pd.DataFrame | pd.Series) -> str | None:
     """``news@3``: what a frame was read from; None if it was not read from this vault."""
     origin = origin_version(store, frame)
-    return None if origin is None else f"{origin[1].list}@{origin[1].version}"
+    return None if origin is None else origin[1].label
 
 
 def frame_writers(store: Store, frame: pd.DataFrame | pd.Series) -> list[tuple[int, int]]:
@@ -128,9 +128,7 @@ def slice_named(store: Store, which: Any) -> tuple[Slice, str]:
         getattr(which, "columns", ())
     ):
         rows = known_rows(store, which)
-        return slice_of_frame(store, which), ", ".join(
-            f"{selection.version.list}@{selection.version.version}" for selection in rows
-        )
+        return slice_of_frame(store, which), ", ".join(selection.version.label for selection in rows)
     version = getattr(which, "_version", None)
     if callable(version):
         named = version()
@@ -138,7 +136,7 @@ def slice_named(store: Store, which: Any) -> tuple[Slice, str]:
         named = _version_named(store, which)
     if named is not None:
         wrote = named.operation in ("save", "append")
-        return (slice_of_version if wrote else slice_of_rows)(store, named), f"{named.list}@{named.version}"
+        return (slice_of_version if wrote else slice_of_rows)(store, named), named.label
     session = resolve_session(store, which)
     return slice_of_session(store, session.id), session.label
 

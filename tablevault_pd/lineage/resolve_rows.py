@@ -317,7 +317,7 @@ def _check_no_row(store: Store, series: pd.Series, origin: Origin, version: Vers
     if labels == columns or (series.name not in columns and not set(columns).isdisjoint(labels)):
         row = f"df.loc[[{series.name!r}]]"
         raise InvalidInput(
-            f"This Series is one row of a frame read from {version.list}@{version.version}, and does not say which. Keep it a "
+            f"This Series is one row of a frame read from {version.label}, and does not say which. Keep it a "
             f"frame, {row} in place of {row.replace('[[', '[').replace(']]', ']')}; for all rows give the whole frame."
         )
 

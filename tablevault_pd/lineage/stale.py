@@ -443,7 +443,7 @@ def _lines(
 
 def _new_lines(version: Version, state: RowsOfMap) -> pd.DataFrame:
     """Lines for the inputs of a mapped list that have no row yet."""
-    source = f"{state.source.list}@{state.source.version}"
+    source = state.source.label
     return pd.DataFrame(
         {
             "list": version.list,

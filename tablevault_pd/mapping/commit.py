@@ -87,7 +87,7 @@ class ResultWriter:
             CONTENT: inputs.content[number],
             FUNCTION: np.full(len(number), self.function),
         }
-        parents = {f"{inputs.version.list}@{inputs.version.version}": inputs.positions[number]}
+        parents = {inputs.version.label: inputs.positions[number]}
         self._upsert(self.name, frame, numbers, parents, KEY, INPUT, finishes)
 
     def notes(

@@ -68,7 +68,7 @@ def _of_frame(store: Store, frame: pd.DataFrame, columns: list[Hashable] | None)
     version, positions = selections[0].version, selections[0].positions
     if version.erased:
         raise InvalidInput(
-            f"Rows of {version.list}@{version.version} were erased since the frame was read. Read the newest version and map that."
+            f"Rows of {version.label} were erased since the frame was read. Read the newest version and map that."
         )
     if len(np.unique(positions)) < len(positions) or (positions < 0).any():
         raise InvalidInput(

@@ -149,7 +149,7 @@ def check_one_document(
             there = other_text[start - other_start :]
             if there[: len(text)] != text[: len(there)]:
                 raise InvalidInput(
-                    f"{what}: the rows {other} and {position} of {version.list}@{version.version} have different texts for the "
+                    f"{what}: the rows {other} and {position} of {version.label} have different texts for the "
                     f"characters {start} to {start + min(len(there), len(text))}, as those of different documents do. "
                     f"Say which is meant: {remedy}."
                 )
@@ -239,7 +239,7 @@ def _check_end(store: Store, version: Version, field: str, span: CharSpan, condi
     if beyond:
         given = f"chars=({span.first}, {span.stop})"
         raise InvalidInput(
-            f"{given} is beyond the end: the document in {version.list}@{version.version} has {places.length:,} characters."
+            f"{given} is beyond the end: the document in {version.label} has {places.length:,} characters."
         )
 
 

@@ -344,7 +344,7 @@ def wanted_schema(store: Store, version: Version, columns: Sequence[Hashable] | 
     try:
         return schema if columns is None else frames.select(schema, columns)
     except InvalidInput as error:
-        raise InvalidInput(f"{version.list}@{version.version}: {error}") from None
+        raise InvalidInput(f"{version.label}: {error}") from None
 
 
 def _scan(

@@ -99,6 +99,6 @@ def _positions(rows: Any, head: Version) -> np.ndarray:
     beyond = [row for row in positions if row >= head.total]
     if beyond:
         raise InvalidInput(
-            f"rows= names the position {short_repr(beyond[0])}, and {head.list}@{head.version} has {head.total} rows."
+            f"rows= names the position {short_repr(beyond[0])}, and {head.label} has {head.total} rows."
         )
     return np.unique(np.array(positions, np.int64))

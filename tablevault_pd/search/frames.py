@@ -27,7 +27,7 @@ def search_frame(
     if len(selections) != 1:
         raise InvalidInput("The rows of this frame are from several lists. Search with lists= instead.")
     version, positions = selections[0].version, selections[0].positions
-    address = f"{version.list}@{version.version}"
+    address = version.label
     return search(store, request(text, lists=[address], rows=positions, **options))
 
 

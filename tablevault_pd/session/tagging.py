@@ -120,5 +120,5 @@ def _tagged(store: Store, versions: Sequence[Version]) -> list[tuple[str, list[s
     for version in versions:
         now = store.version(version.list, version.version)
         given = tags[version.list_id, version.version]
-        tagged.append((f"{version.list}@{version.version}", [*(now.tags if now else ()), *given]))
+        tagged.append((version.label, [*(now.tags if now else ()), *given]))
     return tagged

@@ -67,6 +67,11 @@ class Version:
     erased: int = 0
 
     @property
+    def label(self) -> str:
+        """Its address, such as ``runs@3``."""
+        return f"{self.list}@{self.version}"
+
+    @property
     def shown(self) -> int:
         """How many rows a read returns."""
         return self.total - self.erased

@@ -312,6 +312,6 @@ def _positions(version: Version, rows: Any) -> np.ndarray:
     bad = positions[(positions < 0) | (positions >= version.total)]
     if len(bad):
         raise InvalidInput(
-            f"rows= names the position {bad[0]}, and {version.list}@{version.version} has {version.total} rows."
+            f"rows= names the position {bad[0]}, and {version.label} has {version.total} rows."
         )
     return positions

@@ -77,8 +77,7 @@ class List(ListReference):
         """The address that it reads, by the name that the list has now."""
         if self.committed is None:
             return self._given
-        version = self._version()
-        return f"{version.list}@{version.version}"
+        return self._version().label
 
     @property
     def vault_id(self) -> str:

@@ -107,7 +107,7 @@ def download(store: Store, version: Version, folder: Path) -> None:
             else f"{len(files) - stored.sum():,} of {len(files):,} files without their content"
         )
         raise InvalidInput(
-            f"{version.list}@{version.version} has {whose}. Contents are kept by save(…, files=…, copy=True), log_model() and "
+            f"{version.label} has {whose}. Contents are kept by save(…, files=…, copy=True), log_model() and "
             "log_figure(). vault.files() shows what is kept, vault.open_file(sha256) reads it."
         )
     digests: dict[str, str] = {}

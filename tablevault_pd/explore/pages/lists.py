@@ -77,7 +77,7 @@ def _rows(vault: Explored, version: Version, address: PageAddress, start: int, s
     left_out = len(frame.columns) - len(columns)
     frame = frame[columns] if frame.columns.is_unique else frame.iloc[:, : len(columns)]
     links = pager.links(address, version.total)
-    address_of = f"{version.list}@{version.version}"
+    address_of = version.label
     described = frames.columns(vault.store.schema(version.schema_id))
     has_vectors = any(column.kind == "embedding" for column in described)
 

@@ -326,7 +326,7 @@ class Reader:
         if gone == [True]:
             return removed(version)
         return VaultCorrupt(
-            f"Incomplete batch: rows of {version.list}@{version.version} are missing ({what}). Other lists and versions "
+            f"Incomplete batch: rows of {version.label} are missing ({what}). Other lists and versions "
             "stay readable; vault.check() lists all damage."
         )
 
@@ -373,7 +373,7 @@ class Reader:
             table = self._categorical(table, schema, spans[0].dictionaries, categories)
         except (ValueError, TypeError, LookupError, OSError, pa.ArrowException) as error:
             raise VaultCorrupt(
-                f"The rows of {version.list}@{version.version} are damaged and cannot be decoded: {error}. "
+                f"The rows of {version.label} are damaged and cannot be decoded: {error}. "
                 "vault.check() lists all damage."
             ) from error
         last = spans[-1]

@@ -163,7 +163,7 @@ class Reader:
         with self._catalog.reading() as db:
             row = db.execute(EMPTY_SEGMENT, (version.list_id, version.generation)).fetchone()
         if row is not None:
-            table, private = self.unpack(row, columns, f"{version.list}@{version.version}")
+            table, private = self.unpack(row, columns, version.label)
             yield Chunk(range(0), table, private)
 
     def missing(self, version: Version, damage: str) -> VaultError:
@@ -175,7 +175,7 @@ class Reader:
 
     def _not_as_said(self, version: Version, shown: Pieces) -> VaultCorrupt:
         return VaultCorrupt(
-            f"The catalogue says that {version.list}@{version.version} has {version.total} rows, and its content has {shown.total}. "
+            f"The catalogue says that {version.label} has {version.total} rows, and its content has {shown.total}. "
             "Other lists and versions stay readable; restore this vault from a backup."
         )
 
@@ -242,7 +242,7 @@ class _Read:
         self._ends = ends  #: up to where each generation will be asked for
         self._needed = needed  #: only these rows must be there; None: all
         self._filter = where
-        self._where = f"{version.list}@{version.version}"
+        self._where = version.label
         self._pages: dict[int, list[tuple[Any, ...]]] = {}  #: segments by generation, the page looked up last
         self._opened: dict[
             tuple[Any, ...], tuple[pa.Table, bool]

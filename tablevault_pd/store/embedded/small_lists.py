@@ -54,7 +54,7 @@ def read_small_lists(
             groups[rows[0][2], requests[number].columns].append(number)
     chunks = {}
     for (_, columns), numbers in groups.items():
-        parts = [(row, _name(requests[number].version)) for number in numbers for row in segments[number]]
+        parts = [(row, requests[number].version.label) for number in numbers for row in segments[number]]
         table = unpack([row for row, _ in parts], columns, [name for _, name in parts])
         start = 0
         for number in numbers:
@@ -73,10 +73,6 @@ def _is_small(request: ScanRequest) -> bool:
 
 def _place(version: Version) -> tuple[int, int, int, int]:
     return version.list_id, version.generation, version.first, version.first + version.total
-
-
-def _name(version: Version) -> str:
-    return f"{version.list}@{version.version}"
 
 
 def _is_whole(rows: Sequence[tuple[Any, ...]], version: Version) -> bool:

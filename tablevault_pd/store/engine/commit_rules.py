@@ -64,9 +64,7 @@ def check_restore_target(batch: Batch, target: Version | None) -> Version:
     if target is None:
         raise VersionNotFound(f"The list {batch.list!r} has no version {batch.target}.")
     if target.gone:
-        raise VersionNotFound(
-            f"The rows of {target.list}@{target.version} were removed by vacuum; it cannot be restored."
-        )
+        raise VersionNotFound(f"The rows of {target.label} were removed by vacuum; it cannot be restored.")
     return target
 
 
