@@ -89,7 +89,7 @@ def no_session_left() -> Iterator[None]:
     before = list(active._open)
     yield
     for session in reversed([each for each in active._open if each not in before]):
-        session.end(timeout_s=5, quietly=True)
+        session.end(timeout_s=5)
 
 
 @pytest.fixture

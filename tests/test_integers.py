@@ -148,7 +148,7 @@ def test_what_went_through_the_file_of_the_buffer_keeps_its_kind(here, monkeypat
     monkeypatch.setattr(buffers, "MAX_ROWS", 20)
     monkeypatch.setattr(buffers, "BATCH_VALUES", 8)
     monkeypatch.setattr(buffers, "STEP_ROWS", 2)
-    backlog = buffers.Backlog(1, lambda: 0.0, here)
+    backlog = buffers.Backlog(lambda: 0.0, here)
     for number in range(60):
         backlog.rows.append(
             (number, 0.0, {"epoch": number, "loss": 0.5, "mixed": number if number < 50 else 0.5})

@@ -351,7 +351,7 @@ def test_an_interrupt_anywhere_in_the_buffer_loses_and_doubles_no_row(tmp_path, 
     monkeypatch.setattr(buffers, "STEP_ROWS", 3)
 
     def told(interrupt_at: int) -> tuple[list[float], bool]:
-        backlog = Backlog(1, lambda: 0.0, tmp_path)
+        backlog = Backlog(lambda: 0.0, tmp_path)
         backlog.rows.extend((step, 0.0, {"m": float(step)}) for step in range(40))
         lines, raised = 0, False
 
@@ -395,7 +395,7 @@ def test_an_interrupt_anywhere_in_the_buffer_loses_and_doubles_no_row(tmp_path, 
 
 
 def test_a_signal_handler_may_log_while_the_buffer_is_emptied(tmp_path, monkeypatch):
-    backlog = Backlog(1, lambda: 0.0, tmp_path)
+    backlog = Backlog(lambda: 0.0, tmp_path)
     monkeypatch.setattr(buffers, "MAX_ROWS", 10)
     backlog.rows.extend((step, 0.0, {"m": 1.0}) for step in range(100))
     real = backlog._write
@@ -416,7 +416,7 @@ def test_a_signal_handler_may_log_while_the_buffer_is_emptied(tmp_path, monkeypa
 
 
 def test_the_file_of_a_backlog_has_no_name(tmp_path: Path):
-    backlog = Backlog(1, lambda: 0.0, tmp_path)
+    backlog = Backlog(lambda: 0.0, tmp_path)
     backlog.rows.extend((1, 0.0, {"m": 1.0}) for _ in range(10))
     backlog._take()
     assert backlog._write(buffers.packed(1, backlog._taken, 0.0))

@@ -188,10 +188,10 @@ def _is_float(value: float | None) -> bool:
     return value is None or isinstance(value, float) or abs(value) <= 2**53
 
 
-def spread(frame: pd.DataFrame, prefix: str, values: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return `frame` with one column ``prefix.key`` for every key of the mappings, one mapping a row."""
-    keys = dict.fromkeys(chain.from_iterable(values))
-    extra = {f"{prefix}.{key}": column([mapping.get(key) for mapping in values]) for key in keys}
+def _with_params(frame: pd.DataFrame, params: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return `frame` with one column ``params.key`` for every key of the mappings, one mapping a row."""
+    keys = dict.fromkeys(chain.from_iterable(params))
+    extra = {f"params.{key}": column([mapping.get(key) for mapping in params]) for key in keys}
     return pd.concat([frame, pd.DataFrame(extra, index=frame.index)], axis=1) if extra else frame
 
 
@@ -328,7 +328,7 @@ def sessions(
         environments = [environment(session) for session in with_info]
         columns = answer(INFO, [[values.get(name) for name in INFO] for values in environments])
         frame = pd.concat([frame, columns], axis=1)
-    frame = spread(frame, "params", [flat(session.params) for session in sessions])
+    frame = _with_params(frame, [flat(session.params) for session in sessions])
     return latest(store, frame, overview, [session.id for session in sessions])
 
 

@@ -252,10 +252,10 @@ def _end_all(ending: ExitStatus) -> None:
     interrupt: KeyboardInterrupt | None = None
     for session in reversed(list(_open)):  # the inner ones first
         try:
-            session.end(ending, timeout_s=max(deadline - time.monotonic(), 0.1), quietly=True)
+            session.end(ending, timeout_s=max(deadline - time.monotonic(), 0.1))
         except KeyboardInterrupt as error:  # a second Ctrl-C: all end, but are not waited for any more
             interrupt, deadline = error, time.monotonic()
-            session.end(ending, timeout_s=0.1, quietly=True)
+            session.end(ending, timeout_s=0.1)
     HEARTBEAT.abandon(max(deadline - time.monotonic(), 0.1))
     if interrupt is not None:
         raise interrupt

@@ -90,9 +90,7 @@ class Recording(Protocol):
     def has_sent(self, number: int) -> bool:
         """Return whether that beat was sent, or never will be."""
 
-    def end(
-        self, ending: ExitStatus | None = None, *, timeout_s: float | None = None, quietly: bool = False
-    ) -> None:
+    def end(self, ending: ExitStatus | None = None, *, timeout_s: float | None = None) -> None:
         """End the session."""
 
     def reset_after_fork(self) -> None:
@@ -224,7 +222,7 @@ class HeartbeatThread:
             woken = self._wakeup.wait(WATCH_S)
             if _abandoned():
                 for session in reversed(list(self._sessions)):
-                    session.end(timeout_s=EXIT_S, quietly=True)
+                    session.end(timeout_s=EXIT_S)
                 self.abandon(EXIT_S)
             self._round(woken=woken)
             with self._lock:

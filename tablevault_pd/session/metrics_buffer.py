@@ -138,12 +138,12 @@ class Backlog:
         The first step of the rows that were packed so far.
     """
 
-    def __init__(self, session_id: int, offset_s: Callable[[], float], folder: Path | None) -> None:
+    def __init__(self, offset_s: Callable[[], float], folder: Path | None) -> None:
         self.rows: deque[Row] = deque()  #: user threads append here
         self.batch: tuple[Measures, ...] | None = None  #: the batch that is being sent
-        self.attempt = 0
+        self.session_id = self.attempt = 0  #: set when the session begins
         self.first_step: int | None = None
-        self.session_id, self._offset_s, self._folder = session_id, offset_s, folder
+        self._offset_s, self._folder = offset_s, folder
         self._taken: list[Row] = []
         self._logged_at = self._packed_until = (
             0.0  # times of the last row before `_taken`, and of its last one

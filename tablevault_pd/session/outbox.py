@@ -51,7 +51,7 @@ class Outbox:
     def __init__(self, settings: Settings, scratch: Path | None) -> None:
         self.offset = timedelta()
         self.cells = Cells(self.now, settings.text)
-        self.backlog = Backlog(0, lambda: self.offset.total_seconds(), scratch)
+        self.backlog = Backlog(lambda: self.offset.total_seconds(), scratch)
         self.ending: ExitStatus | None = None
         self.tasks_done = self.tasks_stored = self._tasks_sent = 0
         self.task_begun = self._idle = False

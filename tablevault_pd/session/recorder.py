@@ -353,21 +353,20 @@ class Recorder(SessionState):
         self.reads.session_id = row.id
         self.outbox.begin(row, self.outbox.offset)
         self._watch()
-        self.end(ending_of(error), timeout_s=EXIT_S, quietly=True)
+        self.end(ending_of(error), timeout_s=EXIT_S)
 
     def _end_begun(self, error: BaseException) -> None:
         """End a session that has begun, but whose caller gets `error` instead of it."""
         if not self.is_orphan:
-            self.end(ending_of(error), timeout_s=EXIT_S, quietly=True)
+            self.end(ending_of(error), timeout_s=EXIT_S)
 
     # -- ending
 
-    def end(
-        self, ending: ExitStatus | None = None, *, timeout_s: float | None = None, quietly: bool = False
-    ) -> None:
+    def end(self, ending: ExitStatus | None = None, *, timeout_s: float | None = None) -> None:
         """End the session, and wait up to `timeout_s` seconds, by default the vault's, until its data is written.
 
-        Data that is left is written in the background, or reported as lost when the vault is closed.
+        Data that is left is written in the background, or reported as lost when the vault is closed. That it is left is told
+        where the vault's own time was not enough; who gives another time tells it, or has nothing to tell.
         """
         ending = ending or ExitStatus()
         try:
@@ -382,7 +381,7 @@ class Recorder(SessionState):
             forget_step(self.key)
         try:
             if self.outbox.ending is not None:
-                self._wait_until_flushed(self.store.timeout_s if timeout_s is None else timeout_s, quietly)
+                self._wait_until_flushed(timeout_s)
         finally:
             # Otherwise the end of the interpreter waits for it.
             if self.outbox.ending is None or self.flushed.is_set():
@@ -403,17 +402,17 @@ class Recorder(SessionState):
         text = None if ending.error is None else self.settings.text(ending.error)
         self.outbox.ending = replace(ending, error=text)
 
-    def _wait_until_flushed(self, timeout_s: float, quietly: bool) -> None:
-        if not (HEARTBEAT.wait_for(self, self.flushed.is_set, timeout_s) or self.failing or quietly):
-            warn(
-                f"{self.row.label} could not be closed within {timeout_s:g} s; this goes on in the background"
-            )
+    def _wait_until_flushed(self, timeout_s: float | None) -> None:
+        wait_s = self.store.timeout_s if timeout_s is None else timeout_s
+        is_flushed = HEARTBEAT.wait_for(self, self.flushed.is_set, wait_s)
+        if not (is_flushed or self.failing) and timeout_s is None:
+            warn(f"{self.row.label} could not be closed within {wait_s:g} s; this goes on in the background")
 
     def exit(self, error: BaseException | None, *, wait: bool = True) -> None:
         """Be current no longer, and end: the ``with`` is left by `error`, or by none. May be called again."""
         active.leave(self)
         ending = ending_by(error, [recorder.control for recorder in self.chain()])
-        self.end(ending, timeout_s=None if wait else 0.0, quietly=not wait)
+        self.end(ending, timeout_s=None if wait else 0.0)
 
     def hand_over(self) -> None:
         """Send buffered data, in a worker of a pool that has done a task: the pool may kill it from then on."""

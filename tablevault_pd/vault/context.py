@@ -69,7 +69,7 @@ class VaultContext:
             deadline = time.monotonic() + self.store.timeout_s  # for all of them together
             for run in self.sessions():
                 left_s = max(deadline - time.monotonic(), 0.0)
-                run.end(ending, timeout_s=left_s, quietly=True)  # abandon() tells
+                run.end(ending, timeout_s=left_s)  # abandon() tells
             HEARTBEAT.abandon(max(deadline - time.monotonic(), 0.0), self.store)
             self.store.close()
             self.closed = True
