@@ -46,7 +46,7 @@ def everything(store: Store) -> tuple[Any, ...]:
     return (
         store.sessions(info=True), store.cells(), store.sources(ids), store.measures().to_pylist(), store.timelines(),
         store.overview().latest.to_pylist(), store.requests(range(1, 5)), lists, [store.versions(name) for name in lists],
-        store.descriptions(),
+        store.descriptions(), store.confirmations(), store.reads(),
     )  # fmt: skip
 
 
@@ -130,6 +130,27 @@ def test_a_commit_of_an_attempt_that_is_over_is_refused(store: Store, what: str)
     assert everything(store) != before
 
 
+@pytest.mark.parametrize("what", ["reads", "a confirmation", "a confirmation of rows"])
+def test_what_an_attempt_that_is_over_notes_without_a_version_is_refused(store: Store, what: str) -> None:
+    opened = store.open_session(Session("train", "u", "h", 1, NOW))
+    made = put(store, "a", pa.table({"n": [1, 2]}), session_id=opened.id, attempt=0)
+    again = Confirmation(made.list_id, made.version, opened.id, None, None)
+    notes: dict[str, Callable[[int | None], None]] = {
+        "reads": lambda by: store.note_reads(opened.id, [(made.list_id, made.version)], attempt=by),
+        "a confirmation": lambda by: store.confirm(again, attempt=by),
+        "a confirmation of rows": lambda by: store.confirm(replace(again, rows=((0, 1),)), attempt=by),
+    }
+    resumed(store, opened.id)
+    before = everything(store)
+    with pytest.raises(tv.SessionContinued, match=RESUMED):
+        notes[what](0)
+    assert everything(store) == before
+    notes[what](1)
+    noted = everything(store)
+    assert noted != before
+    notes[what](None)  # as a copy of a vault does
+
+
 def test_of_an_attempt_that_begins_during_a_commit_and_the_commit_one_is_first(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,10 +213,12 @@ def test_a_session_that_was_resumed_elsewhere_is_not_written_any_more(
             with _another(vault) as other:
                 resumed(other, s.id)
                 before = everything(other)
+                assert len(vault.read("a")) == 1  # which would be noted at the end
                 s.params["lr"] = 0.2
                 s.tags = ["theirs"]
                 s.log(loss=0.25, step=2)
                 for write in (
+                    lambda: vault.save("a", {"n": 2}, description="the same"),  # a confirmation
                     lambda: vault.save("a", {"n": 3}),
                     lambda: vault.append("a", {"n": 3}),
                     lambda: s.log_table("table", {"n": 3}),

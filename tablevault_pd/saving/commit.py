@@ -80,16 +80,17 @@ def confirm(
     """Finish claims, store new descriptions, and record that rows of `head` were made again: those of `made_again`, or all."""
     if request.finishes:
         store.finish(request.finishes)
+    if made_again is None:
+        made_again = confirmation_of(request)
+    if made_again.rows != ():  # before the descriptions: refused where the session was resumed elsewhere
+        again = replace(made_again, list_id=head.list_id, version=head.version)
+        store.confirm(again, attempt=None if request.finishes else request.attempt)
     present = (
         {(old.list_id, old.label, old.text) for old in store.descriptions()} if request.descriptions else ()
     )
     for description in request.descriptions:
         if (head.list_id, description.label, description.text) not in present:
             store.describe(replace(description, list_id=head.list_id))
-    if made_again is None:
-        made_again = confirmation_of(request)
-    if made_again.rows != ():
-        store.confirm(replace(made_again, list_id=head.list_id, version=head.version))
     return head
 
 

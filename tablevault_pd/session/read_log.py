@@ -23,12 +23,17 @@ class Reads:
     def __init__(self, store: Store, around: Reads | None = None) -> None:
         self._store = store
         self._around = around  # reads of the session around, or of the session of a forked parent process
-        self.session_id = 0  #: set when the session begins
+        self.session_id = 0  #: set when the session begins, as is the attempt
+        self.attempt = 0
         self._new: dict[tuple[int, int], None] = {}
         self._stored: set[tuple[int, int]] = set()
         self._last: dict[tuple[int, ReadPlace], Version] = {}  # by list and place, the latest last
         #: (cell, list saved to), and (file, line) of the call, whose lost parents were warned about
         self.warned: set[tuple[int | None, str] | tuple[str, int]] = set()
+
+    def begin(self, session_id: int, attempt: int) -> None:
+        """Note whose reads these are: the session has begun."""
+        self.session_id, self.attempt = session_id, attempt
 
     def note(self, version: Version, place: ReadPlace) -> None:
         """Record that the session read this version."""
@@ -67,7 +72,7 @@ class Reads:
         """Store the reads that are left."""
         reads = self.take()
         if reads:
-            self._store.note_reads(self.session_id, reads)
+            self._store.note_reads(self.session_id, reads, attempt=self.attempt)
             self.mark_stored(reads)
 
 

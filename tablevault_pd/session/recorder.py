@@ -314,7 +314,7 @@ class Recorder(SessionState):
         )
         before = datetime.now(UTC)
         self.row = self.store.open_session(new) if last is None else self._reopen(last, new)
-        self.reads.session_id = self.row.id
+        self.reads.begin(self.row.id, self.row.attempt)
         if self.around is None:
             opening.pass_on_stop(self.store, self.row)
         began = self.row.heartbeat or self.row.started
@@ -350,7 +350,7 @@ class Recorder(SessionState):
         """End a session in the store whose beginning was interrupted."""
         self.row, self._unbegun, self.is_orphan = row, None, False
         self.reads = Reads(self.store)
-        self.reads.session_id = row.id
+        self.reads.begin(row.id, row.attempt)
         self.outbox.begin(row, self.outbox.offset)
         self._watch()
         self.end(ending_of(error), timeout_s=EXIT_S)

@@ -36,8 +36,11 @@ class CodeStore(Protocol):
     def search_code_of_sessions(self, query: Node) -> np.ndarray:
         """Return the ids of the sessions whose cells and captured modules, taken together, match; int64, ascending."""
 
-    def confirm(self, confirmation: Confirmation) -> None:
-        """Keep that rows were made again and came out equal to a version; of one place only the newest time."""
+    def confirm(self, confirmation: Confirmation, *, attempt: int | None = None) -> None:
+        """Keep that rows were made again and came out equal to a version; of one place only the newest time.
+
+        Raises SessionContinued if another attempt of the session than this one, if one is given, is the newest.
+        """
 
     def confirmations(self, lists: Sequence[int] | None = None) -> list[Confirmation]:
         """Return confirmations of versions of these lists, or of all, oldest first."""

@@ -57,8 +57,13 @@ class LineageStore(Protocol):
     def newest_of_generations(self, generations: Sequence[GenerationKey]) -> list[Version]:
         """Return the newest version of each generation: it shows all of its rows. One request."""
 
-    def note_reads(self, session_id: int, reads: Sequence[tuple[int, int]]) -> None:
-        """Keep that a session read these (list id, version). What is known already stays as it is."""
+    def note_reads(
+        self, session_id: int, reads: Sequence[tuple[int, int]], *, attempt: int | None = None
+    ) -> None:
+        """Keep that a session read these (list id, version). What is known already stays as it is.
+
+        Raises SessionContinued if another attempt of the session than this one, if one is given, is the newest.
+        """
 
     def reads(self, session_ids: Sequence[int] | None = None) -> list[tuple[int, str, int]]:
         """Return (session id, list, version) that these sessions read, or all did: by session, in order of first reading."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from tablevault_pd.store.arango.code_search import keys_of
 from tablevault_pd.store.arango.records import attributes_of, reads, record_of
+from tablevault_pd.store.arango.sessions import RESUMED, attempt_of, continued_by
 from tablevault_pd.store.arango.terms import code_words
 from tablevault_pd.store.engine.slices import cells_of, code_of, stored_part
 from tablevault_pd.store.session_types import Confirmation, Part, WrittenCode, runs_together
@@ -99,7 +100,7 @@ LET confirmed = (
         INTO tv_confirmations OPTIONS {overwriteMode: "replace", waitForSync: true}
 )
 """
-CONFIRM = "LET may = true" + CONFIRMED + "RETURN 1"
+CONFIRM = RESUMED + "LET may = LENGTH(resumed) == 0" + CONFIRMED + "FOR by IN resumed RETURN by"
 CONFIRMATIONS_OF = """
 FOR c IN tv_confirmations FILTER @lists == null ? c.list > 0 : c.list IN @lists SORT c.seq RETURN c
 """
@@ -180,9 +181,12 @@ class SliceStore:
 
         return matching_ids(query, leaf_ids, lambda: np.array(answer["sessions"], np.int64))
 
-    def confirm(self, confirmation: Confirmation) -> None:
+    def confirm(self, confirmation: Confirmation, *, attempt: int | None = None) -> None:
         """Keep that rows were made again and came out equal."""
-        self._client.write(CONFIRM, confirmations=[confirmation_document(confirmation)])
+        documents = [confirmation_document(confirmation)]
+        by = attempt_of(confirmation.session_id, attempt)
+        for resumed in self._client.write(CONFIRM, confirmations=documents, binds=by):
+            raise continued_by(resumed)
 
     def confirmations(self, lists: Sequence[int] | None = None) -> list[Confirmation]:
         """Confirmations of versions of these lists, or of all, oldest first."""

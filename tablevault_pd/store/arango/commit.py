@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tablevault_pd.errors import ClaimLost, Conflict, SessionContinued
+from tablevault_pd.errors import ClaimLost, Conflict
 from tablevault_pd.store.arango.batches import document_of, layout_of, so_far, version_of
 from tablevault_pd.store.arango.claims import FINISHED, HELD, finishing, raise_if_lost
 from tablevault_pd.store.arango.code import CONFIRMED, confirmation_document
@@ -19,7 +19,14 @@ from tablevault_pd.store.arango.edges import carried
 from tablevault_pd.store.arango.layout import BATCHES, DETAILS, EDGES
 from tablevault_pd.store.arango.names import RENAME_BATCHES
 from tablevault_pd.store.arango.server_errors import UNIQUE, ExpectedError
-from tablevault_pd.store.arango.sessions import ADD_DESCRIPTIONS, description_document, digest_of
+from tablevault_pd.store.arango.sessions import (
+    ADD_DESCRIPTIONS,
+    RESUMED,
+    attempt_of,
+    continued_by,
+    description_document,
+    digest_of,
+)
 from tablevault_pd.store.arango.stage import Stage, new_batch_key
 from tablevault_pd.store.arango.transport import to_json
 from tablevault_pd.store.engine.commit_rules import AlreadyNewest, check_commit, placed_version
@@ -75,12 +82,8 @@ FOR m IN tv_meta
   RETURN id
 """
 # Nothing where another attempt of the session has begun since it was looked at: the next look tells so.
-_RESUMED = """
-LET resumed = (FOR s IN tv_sessions FILTER @openings != null AND s._key == @session AND s.openings != @openings
-  RETURN [s.name, s.run, s.pid, s.host])
-"""
 INSERT_OF_SESSION = (
-    _RESUMED
+    RESUMED
     + """
 FOR b IN [@batch]
   FILTER LENGTH(resumed) == 0
@@ -90,7 +93,7 @@ FOR b IN [@batch]
 )
 # Nor where the list's document was written since. Documents that are there are changed.
 INSERT_ALONE = (
-    _RESUMED
+    RESUMED
     + """
 LET lists = (
   FOR l IN tv_lists FILTER l.id == @list AND l._rev == @revision AND LENGTH(resumed) == 0 UPDATE l WITH @changes IN tv_lists RETURN 1
@@ -116,7 +119,7 @@ FOR b IN @batches
 # With claims that it finishes and a confirmation of rows that were there: all of it, or nothing where one of the claims is lost.
 INSERT_WITH = (
     HELD
-    + _RESUMED
+    + RESUMED
     + "LET may = LENGTH(held) == LENGTH(@rows) AND LENGTH(resumed) == 0"
     + FINISHED
     + CONFIRMED
@@ -175,7 +178,8 @@ class Committer:
         if rows is not None:
             rows.finish()
         if len(batch.reads) > MOST_READS and batch.session_id is not None:
-            self._lineage.note_reads(batch.session_id, batch.reads)
+            attempt = None if batch.finishes else batch.attempt  # of claims ClaimLost says it
+            self._lineage.note_reads(batch.session_id, batch.reads, attempt=attempt)
             batch = replace(batch, reads=())
         schema = None if batch.schema is None else self._shared.put_schema(batch.schema)
         key = rows.batch if rows is not None else new_batch_key(self._clock)
@@ -239,7 +243,7 @@ class Committer:
         return bool(
             self._client.query(
                 INSERT_OF_SESSION,
-                binds=_attempt(batch),
+                binds=attempt_of(batch.session_id, batch.attempt),
                 batch=document,
                 expect=(UNIQUE,),
                 what=_name_of(batch),
@@ -256,11 +260,11 @@ class Committer:
             token=batch.token,
             target=batch.target,
             content=content,
-            binds=_attempt(batch),
+            binds=attempt_of(batch.session_id, batch.attempt),
         )
         if not state["committed"]:
             if state["resumed"] and not batch.finishes:  # of claims ClaimLost says it
-                raise _resumed(state["resumed"])
+                raise continued_by(state["resumed"])
             check_not_renamed(batch, state["renamed"])
             check_commit(batch, _version(state["head"]))
         return dict(state)
@@ -287,7 +291,7 @@ class Committer:
                 batches=[document, *marks.batches],
                 details=[*marks.details, *(() if details is None else [details])],
                 erasing=list(marks.erasing),
-                binds=_attempt(batch),
+                binds=attempt_of(batch.session_id, batch.attempt),
                 expect=(UNIQUE,),
                 what=_name_of(batch),
             )
@@ -304,7 +308,7 @@ class Committer:
         ]
         [answer] = self._client.query(
             INSERT_WITH,
-            binds=finishing(batch.finishes) | _attempt(batch),
+            binds=finishing(batch.finishes) | attempt_of(batch.session_id, batch.attempt),
             batch=document,
             confirmations=confirmations,
             expect=(UNIQUE,),
@@ -324,7 +328,7 @@ class Committer:
         if batch.finishes and answer["resumed"]:  # an answer that was lost would have lost the claims
             if rows is not None:
                 rows.settled = False
-            raise _resumed(answer["resumed"][0])
+            raise continued_by(answer["resumed"][0])
         return bool(answer["made"])
 
     def _after_conflict(
@@ -372,17 +376,6 @@ class Committer:
 def _name_of(batch: Batch) -> str:
     """What a commit may have to wait for, as an error names it."""
     return f"the list {batch.list!r}"
-
-
-def _attempt(batch: Batch) -> dict[str, Any]:
-    """The attempt of its session that makes a batch, as statements are told of it."""
-    openings = None if batch.session_id is None or batch.attempt is None else batch.attempt + 1
-    return {"session": str(batch.session_id), "openings": openings}
-
-
-def _resumed(by: Sequence[Any]) -> SessionContinued:
-    name, run, pid, host = by
-    return SessionContinued.by(f"{name}#{run}", pid, host)
 
 
 def _documents(

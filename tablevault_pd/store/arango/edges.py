@@ -19,6 +19,7 @@ from tablevault_pd.store.arango.batches import BATCHES_OF_RANGES, layout_of, ver
 from tablevault_pd.store.arango.layout import BATCHES, Clock
 from tablevault_pd.store.arango.reader import INCOMPLETE_PAUSES_S
 from tablevault_pd.store.arango.records import reads, to_bytes, to_text
+from tablevault_pd.store.arango.sessions import RESUMED, attempt_of, continued_by
 from tablevault_pd.store.arango.stage import REQUEST_BYTES
 from tablevault_pd.store.arango.windows import ANSWER_BYTES
 from tablevault_pd.store.edges import (
@@ -173,12 +174,18 @@ FOR e IN @edges
     OPTIONS {overwriteMode: "ignore", waitForSync: true}
 """
 # What is there already goes first: the time of the first reading stays.
-NOTE_READS = """
-FOR s IN tv_sessions
-  FILTER s.id == @session
-  UPDATE s WITH {reads: MERGE(@reads, NOT_NULL(s.reads, {}))} IN tv_sessions OPTIONS {waitForSync: true}
-  RETURN 1
+NOTE_READS = (
+    RESUMED
+    + """
+LET noted = (
+  FOR s IN tv_sessions
+    FILTER s._key == @session AND LENGTH(resumed) == 0
+    UPDATE s WITH {reads: MERGE(@reads, NOT_NULL(s.reads, {}))} IN tv_sessions OPTIONS {waitForSync: true}
+    RETURN 1
+)
+RETURN {resumed, noted}
 """
+)
 _NOTED = """
   LET carried = (FOR b IN tv_batches FILTER b.reader == s.id FOR r IN b.reads RETURN r)
   FOR r IN APPEND(VALUES(NOT_NULL(s.reads, {})), carried)
@@ -316,13 +323,18 @@ class LineageEdges:
         rows = self._client.query(NEWEST_OF_GENERATION, lists=list(map(int, by_list)), generations=by_list)
         return [version_of(document) for document in rows]
 
-    def note_reads(self, session_id: int, reads: Sequence[tuple[int, int]]) -> None:
+    def note_reads(
+        self, session_id: int, reads: Sequence[tuple[int, int]], *, attempt: int | None = None
+    ) -> None:
         """Keep that a session read these (list id, version)."""
         self._client.writable()
         if not reads:
             return
         noted = {f"{read[0]}@{read[1]}": read for read in timed(reads, self._clock)}
-        if not self._client.query(NOTE_READS, session=int(session_id), reads=noted):
+        [answer] = self._client.query(NOTE_READS, reads=noted, binds=attempt_of(session_id, attempt))
+        for resumed in answer["resumed"]:
+            raise continued_by(resumed)
+        if not answer["noted"]:
             raise SessionNotFound(f"No session with the id {session_id} is in this vault.")
 
     def reads(self, session_ids: Sequence[int] | None = None) -> list[tuple[int, str, int]]:

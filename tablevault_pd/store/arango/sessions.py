@@ -10,7 +10,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tablevault_pd.errors import Conflict, SessionNotFound, VaultBusy
+from tablevault_pd.errors import Conflict, SessionContinued, SessionNotFound, VaultBusy
 from tablevault_pd.store import Cell, Description, Session, SessionLabel
 from tablevault_pd.store.arango.records import attributes_of, reads, record_of
 from tablevault_pd.store.arango.server_errors import NOT_FOUND, UNIQUE, ExpectedError
@@ -110,6 +110,11 @@ SESSION_IDS = "FOR s IN tv_sessions FILTER s.id > 0 SORT s.id RETURN s.id"
 _LABEL = "SORT s.id RETURN [s.id, s.name, s.run, s.started, s.openings - 1]"
 SESSION_LABELS = f"FOR s IN tv_sessions FILTER s.id > 0 {_LABEL}"
 SESSION_LABELS_OF = f"FOR s IN tv_sessions FILTER s.id IN @ids {_LABEL}"
+# Who resumed a session, if another attempt of it has begun than that which writes.
+RESUMED = """
+LET resumed = (FOR s IN tv_sessions FILTER @openings != null AND s._key == @session AND s.openings != @openings
+  RETURN [s.name, s.run, s.pid, s.host])
+"""
 PUT_CELL = """
 INSERT MERGE(@cell, {saved: DATE_NOW() * 1000}) INTO tv_cells OPTIONS {overwriteMode: "replace", waitForSync: true}
 """
@@ -289,6 +294,18 @@ class SessionRecords:
 
 
 @reads("tv_sessions")
+def attempt_of(session_id: int | None, attempt: int | None) -> dict[str, Any]:
+    """The attempt of a session that writes, as :data:`RESUMED` is told of it."""
+    openings = None if session_id is None or attempt is None else attempt + 1
+    return {"session": str(session_id), "openings": openings}
+
+
+def continued_by(resumed: Sequence[Any]) -> SessionContinued:
+    """The error that tells of a row of :data:`RESUMED`."""
+    name, run, pid, host = resumed
+    return SessionContinued.by(f"{name}#{run}", pid, host)
+
+
 def _label(row: Sequence[Any]) -> SessionLabel:
     key, name, run, started, attempt = row
     return SessionLabel(key, name, run, int(started), int(attempt))

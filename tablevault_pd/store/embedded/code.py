@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tablevault_pd.store.embedded.attempts import check_attempt
 from tablevault_pd.store.embedded.code_tables import ROWS_CONFIRMED
 from tablevault_pd.store.engine.fts_index import add_source, integers, matching_sources, source_ids
 from tablevault_pd.store.engine.slices import Statement, cells_of, code_of, stored_part
@@ -125,9 +126,9 @@ class SliceStore:
         """Sessions whose cells and modules, taken together, match."""
         return self._catalog.snapshot(_find_sessions, query)
 
-    def confirm(self, confirmation: Confirmation) -> None:
+    def confirm(self, confirmation: Confirmation, *, attempt: int | None = None) -> None:
         """Keep that rows were made again and came out equal."""
-        self._catalog.write(confirm, confirmation)
+        self._catalog.write(_confirm_by, confirmation, attempt)
 
     def confirmations(self, lists: Sequence[int] | None = None) -> list[Confirmation]:
         """Confirmations of versions of these lists, or of all, oldest first."""
@@ -240,6 +241,12 @@ def _find_sessions(db: Connection, query: Node) -> np.ndarray:
 
 def _of(db: Connection, statement: str, keys: np.ndarray) -> np.ndarray:
     return integers(db, statement, json.dumps(keys.tolist()))
+
+
+def _confirm_by(db: Connection, confirmation: Confirmation, attempt: int | None) -> None:
+    """Keep that this attempt of a session made rows again."""
+    check_attempt(db, confirmation.session_id, attempt)
+    confirm(db, confirmation)
 
 
 def confirm(db: Connection, confirmation: Confirmation) -> None:

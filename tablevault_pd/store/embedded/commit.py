@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 
 from tablevault_pd.errors import StorageFull, VaultError, VaultReadOnly
 from tablevault_pd.store.embedded import fsio as io
+from tablevault_pd.store.embedded.attempts import check_attempt
 from tablevault_pd.store.embedded.blobs import insert_files
 from tablevault_pd.store.embedded.claims import finish_claims
 from tablevault_pd.store.embedded.code import confirm
 from tablevault_pd.store.embedded.edges import insert_edges, insert_reads
 from tablevault_pd.store.embedded.names import renamed_to
 from tablevault_pd.store.embedded.segments import Payload, Stage
-from tablevault_pd.store.embedded.sessions import check_attempt, insert_description
+from tablevault_pd.store.embedded.sessions import insert_description
 from tablevault_pd.store.embedded.versions import (
     ONE_VERSION,
     TOKEN,

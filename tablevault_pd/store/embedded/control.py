@@ -23,10 +23,10 @@ from tablevault_pd.store import (
     Overview,
     Timelines,
 )
+from tablevault_pd.store.embedded.attempts import check_attempt
 from tablevault_pd.store.embedded.code import insert_code
 from tablevault_pd.store.embedded.sessions import (
     change_session,
-    check_attempt,
     insert_cell,
     session_rows,
     to_sessions,

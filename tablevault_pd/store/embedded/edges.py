@@ -22,6 +22,7 @@ from tablevault_pd.store.edges import (
     few_spans,
     stored_form,
 )
+from tablevault_pd.store.embedded.attempts import check_attempt
 from tablevault_pd.store.embedded.versions import BY_NUMBER, NEWEST_OF_GENERATION, erased_rows, version_of
 from tablevault_pd.store.engine.edge_codec import MISPLACED, edge_table_of, unreadable
 from tablevault_pd.store.engine.int_codec import pack
@@ -194,9 +195,11 @@ class LineageEdges:
             rows = [db.execute(NEWEST_OF_GENERATION, key).fetchone() for key in generations]
             return [version_of(row) for row in rows if row is not None]
 
-    def note_reads(self, session_id: int, reads: Sequence[tuple[int, int]]) -> None:
+    def note_reads(
+        self, session_id: int, reads: Sequence[tuple[int, int]], *, attempt: int | None = None
+    ) -> None:
         """Keep that a session read these (list id, version)."""
-        self._catalog.write(insert_reads, session_id, reads)
+        self._catalog.write(_insert_reads_by, session_id, reads, attempt)
 
     def reads(self, session_ids: Sequence[int] | None = None) -> list[tuple[int, str, int]]:
         """(session id, list, version): what sessions read, in order."""
@@ -248,6 +251,14 @@ def _misplaced(
 def insert_edges(db: Connection, version: Version, edges: Sequence[Edge]) -> None:
     """Write the edges of a batch, within its transaction."""
     db.executemany(INSERT_EDGE, [_row(version, edge) for edge in edges])
+
+
+def _insert_reads_by(
+    db: Connection, session_id: int, reads: Sequence[tuple[int, int]], attempt: int | None
+) -> None:
+    """Keep what this attempt of a session read."""
+    check_attempt(db, session_id, attempt)
+    insert_reads(db, session_id, reads)
 
 
 def insert_reads(db: Connection, session_id: int, reads: Sequence[tuple[int, int]]) -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
-from tablevault_pd.errors import Conflict, SessionContinued, SessionNotFound
+from tablevault_pd.errors import Conflict, SessionNotFound
 from tablevault_pd.store import Cell, Description, Session, SessionLabel
 from tablevault_pd.store.embedded.catalog_texts import add_code, add_description
 from tablevault_pd.store.engine.copy_rules import free_run, same_session
@@ -58,7 +58,6 @@ SESSIONS_NAMED = f"SELECT {COLUMNS} FROM sessions WHERE name = ? ORDER BY id"  #
 # A JSON array carries any number of ids in one bound value.
 SESSIONS_BY_ID = f"SELECT {COLUMNS} FROM sessions WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"  # noqa: S608  # a constant
 INFO_OF = "SELECT id, info FROM sessions WHERE id IN (SELECT value FROM json_each(?))"
-ATTEMPT_OF = "SELECT attempt FROM sessions WHERE id = ?"
 TAGS_OF = "SELECT tags FROM sessions WHERE id = ?"
 SET_TAGS = "UPDATE sessions SET tags = ? WHERE id = ?"
 TAGS_OF_VERSION = "SELECT tags FROM batches WHERE list = ? AND version = ?"
@@ -271,15 +270,6 @@ def _reopen_session(db: Any, session: Session, last_beat: datetime | None) -> Se
         )
     db.execute(FORGET_REQUESTS, (now, session.id))
     return to_session(db.execute(SESSIONS_BY_ID, (json.dumps([session.id]),)).fetchone())
-
-
-def check_attempt(db: Any, session_id: int, attempt: int | None) -> bool:
-    """Return whether the session is there. Raises SessionContinued if another attempt than this one, if one is given, is the newest."""
-    newest = db.execute(ATTEMPT_OF, (session_id,)).fetchone()
-    if newest is not None and attempt is not None and newest[0] != attempt:
-        now = to_session(db.execute(SESSIONS_BY_ID, (json.dumps([session_id]),)).fetchone())
-        raise SessionContinued.by(now.label, now.pid, now.host)
-    return newest is not None
 
 
 def session_rows(db: Any, ids: Sequence[int] | None, name: str | None) -> list[tuple[Any, ...]]:
