@@ -175,7 +175,7 @@ def path(value: Any, what: str) -> str:
 def vector(value: Any) -> tuple[float, ...]:
     """Return one vector of finite numbers as a tuple."""
     try:
-        array = np.asarray(value, dtype=np.float64) if not isinstance(value, (str, bytes)) else None
+        array = floats(value) if not isinstance(value, (str, bytes)) else None
     except (TypeError, ValueError):
         array = None
     if array is None or array.ndim != 1 or not len(array) or not np.isfinite(array).all():
@@ -183,6 +183,14 @@ def vector(value: Any) -> tuple[float, ...]:
             f"vector= is one vector of finite numbers, such as [0.1, 0.9], not {short_repr(value)}."
         )
     return tuple(array.tolist())
+
+
+def floats(value: Any) -> np.ndarray:
+    """Return an array of float64, in which masked values are NaN. Raises TypeError and ValueError as NumPy does."""
+    parts = value if isinstance(value, (list, tuple)) else (value,)
+    if any(isinstance(part, np.ma.MaskedArray) for part in parts):
+        return np.ma.array(value, dtype=np.float64).filled(np.nan)
+    return np.asarray(value, dtype=np.float64)
 
 
 def is_hashable(value: Any) -> bool:

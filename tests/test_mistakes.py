@@ -240,6 +240,31 @@ MISTAKES = {
         tv.InvalidInput,
         "Fill them, matrix.filled(0.0), or make a DataFrame of it",
     ),
+    "a masked value as a vector to look for": (
+        lambda vault: vault.search(near=np.ma.array([1.0, 2.0], mask=[False, True])),
+        tv.InvalidInput,
+        "The vector near= holds NaN or infinity.",
+    ),
+    "masked values in one of several vectors": (
+        lambda vault: vault.search(near=[np.ma.array([1.0, 2.0]), np.ma.array([1.0, 2.0], mask=[0, 1])]),
+        tv.InvalidInput,
+        "Vector 1 of near= holds NaN or infinity.",
+    ),
+    "a masked value in the vector of a description": (
+        lambda vault: vault.describe("losses", "x", np.ma.array([1.0, 2.0], mask=[False, True])),
+        tv.InvalidInput,
+        "vector= is one vector of finite numbers",
+    ),
+    "a class in place of a frame": (
+        lambda vault: vault.save("new", pd.DataFrame),
+        tv.InvalidInput,
+        "Cannot save <class 'pandas",
+    ),
+    "classes in place of rows": (
+        lambda vault: vault.save("new", [ROWS, pd.DataFrame]),
+        tv.InvalidInput,
+        "Cannot save <class 'pandas",
+    ),
     "a row of a frame as a Series": (
         lambda vault: vault.append("losses", ROWS.iloc[0]),
         tv.InvalidInput,
@@ -397,6 +422,27 @@ def test_a_series_among_parameters_is_a_list_of_its_values(folder_vault):
     with folder_vault.session("train", params={"layers": pd.Series([64, 32]), "names": pd.Index(["a", "b"])}):
         pass
     assert folder_vault.run("train").params == {"layers": [64, 32], "names": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    "value", [np.ma.masked, np.ma.array(3, mask=True), np.ma.array([3.0], mask=[True])], ids=str
+)
+def test_what_a_mask_hides_is_neither_logged_nor_kept_as_a_parameter(folder_vault, value):
+    with folder_vault.session("train", params={"lr": value, "rates": np.ma.array([1, 2], mask=[0, 1])}) as s:
+        with pytest.raises(tv.InvalidInput, match=r"(?s)log\(\) keeps numbers, and acc=.* is none"):
+            s.log(acc=value)
+        s.log(loss=np.ma.array(3, mask=False))
+    run = folder_vault.run("train")
+    assert run.params == {"lr": [None] if np.ndim(value) else None, "rates": [1, None]}
+    assert run.metrics == {"loss": 3}
+
+
+def test_arrays_that_could_have_a_mask_and_matrices_are_vectors(folder_vault):
+    rows = [[1.0, 2.0], [3.0, 4.0]]
+    for kind in (np.ma.array, np.matrix):
+        folder_vault.save("vectors", kind(rows))
+        assert [cell.tolist() for cell in folder_vault.read("vectors")["embedding"]] == rows
+    assert folder_vault.search(near=np.ma.array([3.0, 4.0], mask=False), k=1)["position"].tolist() == [1]
 
 
 def test_the_accessor_at_the_prompt_names_its_calls():

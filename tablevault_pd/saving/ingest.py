@@ -191,7 +191,7 @@ class _Ingestion:
                 "An array with masked values is saved as one vector per row, and a vector has a number in each place. "
                 "Fill them, matrix.filled(0.0), or make a DataFrame of it: pd.DataFrame(matrix) has NaN there."
             )
-        return self._vectors(list(matrix), integers=True)
+        return self._vectors(list(np.asarray(matrix)), integers=True)
 
     def _vectors(self, rows: Sequence[Any], *, integers: bool) -> IngestedChunk:
         """Encode sequences of numbers as one embedding column. Integers become floats, exactly, only with `integers` or embeddings=."""

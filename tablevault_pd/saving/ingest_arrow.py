@@ -18,8 +18,9 @@ BYTES_PER_TABLE = 64 << 20  # record batches of a stream are gathered into table
 
 
 def is_arrow(obj: Any) -> bool:
-    """Return whether an object exports Arrow data."""
-    return hasattr(obj, "__arrow_c_stream__") or hasattr(obj, "__arrow_c_array__")
+    """Return whether an object exports Arrow data; its class, such as pd.DataFrame, exports none."""
+    exports = hasattr(obj, "__arrow_c_stream__") or hasattr(obj, "__arrow_c_array__")
+    return exports and not isinstance(obj, type)
 
 
 def is_column(obj: Any) -> bool:

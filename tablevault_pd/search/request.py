@@ -212,7 +212,7 @@ def as_queries(value: Any, metric: Metric) -> tuple[np.ndarray, bool]:
     if isinstance(value, pd.Series) and value.dtype == object:
         value = value.to_list()
     try:
-        queries = np.asarray(value, dtype=np.float64)
+        queries = validate.floats(value)
     except (TypeError, ValueError) as error:
         raise InvalidInput(
             f"near= is a vector of numbers, or several of one length, not {short_repr(value)}."

@@ -47,6 +47,8 @@ def number(metric: str, value: Any) -> float:
         return value
     try:
         if not isinstance(value, (str, bytes)):
+            if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
+                raise TypeError  # item() returns what the mask hides
             plain = value.item() if hasattr(value, "item") else value
             result = float(plain)
             if not isinstance(plain, int):

@@ -140,7 +140,9 @@ def plain(value: Any, depth: int = 0) -> Any:
 
 
 def _cell(value: Any) -> Any:
-    """Convert a scalar of NumPy to one of Python; times to text, since ``item()`` gives nanoseconds."""
+    """Convert a scalar of NumPy to one of Python; times to text, since ``item()`` gives nanoseconds. A masked one is None."""
+    if value is np.ma.masked:
+        return None
     if isinstance(value, (np.datetime64, np.timedelta64)):
         return str(value)
     return float(value) if isinstance(value, np.longdouble) else getattr(value, "item", lambda: value)()
