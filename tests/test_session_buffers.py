@@ -184,6 +184,21 @@ def test_a_failure_that_passes_loses_nothing_and_is_told_once(folder_vault, monk
     assert len([each for each in told if "goes on trying" in str(each.message)]) == 1
 
 
+def test_a_call_that_reads_sessions_tries_at_once_what_failed_before(folder_vault, monkeypatch):
+    monkeypatch.setattr(heart, "RETRY_S", 600.0)
+    monkeypatch.setattr(heart, "LONGEST_RETRY_S", 600.0)
+    brake = Brake(folder_vault.store, monkeypatch)
+    with folder_vault.session("train") as s:
+        with pytest.warns(RuntimeWarning, match="goes on trying"):
+            brake.errors = [tv.StorageFull("full")]
+            s.log(loss=1.0)
+            heart.HEARTBEAT.wake()
+            wait_until(lambda: s._recorder.failing)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert folder_vault.metrics("loss")["value"].tolist() == [1.0]
+
+
 def test_a_session_tells_that_it_cannot_be_written(folder_vault, monkeypatch):
     monkeypatch.setattr(heart, "RETRY_S", 0.02)
     brake = Brake(folder_vault.store, monkeypatch)

@@ -152,6 +152,8 @@ class HeartbeatThread:
             if info and not session.wait_for_environment(max(deadline - time.monotonic(), 0.0))
         ]
         waiting = {session: number for session in sessions if (number := session.waits_for(info=info))}
+        for session in waiting:
+            self._retry_at.pop(session.store, None)  # what failed is tried again at once
         for tries in count():
             if not waiting or time.monotonic() >= deadline:
                 break
