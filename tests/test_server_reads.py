@@ -224,3 +224,21 @@ FOR b IN tv_batches FILTER b.name == @list AND b.version == @version
 
 def words(*values: str) -> Any:
     return frames.encode(pd.DataFrame({"text": pd.array(values, dtype="string")}))
+
+
+def test_the_history_of_a_row_takes_no_more_requests_for_more_versions(
+    sent: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = []
+    with new_database() as url:
+        monkeypatch.setenv("TABLEVAULT_PASSWORD", urlsplit(url).password or "")
+        with tv.connect(url, create=True, capture="none", session=False, durability="fast") as vault:
+            for versions in (4, 24):
+                name = f"of {versions}"
+                for value in range(versions):
+                    vault.upsert(name, {"id": value % 3, "value": value}, key="id")
+                vault.history(name, key=1)
+                sent.clear()
+                assert vault.history(name, key=1)["value"].tolist() == [*range(1, versions, 3)]
+                requests.append(len(sent))
+    assert requests[0] == requests[1] < 10

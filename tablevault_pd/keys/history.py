@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
 from itertools import pairwise
+from operator import add
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,11 +15,12 @@ import pyarrow as pa
 
 from tablevault_pd import frames
 from tablevault_pd.errors import InvalidInput, SchemaMismatch, UnsupportedColumn, short_repr
-from tablevault_pd.keys.digests import key_digests, matches
+from tablevault_pd.keys.digests import NO_DIGESTS, key_digests, matches
 from tablevault_pd.keys.key import key_labels
-from tablevault_pd.keys.key_index import NO_KEYS, KeyIndex
 from tablevault_pd.reading import reports
-from tablevault_pd.reading.read import list_not_found, rows_at
+from tablevault_pd.reading.chunks import aligned, as_array
+from tablevault_pd.reading.read import list_not_found, rows_at_each
+from tablevault_pd.store import ScanRequest
 from tablevault_pd.store.pieces import EMPTY, Pieces
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from tablevault_pd.store import Store, Version
 
+_NO_ROWS = np.empty(0, np.int64)
 COMMIT = ("version", "time", "session", "cell", "operation")
 
 
@@ -53,11 +56,9 @@ def history(store: Store, name: str, key: Any) -> pd.DataFrame:
     encoded = [_encoded(name, cell, schema.field(field)) for cell, field in zip(cells, fields, strict=True)]
     key_types = dict(zip(labels, (field for field, _ in encoded), strict=True))
     contents = _contents(store, versions)
-    index = _index(store, versions, contents, key_types)
-    rows, _ = matches(
-        index.digests, key_digests([frames.key_column(column, field) for field, column in encoded])
-    )
-    states = list(_states(versions, contents, *index.content.addresses(np.sort(rows))))
+    content, digests = _keys(store, versions, contents, key_types)
+    rows, _ = matches(digests, key_digests([frames.key_column(column, field) for field, column in encoded]))
+    states = list(_states(versions, contents, *content.addresses(np.sort(rows))))
     if not states:
         raise InvalidInput(
             f"No row of the list {name!r} ever had the key {short_repr(key)}, or all that had it were erased."
@@ -97,25 +98,45 @@ def _contents(store: Store, versions: Sequence[Version]) -> dict[int, Pieces]:
     return {version.version: EMPTY if version.deleted else content for version, content in pieces}
 
 
-def _index(
+def _keys(
     store: Store,
     versions: Sequence[Version],
     contents: Mapping[int, Pieces],
     key_types: Mapping[Hashable, pa.Field],
-) -> KeyIndex:
-    """The keys of all rows that ever were in the list, and that can have such a key."""
-    index = NO_KEYS
-    for version in reversed(versions):
-        content = contents.get(version.version)
-        if content is not None and content.total:
-            part = _key_part(store.schema(version.schema_id), key_types)
-            if part is None:
-                continue  # a column of the key was not there yet
-            try:
-                index = index.extended(store, version, content, part, part.names)
-            except SchemaMismatch:
-                continue  # columns of other types: no row of this version has such a key
-    return index
+) -> tuple[Pieces, np.ndarray]:
+    """All rows that ever were in the list and can have such a key, read together, and the digests of their keys."""
+    readable = [version for version in versions if version.version in contents]
+    erased = {
+        version.version: rows for version, rows in zip(readable, store.erased(readable), strict=True)
+    }  # nothing is left of their keys
+    planned = EMPTY
+    selections: list[tuple[Version, pa.Schema, np.ndarray]] = []
+    for version in reversed(readable):
+        shown = contents[version.version]
+        schema = _key_part(store.schema(version.schema_id), key_types) if shown.total else None
+        if schema is None:
+            continue  # a column of the key was not there yet
+        runs = [np.arange(*run) for run in zip(*shown.lacking(planned), strict=True)]
+        positions = np.setdiff1d(np.concatenate([_NO_ROWS, *runs]), erased[version.version])
+        if len(positions):
+            planned = planned + shown.at(positions)
+            selections.append((version, schema, positions))
+    content, digests = [EMPTY], [NO_DIGESTS]
+    requests = [
+        ScanRequest(version, tuple(schema.names), positions) for version, schema, positions in selections
+    ]
+    for number, chunk in store.scan_many(requests):
+        version, schema, positions = selections[number]
+        in_chunk = as_array(chunk.positions)
+        rows = np.flatnonzero(np.isin(in_chunk, positions))
+        rows = rows[np.argsort(in_chunk[rows])]
+        try:
+            table = aligned(chunk, schema).take(pa.array(rows))
+        except SchemaMismatch:
+            continue  # columns of other types: no row of these has such a key
+        content.append(contents[version.version].at(in_chunk[rows]))
+        digests.append(key_digests(frames.key_columns(table, schema.names)))
+    return reduce(add, content), np.concatenate(digests, axis=1)
 
 
 def _key_part(schema: pa.Schema, key_types: Mapping[Hashable, pa.Field]) -> pa.Schema | None:
@@ -161,24 +182,24 @@ def _frame(store: Store, name: str, states: Sequence[_State]) -> pd.DataFrame:
 
 def _rows(store: Store, name: str, states: Sequence[_State]) -> tuple[pa.Schema, list[pa.Table]]:
     """A table of one row for each state, in the schema of all of them: levels of an index are columns."""
-    tables = [_row(store, state) for state in states]
-    present = [table.schema for table, state in zip(tables, states, strict=True) if state.position >= 0]
+    selections = [
+        (state.version, store.schema(state.version.schema_id), np.array([state.position]))
+        for state in states
+        if state.position >= 0
+    ]
+    shown = iter(map(frames.reset_index, rows_at_each(store, selections)))
+    absent = frames.encode(pd.DataFrame(index=range(1)))
+    tables = [absent if state.position < 0 else next(shown) for state in states]
+    schemas = [table.schema for table in tables if table is not absent]
     try:
-        schema = reduce(lambda one, other: frames.merge(one, other).schema, present)
-        if len(present) < len(states):
+        schema = reduce(lambda one, other: frames.merge(one, other).schema, schemas)
+        if len(schemas) < len(states):
             schema = frames.loosened(schema)
         return schema, [frames.align(table, schema) for table in tables]
     except SchemaMismatch as error:
         raise SchemaMismatch(
             f"The states of this row of {short_repr(name)} do not fit into one frame: {error} Read its versions one by one."
         ) from error
-
-
-def _row(store: Store, state: _State) -> pa.Table:
-    if state.position < 0:
-        return frames.encode(pd.DataFrame(index=range(1)))
-    schema = store.schema(state.version.schema_id)
-    return frames.reset_index(rows_at(store, state.version, schema, np.array([state.position])))
 
 
 def _same(one: pa.Table, other: pa.Table) -> bool:

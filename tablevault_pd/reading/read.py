@@ -288,21 +288,16 @@ def take_tables(
             for schema, gone, (_, positions, _) in zip(schemas, erased, selections, strict=True)
         ]
     unique = [_each_once(positions) for _, positions, _ in selections]
-    requests = [
-        ScanRequest(version, tuple(schema.names), positions)
-        for (version, _, _), schema, (positions, _) in zip(selections, schemas, unique, strict=True)
-    ]
-    tables = {
-        number: _gathered((chunk for _, chunk in chunks), schemas[number], unique[number][0])
-        for number, chunks in groupby(store.scan_many(requests), key=itemgetter(0))
-    }
+    tables = rows_at_each(
+        store,
+        [
+            (version, schema, positions)
+            for (version, _, _), schema, (positions, _) in zip(selections, schemas, unique, strict=True)
+        ],
+    )
     return [
-        schema.empty_table()
-        if number not in tables
-        else tables[number]
-        if back is None
-        else tables[number].take(pa.array(back))
-        for number, (schema, (_, back)) in enumerate(zip(schemas, unique, strict=True))
+        table if back is None else table.take(pa.array(back))
+        for table, (_, back) in zip(tables, unique, strict=True)
     ]
 
 
@@ -315,10 +310,22 @@ def _each_once(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
 
 def rows_at(store: Store, version: Version, schema: pa.Schema, positions: np.ndarray) -> pa.Table:
     """The rows at these ascending positions, each there once, as the schema or a part of it has them."""
-    if not len(positions):
-        return schema.empty_table()
-    chunks = store.scan_many([ScanRequest(version, tuple(schema.names), positions)])
-    return _gathered((chunk for _, chunk in chunks), schema, positions)
+    return rows_at_each(store, [(version, schema, positions)])[0]
+
+
+def rows_at_each(store: Store, selections: Sequence[tuple[Version, pa.Schema, np.ndarray]]) -> list[pa.Table]:
+    """The same of several versions, read together."""
+    requests = [
+        ScanRequest(version, tuple(schema.names), positions) for version, schema, positions in selections
+    ]
+    tables = {
+        number: _gathered((chunk for _, chunk in chunks), *selections[number][1:])
+        for number, chunks in groupby(store.scan_many(requests), key=itemgetter(0))
+    }
+    return [
+        tables[number] if number in tables else schema.empty_table()
+        for number, (_, schema, _) in enumerate(selections)
+    ]
 
 
 def _gathered(chunks: Iterable[Chunk], schema: pa.Schema, positions: np.ndarray) -> pa.Table:
