@@ -462,6 +462,13 @@ def test_a_choice_that_is_missing_is_named_by_what_it_may_be(run, capsys):
     assert "required: min|max" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("command", "needed"), [("lineage", "name"), ("tag", "WHICH"), ("compare", "A, B")])
+def test_what_may_be_left_out_is_not_asked_for(run, capsys, command, needed):
+    with pytest.raises(SystemExit):
+        run(command)
+    assert f"the following arguments are required: {needed}\n" in capsys.readouterr().err
+
+
 def test_a_word_too_many_says_how_a_vault_is_named(run, capsys):
     with pytest.raises(SystemExit):
         run("indexes", "exp.vault")

@@ -19,7 +19,11 @@ NOTHING = "Nothing was logged."
 def add_metrics_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of ``metrics``."""
     parser.add_argument(
-        "names", nargs="*", metavar="METRIC", help="metrics or patterns such as 'val_*' (default: all)"
+        "names",
+        nargs="*",
+        default=[],
+        metavar="METRIC",
+        help="metrics or patterns such as 'val_*' (default: all)",
     )
     _add_which(parser)
     parser.add_argument(

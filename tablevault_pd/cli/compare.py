@@ -19,7 +19,7 @@ def add_compare_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of ``compare``."""
     parser.add_argument("a", metavar="A", help="the reference: preds@3, preds, or a session such as train#2")
     parser.add_argument("b", metavar="B", help="what is compared with it")
-    parser.add_argument("others", nargs="*", metavar="C", help="more of them, each against A")
+    parser.add_argument("others", nargs="*", default=[], metavar="C", help="more of them, each against A")
     parser.add_argument(
         "--lists", metavar="LIST", help="which list sessions stand for, where they have several in common"
     )

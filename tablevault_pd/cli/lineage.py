@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def add_lineage_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``lineage``."""
     parser.add_argument("name", help="a list, perhaps at a version: answers@2")
-    parser.add_argument("rows", nargs="*", type=int, help="positions (default: every row)")
+    parser.add_argument("rows", nargs="*", default=[], type=int, help="positions (default: every row)")
     parser.add_argument("--depth", type=int, help="how many steps (default: all)")
     parser.add_argument("--down", action="store_true", help="to children instead of parents")
     parser.add_argument("--to", help="only relatives in this list")

@@ -41,7 +41,7 @@ def snapshots(vault: Vault, arguments: Namespace) -> Output:
 def add_tag_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of ``tag``."""
     parser.add_argument("which", metavar="WHICH", help="a session, or a version such as preds@3")
-    parser.add_argument("tags", nargs="*", metavar="TAG", help="what to call it")
+    parser.add_argument("tags", nargs="*", default=[], metavar="TAG", help="what to call it")
     parser.add_argument(
         "--remove", action="append", metavar="TAG", help="a tag to take away; may be repeated"
     )
