@@ -437,6 +437,15 @@ def test_what_a_mask_hides_is_neither_logged_nor_kept_as_a_parameter(folder_vaul
     assert run.metrics == {"loss": 3}
 
 
+@pytest.mark.parametrize("value", ["3", b"3", bytearray(b"3"), np.array(["3"]), np.array("3")], ids=repr)
+def test_a_text_that_looks_like_a_number_is_no_metric(folder_vault, value):
+    with (
+        folder_vault.session("train") as s,
+        pytest.raises(tv.InvalidInput, match=r"is none\. Texts and settings"),
+    ):
+        s.log(acc=value)
+
+
 def test_arrays_that_could_have_a_mask_and_matrices_are_vectors(folder_vault):
     rows = [[1.0, 2.0], [3.0, 4.0]]
     for kind in (np.ma.array, np.matrix):

@@ -114,8 +114,9 @@ def _integers(store: Store, points: Points) -> frozenset[str]:
         candidates[points.metric[~whole(points.value)]] = False
     first = first[candidates[metric]]
     session_ids = np.array([session.id for session in points.sessions], np.int64)[points.session[first]]
-    found = integers_among(store, points.metrics, points.metric[first], session_ids, points.value[first])
-    return frozenset(found)
+    return frozenset(
+        integers_among(store, points.metrics, points.metric[first], session_ids, points.value[first])
+    )
 
 
 def _metrics(coded: pa.DictionaryArray, numbers: np.ndarray) -> np.ndarray:

@@ -46,10 +46,10 @@ def number(metric: str, value: Any) -> float:
     if type(value) is int and -(2**53) <= value <= 2**53:
         return value
     try:
-        if not isinstance(value, (str, bytes)):
-            if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
-                raise TypeError  # item() returns what the mask hides
-            plain = value.item() if hasattr(value, "item") else value
+        if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
+            raise TypeError  # item() returns what the mask hides
+        plain = value.item() if hasattr(value, "item") else value
+        if not isinstance(plain, (str, bytes, bytearray)):
             result = float(plain)
             if not isinstance(plain, int):
                 return result
