@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+import pytest
 from kernels import kernel
+from shells import shell
 
 import tablevault_pd as tv
 
@@ -88,7 +92,8 @@ def test_the_slice_of_rows_of_a_notebook_is_the_statement_that_wrote_them_and_wh
             "vault = tv.connect('v', session='nb')"
         )
         for cell, _ in CELLS:
-            running.send(cell)
+            printed = running.send(cell)
+            assert printed.endswith("Error") == ("1 / 0" in cell), (cell, printed)
     first = ["import tablevault_pd as tv", "vault = tv.connect('v', session='nb')"]
     with tv.connect(tmp_path / "v", mode="r") as vault:
         for _, needed in CELLS:
@@ -128,3 +133,34 @@ def test_a_function_of_a_module_that_was_loaded_anew_in_part_is_taken_whole(tmp_
     assert "a = n * RATE" in texts[0]
     assert "b = 78" in texts[1]
     assert "a = n * RATE" not in texts[1]
+
+
+NOTEBOOK = {
+    "connect": "import pandas as pd\nimport tablevault_pd as tv\nvault = tv.connect('v', session='nb')",
+    "prompt": "PROMPT = 'good'",
+    "twice": "TWICE = 2",
+    "ask": "def ask(row):\n    return {'answer': PROMPT * TWICE + row.text}",
+    "data": "vault.save('texts', pd.DataFrame({'text': ['a', 'b']}))",
+    "map": "answers = vault.map('answers', ask, 'texts')",
+    "read": "rows = vault.read('answers')",
+    "save": "rows['n'] = rows['answer'].str.len()\nvault.save('lengths', rows)",
+}
+STATE = "vault['answers'].version, len(vault.stale()), vault['lengths'].version"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the notebook is a forked process")
+def test_cells_that_are_run_again_without_an_edit_in_any_order_change_nothing(tmp_path):
+    with tv.connect(tmp_path / "v", session=False), shell(tmp_path) as running:
+        for id, text in NOTEBOOK.items():
+            running.run(id, text)
+        for id in ("ask", "twice", "prompt", "connect", "map", "read", "save"):
+            running.run(id, NOTEBOOK[id])
+        assert running.ask(STATE) == [1, 0, 1]
+        running.run("prompt", "PROMPT = 'nice'")
+        assert running.ask("vault.stale('answers')['reason'].tolist()") == ["code", "code"]
+        for id in ("map", "read", "save"):
+            running.run(id, NOTEBOOK[id])
+        assert running.ask(STATE) == [2, 0, 2]
+        diff = running.ask("vault.code_diff('answers@1', 'answers@2')")
+        lines = [line for line in diff.splitlines()[2:] if line[0] in "+-"]
+        assert lines == ["-PROMPT = 'good'", "+PROMPT = 'nice'"], diff

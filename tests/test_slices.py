@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from test_levels import only
 from torture.harness import times
 
-from tablevault_pd.code import Piece, Slicer
+from tablevault_pd.code import Piece, Slice, Slicer, code_diff
+from tablevault_pd.code.order import are_free, in_order_of
 
 HEAD = """
 import asyncio, contextlib, functools
@@ -499,6 +500,12 @@ def test_a_slice_that_runs_alone_makes_what_the_script_made(body):
     assert made(alone) == expected, f"{text}\n-------\n" + "\n".join(
         line for line in alone.splitlines() if line
     )
+    # What may stand anywhere stands first, in the other order.
+    free = are_free(parts)
+    first = [part for part, is_free in zip(parts, free, strict=True) if is_free][::-1]
+    others = only(text, [part for part, is_free in zip(parts, free, strict=True) if not is_free], "train.py")
+    moved = "\n".join([*(part.text for part in first), others])
+    assert made(moved) == expected, moved
 
 
 SETTINGS = [
@@ -539,3 +546,29 @@ def test_what_is_changed_by_functions_and_objects_that_it_was_handed_to_is_in_th
     alone = only(text, parts, "train.py")
     assert made(alone) == made(text)
     assert "unused" not in alone
+
+
+ORDERS = [
+    # (statements, whether all but the last may stand in the other order)
+    ("K = 1\nJ = [2]\nsave(K, J)", True),
+    ("def f(x, by=2):\n    return x + J\nJ = 2\nsave(f(1))", True),
+    ("import math\nfrom json import dumps\nsave(dumps(math.pi))", True),
+    ("class A:\n    rate = 2\n    def get(self): return K\nK = 1\nsave(A().get())", True),
+    ("f = lambda: K\nK = 1\nsave(f())", True),
+    ("a = next(it)\nb = next(it)\nsave(a, b)", False),
+    ("x = [1]\nx.append(2)\nx.append(3)\nsave(x)", False),
+    ("import conf\nconf.rate = 2\nfrom conf import rate\nsave(rate)", False),
+    ("def f(by=next(it)): return by\nb = next(it)\nsave(f(), b)", False),
+    ("K = 1\nK = 2\nsave(K)", False),
+    ("@register\ndef f(): return 1\n@register\ndef g(): return 2\nsave(f, g)", False),
+    ("class A(Base): pass\nclass B(Base): pass\nsave(A, B)", False),
+]
+
+
+@pytest.mark.parametrize(("text", "equal"), ORDERS)
+def test_slices_are_equal_where_only_definitions_that_need_nothing_stand_elsewhere(text, equal):
+    parts = Slicer([Piece(text, None, 1, 0)]).of_everything().parts
+    slices = [Slice(parts), Slice((*parts[-2::-1], parts[-1]))]
+    assert (slices[0] == slices[1]) == equal
+    assert (code_diff(*slices, "a", "b") == "") == equal
+    assert set(in_order_of(slices[1].parts, parts)) == set(parts)

@@ -30,8 +30,11 @@ def script(folder: Path, text: str, *arguments: str, name: str = "train.py", fai
     assert (code != 0) == fails, errors
 
 
-def run(folder: Path, name: str, *arguments: str) -> tuple[int, str]:
-    """Run the script of that name in `folder`. Return its exit code and what it wrote to standard error."""
+def run(folder: Path, name: str, *arguments: str, imports: str = "") -> tuple[int, str]:
+    """Run the script of that name in `folder`. Return its exit code and what it wrote to standard error.
+
+    `imports` names a module that is imported once, before processes are forked that need it.
+    """
     environment = os.environ | {
         "PYTHONPATH": str(ROOT),
         "PYTHONDONTWRITEBYTECODE": "1",
@@ -49,6 +52,7 @@ def run(folder: Path, name: str, *arguments: str) -> tuple[int, str]:
             "argv": [name, *arguments],
             "environment": environment,
             "errors": errors.name,
+            "imports": imports,
         }
         print(json.dumps(job), file=server.stdin, flush=True)
         answer = server.stdout.readline()
@@ -81,6 +85,8 @@ def _serve() -> None:
     package_versions()  # keeps what they would read anew
     gc.freeze()  # they do not look through it at their end
     while line := sys.stdin.readline():
+        if name := json.loads(line)["imports"]:
+            importlib.import_module(name)
         pid = os.fork()
         if not pid:
             _become(json.loads(line))

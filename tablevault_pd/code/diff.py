@@ -8,6 +8,8 @@ from html import escape
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
+from tablevault_pd.code.order import in_order_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -65,7 +67,7 @@ def _cell(line: str | None, style: str) -> str:
 def code_diff(a: Slice, b: Slice, name_a: str, name_b: str) -> CodeDiff:
     """What makes `b` of `a`. Statements whose syntax trees are equal do not differ, whatever their comments say."""
     names = (name_a, name_b)
-    left, right = _lines(_with_text_of(a.parts, b.parts)), _lines(b.parts)
+    left, right = _lines(_with_text_of(a.parts, b.parts)), _lines(in_order_of(b.parts, a.parts))
     if a == b or left == right:
         return CodeDiff(names=names)
     diff = difflib.unified_diff(left, right, name_a, name_b, lineterm="", n=CONTEXT)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from tablevault_pd.code.calls import RANDOM, RUNNING_TEXT
 from tablevault_pd.code.levels import StackLevels
 from tablevault_pd.code.namespaces import Namespace, Piece, absolute
+from tablevault_pd.code.order import are_free
 from tablevault_pd.code.program import Program
 from tablevault_pd.code.statements import begun
 
@@ -53,7 +54,7 @@ _TEXTS = {shown: function for function, shown in RUNNING_TEXT.items()}
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """The statements that made something, in order of execution; equal to another if the syntax trees are."""
+    """The statements that made something, in order of execution; equal to another if the syntax trees are, as far as order counts."""
 
     parts: tuple[Part, ...] = ()
     unresolved: tuple[str, ...] = ()  #: names that are used, and that no captured code defines
@@ -61,7 +62,10 @@ class Slice:
     @property
     def digest(self) -> str:
         """Equal for equal slices."""
-        return blake2b("\n".join(part.tree for part in self.parts).encode(), digest_size=16).hexdigest()
+        free = are_free(self.parts)
+        anywhere = sorted(part.tree for part, is_free in zip(self.parts, free, strict=True) if is_free)
+        in_order = [part.tree for part, is_free in zip(self.parts, free, strict=True) if not is_free]
+        return blake2b("\n".join([*anywhere, "", *in_order]).encode(), digest_size=16).hexdigest()
 
     @property
     def text(self) -> str:
