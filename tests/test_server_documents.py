@@ -116,6 +116,24 @@ def damages(url: str) -> list[tuple[str, str, str]]:
     return sorted(places)
 
 
+def test_a_lost_schema_is_told_and_edges_of_others_are_left_out(url: str) -> None:
+    """Whatever an edge of another program says that its parent is."""
+    edges = database_of(url).collection("tv_edges")
+    for list_id, generation in ((1, "x" * 100), ([1], 1), ("1", None)):
+        edges.insert({"_from": "x/1", "_to": "x/2", "parent_list": list_id, "parent_generation": generation})
+    with connected(url) as vault:
+        assert set(vault.lineage("rows", direction="down")["child_list"]) == {"made"}
+    schemas = database_of(url).collection("tv_schemas")
+    schemas.replace(
+        {name: value for name, value in next(schemas.all()).items() if name not in ("arrow", "_rev")}
+    )
+    with connected(url) as vault:
+        with pytest.raises(tv.VaultCorrupt, match=r"The schema .* in tv_schemas is damaged"):
+            for name in vault:
+                vault.read(name)
+        assert vault.check()["detail"].str.contains("tv_schemas").any()
+
+
 @pytest.mark.slow
 @pytest.mark.ci
 def test_a_damaged_attribute_is_told_or_harmless(url: str) -> None:

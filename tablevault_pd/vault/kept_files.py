@@ -31,8 +31,12 @@ def check(store: Store, *, fix: bool) -> pd.DataFrame:
 
 
 def _changed_files(store: Store, version: Version) -> list[Problem]:
-    changed = []
-    for column in frames.columns(store.schema(version.schema_id)):
+    changed: list[Problem] = []
+    try:
+        schema = store.schema(version.schema_id)
+    except VaultCorrupt:
+        return changed  # the store has reported it
+    for column in frames.columns(schema):
         if column.kind != "file":
             continue
         try:

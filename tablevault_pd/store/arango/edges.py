@@ -313,7 +313,12 @@ class LineageEdges:
 
     def parent_generations(self, lists: Sequence[int]) -> tuple[Mapping[int, Sequence[int]], bool]:
         """The generations of all lists that have children."""
-        return dict(self._client.query(PARENT_GENERATIONS)), True
+        of_lists = {
+            parent: [generation for generation in generations if isinstance(generation, int)]
+            for parent, generations in self._client.query(PARENT_GENERATIONS)
+            if isinstance(parent, int)
+        }  # an edge of another program may have anything there
+        return of_lists, True
 
     def newest_of_generations(self, generations: Sequence[GenerationKey]) -> list[Version]:
         """The newest version of each of these generations."""

@@ -382,10 +382,10 @@ class Reader:
 
     def _marked(self, span: Span, documents: Payloads, columns: Sequence[str] | None) -> Span:
         """The span with all erased rows that its payloads tell of: they may be overwritten after the batch was looked up."""
-        marks = {span.erased}
+        marks = [span.erased]
         for place in self._places(span, columns):
-            for key in payloads.keys_of(span.batch, span.payloads(place), place):
-                marks.add(documents[key].get("erased"))
+            keys = payloads.keys_of(span.batch, span.payloads(place), place)
+            marks += [documents[key].get("erased") for key in keys]
         packed = [mark for mark in marks if mark is not None]
         return replace(span, erased=max(packed, key=lambda mark: len(unpack_numbers(mark)), default=None))
 
@@ -484,7 +484,7 @@ def _read_schema(data: str, digest: str, key: str) -> tuple[pa.Schema, int]:
         if sha256(raw).hexdigest() != digest or digest[:15] != key:
             raise VaultCorrupt(f"The schema {key} in tv_schemas is damaged: it does not match its hash.")
         return pa.ipc.read_schema(pa.py_buffer(raw)), seed_of(raw)
-    except (ValueError, pa.ArrowException, OSError) as error:
+    except (ValueError, TypeError, pa.ArrowException, OSError) as error:
         if isinstance(error, VaultCorrupt):
             raise
         raise VaultCorrupt(f"The schema {key} in tv_schemas is damaged: {error}") from error
