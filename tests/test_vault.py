@@ -291,6 +291,18 @@ def test_delete_restore_and_append(vault):
         vault.restore("b", 1)
 
 
+def test_a_restore_looks_the_newest_version_up_once(vault, monkeypatch):
+    for i in range(2):
+        vault.save("a", frame(1, i))
+    looked_up, find_versions = [], vault.store.find_versions
+    monkeypatch.setattr(vault.store, "head", lambda name: pytest.fail(f"{name} is looked up again"))
+    monkeypatch.setattr(
+        vault.store, "find_versions", lambda lookups: looked_up.append(lookups) or find_versions(lookups)
+    )
+    assert vault.restore("a", 1).version == 3
+    assert len(looked_up) == 1
+
+
 def test_strict_refuses_what_evolve_takes(vault):
     vault.save("a", frame())
     with pytest.raises(tv.SchemaMismatch, match="extra"):

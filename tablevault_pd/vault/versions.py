@@ -16,6 +16,7 @@ from tablevault_pd.store.engine.commit_rules import check_expected
 from tablevault_pd.vault.base import VaultPart
 
 if TYPE_CHECKING:
+    from tablevault_pd.store import Version
     from tablevault_pd.vault.lists import List
 
 
@@ -58,7 +59,9 @@ class ListVersions(VaultPart):
         position
         0          0.5
         """
-        self._change("delete", name, None, message, validate.expected(expect))
+        expect, name = validate.expected(expect), check_name(name)
+        message = validate.optional_text(message, "message=")
+        self._change("delete", name, self.store.head(name), None, message, expect)
 
     def restore(
         self,
@@ -125,7 +128,7 @@ class ListVersions(VaultPart):
             raise VersionNotFound(
                 f"Version {version} of {name!r} is the one that deleted it. Restore one before it."
             )
-        return self._change("restore", name, version, message, expect)
+        return self._change("restore", name, head, version, message, expect)
 
     def _restored(self, address: str, version: int | str | None) -> tuple[str, int]:
         """The list and the number of the version that is meant."""
@@ -143,14 +146,13 @@ class ListVersions(VaultPart):
         self,
         operation: Literal["delete", "restore"],
         name: str,
+        head: Version | None,
         target: int | None,
         message: str | None,
         expect: int | None,
     ) -> List:
-        name = check_name(name)
-        message = validate.optional_text(message, "message=")
         self._check_writable()
-        if self.store.head(name) is None:
+        if head is None:
             raise list_not_found(self.store, name)
         batch = Batch(
             new_token(), name, operation, expect=expect, target=target, message=message, **self._writer()
