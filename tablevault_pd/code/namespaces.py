@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from tablevault_pd.capture.entry import entry_of
@@ -245,6 +246,7 @@ def _executed(pieces: Sequence[Piece]) -> Iterator[tuple[Statement, int, int | N
         start += len(statements)
 
 
+@lru_cache(maxsize=4096)
 def split(name: str) -> tuple[str, str]:
     """The first part of a dotted name, and the rest: of ``a.b:c.d``, which stands for ``c.d`` of a module, ``a.b:c``."""
     module, colon, path = name.rpartition(":")

@@ -47,7 +47,7 @@ class Program:
 
     def inner(self, module: str, brought: str | None, rest: str) -> tuple[str, str]:
         """The module that a dotted name behind an import leads into, and what is left of the name there."""
-        rest = ".".join(part for part in (brought, rest) if part)
+        rest = ".".join(filter(None, (brought, rest)))
         while rest and f"{module}.{_base(rest)}" in self.modules:
             first, _, rest = rest.partition(".")
             module = f"{module}.{first}"
@@ -96,13 +96,14 @@ class Program:
         # name -> what is changed where it is used: ``thread = Thread(target=add, args=(rows,))``
         waiting: dict[str, set[str]] = {}
         for number, statement in enumerate(namespace.statements):
+            apart = imported | handles
             numpy |= {bound for bound, module, _ in statement.imports if _base(module) == "numpy"}
             arrays = {name for name, source in statement.results if _base(source) in numpy}
             returned = self._returned(namespace, statement, current)
             if statement.block == "loop":  # what a turn binds, the next one may change
                 for inner in namespace.statements[number : namespace.ends.get(number, number)]:
                     shares = [*inner.shares, *self._returned(namespace, inner, current)]
-                    objects.bind(inner._replace(sure=False), shares, imported | handles, ())
+                    objects.bind(inner._replace(sure=False), shares, apart, ())
             if number in namespace.under_way or not namespace.always_runs(number):
                 statement = statement._replace(sure=False)
             others_of = self._shared_with_modules(namespace, statement, imported, current)
@@ -117,21 +118,21 @@ class Program:
             passed = list(self._changed_by(namespace, statement.calls, current, {}))
             names |= dict.fromkeys(passed)
             others = [self._other_name(namespace, use, current) for use in statement.uses if use in current]
-            for name in self._writes(namespace, [*statement.uses, *others], current, set()):
-                names[name] = None
+            may_write = dict.fromkeys([*statement.uses, *others])
+            names |= dict.fromkeys(self._writes(namespace, [*may_write], current, set()))
             with_state = list(self._with_state(namespace, statement.uses, current))
             names |= dict.fromkeys(with_state)
             handed = self._handed_on(namespace, statement, current)
             for name in waiting.keys() & map(_base, statement.uses) if waiting else ():
                 handed |= waiting[name]
             names |= dict.fromkeys(sorted(handed))
-            changes = [change for change in statement.changed if change.name not in imported | handles]
+            changes = [change for change in statement.changed if change.name not in apart]
             others = [*passed, *(name for name in names if name not in statement.names)]
             changes += map(Change, others)
             changes += [Change(name, ITEM) for name in with_state]
             # ``b = [h(b)]`` changes what the name stood for; a block that is one statement, what it binds in it.
             names |= dict.fromkeys(objects.reached(changes))
-            objects.bind(statement, [*statement.shares, *returned, *others_of], imported | handles, arrays)
+            objects.bind(statement, [*statement.shares, *returned, *others_of], apart, arrays)
             names |= dict.fromkeys(objects.reached(changes))
             names |= dict.fromkeys(self._of_modules(namespace, statement.paths, current))
             effect = tuple(
@@ -141,14 +142,15 @@ class Program:
                     if (name in statement.names or name not in handles) and not name.startswith(STAND_IN)
                 ]
             )
-            for name in waiting.keys() & statement.bound:
-                del waiting[name]
+            for name in statement.bound if waiting else ():
+                waiting.pop(name, None)
             if handed:
                 owners = [_base(function) for function, _ in statement.calls if "." in function]
                 for name in [*statement.bound, *owners]:
                     if name not in imported:
                         waiting.setdefault(name, set()).update(handed)
-            imported = imported.difference(statement.names).union(bound for bound, _, _ in statement.imports)
+            imported.difference_update(statement.names)
+            imported.update([bound for bound, _, _ in statement.imports])
             handles = handles.difference(statement.names) | handles_of(statement, handles)
             if number not in namespace.under_way:
                 current.update(dict.fromkeys(statement.bound, number))
@@ -264,7 +266,8 @@ class Program:
     ) -> Iterator[Share]:
         """What names share with arguments of the functions that returned their values, and with what these return besides."""
         for name, function in statement.results:
-            for where, defined in self._called(namespace, function, current):
+            definitions = list(self._called(namespace, function, current))
+            for where, defined in definitions:
                 for source, how in defined.returns:
                     if source in dict(defined.defaults):
                         source = dict(defined.defaults)[source] or _base(function)
@@ -272,14 +275,14 @@ class Program:
                         continue
                     yield name, source if where is namespace else f"{where.module}:{source}", how
             keeps = self._is_class(namespace, function, current) or any(
-                defined.keeps_state for _, defined in self._called(namespace, function, current)
+                defined.keeps_state for _, defined in definitions
             )
             for called, arguments in statement.calls:
                 if called != function:
                     continue
                 if keeps:
                     yield from ((name, argument, HOLDS) for _, argument in arguments)
-                for _, defined in self._called(namespace, function, current):
+                for _, defined in definitions:
                     returns = defaultdict(list)
                     for parameter, how in defined.returns:
                         returns[parameter].append(how)
@@ -464,6 +467,6 @@ def handles_of(statement: Statement, handles: set[str]) -> set[str]:
     }
     for name, source in (*statement.results, *statement.aliases):
         base, rest = split(source)
-        if base in handles | names and (not rest or rest in _HANDING):
+        if (base in handles or base in names) and (not rest or rest in _HANDING):
             names.add(name)  # ``tv.connect("exp")``, ``vault["runs"]``
     return names
