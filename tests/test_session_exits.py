@@ -429,6 +429,34 @@ def test_a_handler_of_the_users_is_left_alone(tmp_path):
     assert sessions(tmp_path).error.tolist() == ["SystemExit: 9"]
 
 
+BEGINS_ONLY = """
+import os, signal, time
+import tablevault_pd as tv
+from tablevault_pd.session import heartbeat
+heartbeat.WATCH_S = 1_000_000.0  # nothing is sent because time has passed
+vault = tv.connect("v", session=False)
+for name in ("first", "second"):  # the thread starts with the first, and waits when the second begins
+    s = vault.session(name)
+    s.__enter__()
+    deadline = time.monotonic() + 60
+    while not vault.store.cells([s.id]):
+        assert time.monotonic() < deadline, f"{name} keeps no code"
+        time.sleep(0.01)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="a system without SIGKILL")
+def test_the_code_of_a_session_is_stored_when_it_begins(tmp_path):
+    process = start(tmp_path, BEGINS_ONLY)
+    _, errors = process.communicate(timeout=180)
+    assert process.returncode == -signal.SIGKILL, errors
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        assert vault.sessions()["state"].tolist() == ["lost", "lost"]
+        for name in ("first", "second"):
+            assert vault.cells(name)["text"].tolist() == [BEGINS_ONLY]
+
+
 @pytest.mark.parametrize("end", ["os._exit(0)", "os.kill(os.getpid(), signal.SIGKILL)"])
 def test_a_process_that_vanishes_is_lost(tmp_path, end):
     run(

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from tablevault_pd.store.engine.threads import Flag
 
 WATCH_S = 0.5  # how often it writes buffers; kill -9 loses no more than that
+FIRST_S = 0.01  # how long it waits for what a session begins with: one that ends at once is told in one beat
 QUIET_AFTER_S = 120.0  # without anything to send and without requests
 QUIET_WATCH_S = 5.0  # how often it fetches requests after that
 RETRY_S = 1.0  # pause after a failure; doubled after each further one
@@ -106,6 +107,7 @@ class HeartbeatThread:
         self._lock = threading.RLock()  # guards _sessions and _thread
         self._rounds = threading.RLock()  # held during a round
         self._wakeup = Wakeup()
+        self._hurried = False  # by wake(): somebody waits for the next round
         self._thread: threading.Thread | None = None
         self._refused = False  # no thread could be started, as while Python ends
         self._troubled: weakref.WeakSet[Store] = weakref.WeakSet()  # stores whose failure was warned about
@@ -120,10 +122,12 @@ class HeartbeatThread:
             if session not in self._sessions:
                 self._sessions.append(session)
         self._start()
+        self._wakeup.wake()  # its code is stored soon, should the process be killed
 
     def wake(self) -> None:
         """Start a round at once. Where no thread can start, as while Python ends, wait_for() sends itself."""
         self._start()
+        self._hurried = True
         self._wakeup.wake()
 
     def _start(self) -> None:
@@ -222,6 +226,9 @@ class HeartbeatThread:
             self._thread, self._refused = threading.current_thread(), False
         while True:
             woken = self._wakeup.wait(WATCH_S)
+            if woken and not self._hurried:  # a session has begun
+                self._wakeup.wait(FIRST_S)
+            self._hurried = False
             if _abandoned():
                 for session in reversed(list(self._sessions)):
                     session.end(timeout_s=EXIT_S)
@@ -278,7 +285,7 @@ class HeartbeatThread:
             session.update_flag()
         self._forget([session for session in sessions if session.is_done])
         if again:
-            self._wakeup.wake()
+            self.wake()
 
     def _on_failed(self, sessions: Sequence[Recording], error: Exception) -> None:
         if isinstance(error, FINAL):
