@@ -74,7 +74,7 @@ MISTAKES = {
         "Did you mean 'metrics'",
     ),
     "parameters of a connection": (
-        lambda vault: tv.connect("other.vault", session="train", params={"lr": 0.1}),
+        lambda vault: tv.connect("other.vault", session="train", params={"lr": 0.1}),  # type: ignore[call-arg]
         tv.InvalidType,
         "connect() has no option 'params'. It is an option of a session inside: with vault.session(name, params=…).",
     ),
