@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 WRONG: list[Any] = [
     -1, 0, 5, 10**30, 1.5, float("nan"), 1j, True, "wrong", "", "  ", "x" * 300, "half \ud800", b"x", [], [None], [5], ["wrong"], (1, 2),
     {}, {"wrong": 5}, {1: 2}, slice(0, 1), object(), type, len, pd.NaT, pd.NA, Path("x"), np.array(3), np.array([1.0, np.nan]),
-    np.datetime64("NaT"), pd.Series([1]), pd.DataFrame({"z": [1]}),
+    np.datetime64("NaT", "ns"), pd.Series([1]), pd.DataFrame({"z": [1]}),
 ]  # fmt: skip
 
 #: What arguments without a default are, while another one is wrong.

@@ -165,7 +165,7 @@ def test_times_include_the_first_and_exclude_the_last(runs):
     found = runs.search(session="*", since=committed[1], until=committed[2], columns=["by"])
     assert found.by.tolist() == ["train#2"]
     for call in (runs.sessions, lambda **options: runs.search("x", **options)):
-        for wrong in (pd.NaT, np.datetime64("NaT"), "soon", float("nan")):
+        for wrong in (pd.NaT, np.datetime64("NaT", "ns"), "soon", float("nan")):
             with pytest.raises(tv.InvalidInput):
                 call(since=wrong)
             with pytest.raises(tv.InvalidInput):

@@ -143,3 +143,46 @@ def test_what_waits_in_other_lists_is_looked_up_once(place: Path, monkeypatch: p
         assert not vault.store.text._indexing.is_done
         monkeypatch.setattr(vault.store.text, "_ends_behind", None)  # nothing is looked up
         require_right(vault, MORE)
+
+
+def test_words_are_weighed_by_all_texts_however_far_the_index_has_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits in a list that is not searched counts each time, also where the rows that are searched were just indexed."""
+    with opened(tmp_path / "v") as vault:
+        vault.save("fruit", pd.DataFrame({"text": ["apple tree", "pear tree"]}))
+        index_texts(vault.store)
+        text = vault.store.text
+
+        def found() -> list[float]:
+            return vault.search("apple OR pear", lists="fruit")["score"].tolist()
+
+        def indexed() -> int:
+            return sum(text.upto().values())
+
+        vault.save("other", pd.DataFrame({"text": ["apple"] * 5}))
+        vault.append("fruit", {"text": "plum tree"})
+        filled = found()  # by the search
+        assert indexed() == 3
+        vault.append("fruit", {"text": "lime tree"})
+        real = text._ends_behind
+
+        def another_is_faster(*what: Any) -> Any:
+            """Another process indexes the row once this one has seen that it waits."""
+            ends = real(*what)
+            monkeypatch.setattr(text, "_ends_behind", real)
+            assert text._fill([gap for gap in text._lacking(text.upto()) if gap.version.list == "fruit"])
+            return ends
+
+        monkeypatch.setattr(text, "_ends_behind", another_is_faster)
+        beside = found()
+        assert indexed() == 4
+        index_texts(vault.store)
+        assert indexed() == 9
+        assert beside == found()
+        assert filled != beside
+    with opened(tmp_path / "again") as vault:
+        vault.save("fruit", pd.DataFrame({"text": ["apple tree", "pear tree", "plum tree"]}))
+        vault.save("other", pd.DataFrame({"text": ["apple"] * 5}))
+        index_texts(vault.store)
+        assert vault.search("apple OR pear", lists="fruit")["score"].tolist() == filled

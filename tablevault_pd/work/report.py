@@ -40,7 +40,7 @@ def _claims_of(store: Store, head: Version) -> pd.DataFrame:
     in_force = (records.rows.generation >= 0) & (positions >= 0) & _in_force(store, head.list_id, records)
     state = np.full(head.total, ClaimState.OPEN, np.int8)
     session = np.full(head.total, -1)
-    since = np.full(head.total, np.datetime64("NaT"), "datetime64[us]")
+    since = np.full(head.total, np.datetime64("NaT", "us"))
     for column, values in ((state, records.state), (session, records.session_id), (since, records.since)):
         column[positions[in_force]] = values[in_force]
     return pd.DataFrame(

@@ -276,11 +276,16 @@ class TextSearch:
             answer = self._file.snapshot(text_tail.search, contents, tail, query, places, scopes, k)
             if not isinstance(answer, list):
                 return answer
-            if not self._fill(answer):
+            if self._fill(answer):
+                tail = self._tail_beside(query, contents)
+            else:
                 tail = self._counted(query, answer, self._lacking(self.upto()))
 
     def _tail_beside(self, query: Node, contents: Sequence[tuple[Version, Pieces]]) -> Tail:
-        """Count in what the index lacks of other lists, if that is so much that words would weigh otherwise with it."""
+        """Count in what the index lacks, if that is so much that words would weigh otherwise with it; else nothing.
+
+        A few rows of the lists that are searched are indexed here, so that only other lists are left.
+        """
         state = self._catalog.data_version()
         if state == self._settled:
             return Tail([], [])
@@ -293,9 +298,10 @@ class TextSearch:
         ):
             self._settled = state
             return Tail([], [])
-        if fts_index.gaps(contents, indexed):
-            return Tail([], [])
-        return self._counted(query, [], self._lacking(indexed))
+        gaps = fts_index.gaps(contents, indexed)
+        if gaps and not self._fill(gaps):
+            return self._counted(query, gaps, self._lacking(indexed))
+        return self._counted(query, [], self._lacking(self.upto() if gaps else indexed))
 
     def _counted(self, query: Node, gaps: Sequence[Gap], others: Sequence[Gap]) -> Tail:
         """Count in the rows of these gaps; and in what else the index lacks, if that is little, as scores are by all texts."""
@@ -312,7 +318,8 @@ class TextSearch:
                 yield from self._rows_of(gap)
 
         wider = [replace(gap, high=max(gap.high, lacking.get(gap.key, gap).high)) for gap in gaps]
-        return Tail.counted(query, [*wider, *beside], rows_of)
+        counted = [*wider, *beside]
+        return Tail.counted(query, counted, rows_of) if counted else Tail([], [])
 
     # -- code and descriptions
 
