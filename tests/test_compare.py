@@ -1095,3 +1095,35 @@ def test_r17_other_code_altogether_is_one_line(folder_vault, tmp_path):
     code = found[found["what"] == "code"]
     assert len(code) == 1
     assert code["a"].item() == "pd.DataFrame(more).vault.save('x', inputs=False)"
+
+
+def test_true_is_another_key_than_1(vault):
+    """As in a list: for pandas they are equal."""
+    for rows in (
+        {"id": [1, 2], "x": [0, 0]},
+        {"id": [True], "x": [1]},
+        {"id": pd.Series([2, True, 1, "a"], dtype=object), "x": [0, 1, 5, 0]},
+        {"id": pd.Series(["a", 1, True], dtype=object), "x": [0, 6, 1]},
+    ):
+        vault.save("mixed", pd.DataFrame(rows), key="id")
+
+    def found(a, b):
+        compared = vault.compare(f"mixed@{a}", f"mixed@{b}")
+        assert set(compared.why().index) <= set(compared.index)
+        return dict(
+            zip([(type(key).__name__, key) for key in compared.index], compared["status"], strict=True)
+        )
+
+    assert found(1, 2) == {("int", 1): "removed", ("int", 2): "removed", ("bool", True): "added"}
+    assert found(2, 3) == {
+        ("bool", True): "same",
+        ("int", 2): "added",
+        ("int", 1): "added",
+        ("str", "a"): "added",
+    }
+    assert found(3, 4) == {
+        ("int", 2): "removed",
+        ("bool", True): "same",
+        ("int", 1): "changed",
+        ("str", "a"): "same",
+    }

@@ -75,7 +75,7 @@ def _key_of_list(store: Store, sides: Sequence[Side]) -> list[Hashable]:
 
 
 def _tells_apart(side: Side, labels: list[Hashable]) -> bool:
-    return all(side.has(label) for label in labels) and side.key(labels).is_unique
+    return all(side.has(label) for label in labels) and told_apart(side.key(labels)).is_unique
 
 
 # -- by position
@@ -126,12 +126,34 @@ def _exact(keys: list[pd.Index]) -> list[pd.Index]:
 
 def joined_keys(keys: Sequence[pd.Index]) -> tuple[pd.Index, tuple[np.ndarray, ...]]:
     """All keys, each once, and where each of the indexes has them; -1 where it has not."""
-    joined = keys[0]
-    for key in keys[1:]:
-        fresh = joined.get_indexer(key) < 0
+    apart = [told_apart(key) for key in keys]
+    joined, every = keys[0], apart[0]
+    places = [np.arange(len(joined))]  # of the keys of each index among all
+    for key, own in zip(keys[1:], apart[1:], strict=True):
+        at = every.get_indexer(own)
+        fresh = at < 0
         if fresh.any():
-            joined = _appended(joined, key[fresh])
-    return joined, tuple(np.asarray(key.get_indexer(joined), np.int64) for key in keys)
+            at = np.where(fresh, len(joined) + np.cumsum(fresh) - 1, at)
+            joined, every = _appended(joined, key[fresh]), _appended(every, own[fresh])
+        places.append(at)
+    rows = tuple(np.full(len(joined), -1, np.int64) for _ in keys)
+    for of_side, at in zip(rows, places, strict=True):
+        of_side[at] = np.arange(len(at))
+    return joined, rows
+
+
+def told_apart(keys: pd.Index) -> pd.Index:
+    """Keys to look up: for pandas True is 1, and among the keys of a list it is another one."""
+    if keys.nlevels > 1:
+        levels = [keys.get_level_values(number) for number in range(keys.nlevels)]
+        apart = [told_apart(level) for level in levels]
+        same = all(one is other for one, other in zip(levels, apart, strict=True))
+        return keys if same else pd.MultiIndex.from_arrays(apart)
+    is_mixed = keys.dtype == object and types.infer_dtype(keys) not in ("string", "empty")
+    if not (is_mixed or types.is_bool_dtype(keys.dtype)):
+        return keys
+    cells = [(bool, bool(key)) if isinstance(key, (bool, np.bool_)) else key for key in keys]
+    return pd.Index(cells, dtype=object, name=keys.name, tupleize_cols=False)
 
 
 def _appended(keys: pd.Index, more: pd.Index) -> pd.Index:
@@ -142,7 +164,7 @@ def _appended(keys: pd.Index, more: pd.Index) -> pd.Index:
 
 
 def _check_unique(side: Side, key: pd.Index) -> None:
-    if not key.is_unique:
+    if not told_apart(key).is_unique:
         names = ", ".join(map(short_repr, key.names))
         raise InvalidInput(
             f"{side.name} has keys more than once in {names}: {_twice(key, _plain)}. Name further columns in on= that tell these "

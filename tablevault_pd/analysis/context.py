@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tablevault_pd.analysis.alignment import told_apart
 from tablevault_pd.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Context:
 
     def positions(self, keys: pd.Index, side: int) -> np.ndarray:
         """The positions in the version of a side of the rows with these keys; -1 where it has none."""
-        at = self.keys.get_indexer(keys)
+        at = told_apart(self.keys).get_indexer(told_apart(keys))
         rows = np.where(at >= 0, self.rows[side][at], -1)
         there = self.sides[side].positions
         return rows if there is None else np.where(rows >= 0, there[rows], -1)

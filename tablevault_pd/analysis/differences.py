@@ -205,7 +205,7 @@ def _without(inputs: Inputs, lists: Collection[str]) -> Inputs:
 
 
 def differences(store: Store, a: Target, b: Target) -> pd.DataFrame:
-    """Walk up from both, and list what differs, the nearest first."""
+    """Walk up from both, and list what differs: what may be a cause, the nearest first, then what is ruled out."""
     walk = _Walk(store)
     if isinstance(a, Session) and isinstance(b, Session):
         walk.sessions(a, b)
@@ -215,7 +215,7 @@ def differences(store: Store, a: Target, b: Target) -> pd.DataFrame:
         walk.versions(a, b, 0)
     walk.everything()
     order: Mapping[str, int] = {what: number for number, what in enumerate(ORDER)}
-    return _frame(sorted(walk.lines, key=lambda line: (line[4], order[line[0]])))
+    return _frame(sorted(walk.lines, key=lambda line: (line[6], line[4], order[line[0]])))
 
 
 def _frame(lines: Sequence[tuple[Any, ...]]) -> pd.DataFrame:

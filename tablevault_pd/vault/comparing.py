@@ -195,9 +195,9 @@ class Comparing(VaultPart):
         Returns
         -------
         DataFrame
-            One line per difference, the nearest first: what (parameter, code, input, rows changed, rows added, rows removed,
-            package, python, git, argv, host), name, a, b (object: parameters as they were given, else texts; None where a side has none),
-            depth (steps up, Int64), list, ruled_out (bool).
+            One line per difference, the nearest first, and those that are ruled out last: what (parameter, code, input,
+            rows changed, rows added, rows removed, package, python, git, argv, host), name, a, b (object: parameters as they
+            were given, else texts; None where a side has none), depth (steps up, Int64), list, ruled_out (bool).
             A difference is ruled out as a cause where the vault knows that the rows came out as they did with the value of the
             other side, too: a session that made equal rows again had it. All differences are listed; those that are ruled out
             do not stand in :meth:`Comparison.why`. Rows are given by their number and first positions.

@@ -90,7 +90,8 @@ def _keys(store: Store, head: Version) -> pd.Series[Any]:
     frame = reading.read(store, head, columns=columns)
     if not key:
         return pd.Series(list(frame.index), dtype=object)
-    if not {*key} <= {*columns, *frame.index.names}:  # of what map keeps beside its results, which nobody reads
+    # Nobody reads the list that map keeps beside its results.
+    if not {*key} <= {*columns, *frame.index.names}:
         return pd.Series([None] * head.total, dtype=object)
     parts = [
         frame[label] if label in columns else frame.index.get_level_values(frame.index.names.index(label))
