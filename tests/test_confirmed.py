@@ -105,7 +105,8 @@ def test_what_a_confirmation_rules_out_is_marked_and_no_cause(vault):
     expected = [["lr", 1, 2, True], ["depth", 1, 2, False]]
     assert compared.params_diff.to_numpy().tolist() == expected
     upstream = vault.differences("preds@1", "preds@2").query("what == 'parameter'")
-    assert upstream[["name", "a", "b", "ruled_out"]].to_numpy().tolist() == expected[::-1]  # what may be a cause first
+    # What may be a cause comes first.
+    assert upstream[["name", "a", "b", "ruled_out"]].to_numpy().tolist() == expected[::-1]
 
 
 def test_where_no_difference_alone_can_be_the_cause_those_of_the_nearest_makers_are_told(vault):
