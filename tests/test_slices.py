@@ -570,5 +570,5 @@ def test_slices_are_equal_where_only_definitions_that_need_nothing_stand_elsewhe
     parts = Slicer([Piece(text, None, 1, 0)]).of_everything().parts
     slices = [Slice(parts), Slice((*parts[-2::-1], parts[-1]))]
     assert (slices[0] == slices[1]) == equal
-    assert (code_diff(*slices, "a", "b") == "") == equal
+    assert (code_diff(*slices, name_a="a", name_b="b") == "") == equal
     assert set(in_order_of(slices[1].parts, parts)) == set(parts)
