@@ -19,6 +19,7 @@ import pyarrow as pa
 import pytest
 from stores import act, put
 from test_session_exits import environment
+from torture.harness import suspend
 
 import tablevault_pd as tv
 from tablevault_pd.session.heartbeat import HEARTBEAT, HeartbeatThread
@@ -305,7 +306,7 @@ def test_a_process_that_was_suspended_changes_nothing_of_the_attempt_after_it(
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == "up\n"
-        process.send_signal(signal.SIGSTOP)
+        suspend(vault, process.pid)
         _until(lambda: vault.run("train").state == "lost")
         with vault.session("train", resume=True, params={"mine": 1}) as s:
             s.log(loss=3.0, step=2)

@@ -270,7 +270,7 @@ def change_some(draw, vault, model: Model, name: str) -> None:
     pieces = (pieces + Pieces.of([(OWN, changed, len(frame))])).remove(np.array(gone, np.int64))
     batch = Batch(
         uuid4().hex, name, "upsert", pieces=pieces, expect=head.version, changed=changed, removed=len(gone),
-        edges=recorder.edges(len(frame), found.claims, found.frame),
+        edges=recorder.edges(len(frame), found.links, found.frame),
     )  # fmt: skip
     with vault.store.stage() as stage:
         stage.write(encode(plain))

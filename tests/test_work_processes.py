@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
-from torture.harness import PROCESSES, times
+from torture.harness import PROCESSES, suspend, times
 
 import tablevault_pd as tv
 
@@ -117,7 +117,7 @@ def test_a_worker_that_was_suspended_has_lost_what_another_one_claimed(vault):
     sleeper.start()
     assert mine.recv() == [0, 1, 2]
     assert vault.claim("jobs", k=4)["n"].tolist() == [3]
-    os.kill(sleeper.pid, signal.SIGSTOP)
+    suspend(vault, sleeper.pid)
     try:
         taken: list[int] = []
         until(lambda: taken.extend(vault.claim("jobs", k=2)["n"]) or taken)

@@ -6,13 +6,16 @@ counted stands in one table at the end of a run (tests/conftest.py).
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import multiprocessing
 import os
 import secrets
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,3 +160,13 @@ def check_goes_on(place: Path, name: str) -> None:
         place,
         name,
     )
+
+
+def suspend(vault: tv.Vault, pid: int) -> None:
+    """Suspend a process, but not while it holds the lock of a folder, which it would hold until it goes on."""
+    is_folder = not vault.place.startswith("arangodb:")
+    with vault.store.catalog.lock() if is_folder else contextlib.nullcontext():
+        os.kill(pid, signal.SIGSTOP)
+        state = Path(f"/proc/{pid}/stat")
+        while state.exists() and state.read_text().rpartition(") ")[2][0] != "T":
+            time.sleep(0.001)
