@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import contextmanager
 from types import FunctionType, ModuleType
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _loaded_here: set[str] = set()  # top-level names
+_under_way: list[set[str]] = []  # the modules that were there before each import of this library that goes on
 
 
 @contextmanager
@@ -18,19 +20,25 @@ def for_own_use() -> Iterator[None]:
     """Note what is imported inside, and was not loaded before: the program that runs did not ask for it."""
     before = set(sys.modules)
     try:
+        _under_way.append(before)
         yield
     finally:
-        _loaded_here.update(_top_level(set(sys.modules) - before) - _top_level(before))
+        _loaded_here.update(_loaded_since(before))
+        _under_way[:] = [modules for modules in _under_way if modules is not before]
 
 
-def any_own() -> bool:
-    """Return whether there are packages that this library imported first."""
-    return bool(_loaded_here)
+def state() -> tuple[int, int]:
+    """What tells, beside the modules that are loaded, whether :func:`only_own` may answer otherwise than before."""
+    return len(_loaded_here), len(_under_way)
+
+
+def _loaded_since(before: set[str]) -> set[str]:
+    return _top_level(set(sys.modules) - before) - _top_level(before)
 
 
 def only_own() -> set[str]:
     """Return the top-level modules that this library imported, and no other module has a name for, or for something of them."""
-    own, last = set(_loaded_here), None
+    own, last = _loaded_here.union(*map(_loaded_since, tuple(_under_way))), None
     while own and own != last:  # what is used elsewhere uses others in turn
         last = set(own)
         for name, module in tuple(sys.modules.items()):
@@ -53,3 +61,7 @@ def _owners(module: object) -> Iterator[str]:
             owner = (value if issubclass(kind, (type, FunctionType)) else kind).__module__
         if isinstance(owner, str):
             yield owner
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_under_way.clear)  # the threads that import do not go on there

@@ -35,6 +35,7 @@ def test_a_package_that_only_this_library_imported_counts_once_the_program_has_a
     try:
         with imports.for_own_use():
             bar = importlib.import_module("tv_bar")
+            assert counted() == set(), "another thread may look while it is being imported"
         assert counted() == set()
         main.progress = bar.Bar()
         assert counted() == {"tv-bar", "tv-colours"}, "it uses the other one in turn"

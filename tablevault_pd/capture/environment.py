@@ -86,12 +86,13 @@ def known_versions() -> dict[str, str] | None:
 def _loaded() -> frozenset[str]:
     """Return the names of the loaded packages and modules outside of the standard library, and of what only this one uses."""
     names = tuple(sys.modules)  # in one step: another thread may import
-    names_of_main = len(vars(sys.modules.get("__main__", sys))) if imports.any_own() else 0
-    return _loaded_when(len(names), names[-1], names_of_main)
+    own = imports.state()
+    names_of_main = len(vars(sys.modules.get("__main__", sys))) if any(own) else 0
+    return _loaded_when(len(names), names[-1], names_of_main, own)
 
 
 @lru_cache(maxsize=1)
-def _loaded_when(modules: int, last: str, names_of_main: int) -> frozenset[str]:
+def _loaded_when(modules: int, last: str, names_of_main: int, own: tuple[int, int]) -> frozenset[str]:
     top_level = {name.partition(".")[0] for name in tuple(sys.modules) if not name.startswith("_")}
     return frozenset(top_level - sys.stdlib_module_names - imports.only_own())
 

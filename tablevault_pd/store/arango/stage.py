@@ -53,15 +53,22 @@ LET removed = (FOR i IN @@items FILTER i.batch IN @batches LIMIT @most REMOVE i 
 RETURN LENGTH(removed)
 """  # 3.12; works on every version
 MOST_REMOVED = 20_000  # documents by one statement
+CLEAN_S = 10.0  # that a save which failed waits for each removal of what it staged
 
 
 def remove_items(
-    client: Client, collection: str, batches: Sequence[str], *, within_s: float | None = None
+    client: Client,
+    collection: str,
+    batches: Sequence[str],
+    *,
+    within_s: float | None = None,
+    unreachable_s: float | None = None,
 ) -> None:
     """Remove the documents of these batches from a collection, some at a time."""
     binds = {"@items": collection, "batches": list(batches), "most": MOST_REMOVED}
-    while client.query(REMOVE_ITEMS, binds=binds, within_s=within_s) == [MOST_REMOVED]:
-        pass
+    removed = [MOST_REMOVED]
+    while removed == [MOST_REMOVED]:
+        removed = client.query(REMOVE_ITEMS, binds=binds, within_s=within_s, unreachable_s=unreachable_s)
 
 
 def new_batch_key(clock: Clock) -> str:
@@ -247,7 +254,9 @@ class Stage:
             return
         for collection in self._sent:
             try:
-                remove_items(self._client, collection, [self.batch], within_s=IMPATIENT_S)
+                remove_items(
+                    self._client, collection, [self.batch], within_s=CLEAN_S, unreachable_s=IMPATIENT_S
+                )
             except VaultError:
                 return  # the server is away; invisible as they are, vacuum sweeps them when they are old
 
