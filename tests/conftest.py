@@ -132,6 +132,21 @@ def vault(request: pytest.FixtureRequest, here: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.fixture(params=BOTH)
+def sessionless_vault(
+    request: pytest.FixtureRequest, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tv.Vault]:
+    """An empty vault in each store, in which this process has no session of its own."""
+    if request.param == "embedded":
+        with tv.connect(here / "test.vault", session=False, capture="none") as opened:
+            yield opened
+        return
+    with new_database() as url:
+        monkeypatch.setenv("TABLEVAULT_PASSWORD", urlsplit(url).password or "")
+        with tv.connect(url, create=True, session=False, capture="none") as opened:
+            yield opened
+
+
+@pytest.fixture(params=BOTH)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """A place for a new vault, for each store."""
     with new_place(request.param, tmp_path) as found:

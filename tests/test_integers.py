@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from stores import BOTH, new_database
 
 import tablevault_pd as tv
 from tablevault_pd.importers.runs import ImportedRun, put_run
@@ -19,24 +17,13 @@ from tablevault_pd.reading.integers import integer_metrics
 from tablevault_pd.session import metrics_buffer as buffers
 from tablevault_pd.store import Beat, Measures
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
 HUGE = 2**62  # a float holds it
 
 
-@pytest.fixture(params=BOTH)
-def vault(request: pytest.FixtureRequest, here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tv.Vault]:
+@pytest.fixture
+def vault(sessionless_vault: tv.Vault) -> tv.Vault:
     """An empty vault in each store, in which this process has no session of its own."""
-    if request.param == "embedded":
-        with tv.connect(here / "test.vault", session=False, capture="none") as opened:
-            yield opened
-        return
-    with new_database() as url:
-        monkeypatch.setenv("TABLEVAULT_PASSWORD", urlsplit(url).password or "")
-        with tv.connect(url, create=True, session=False, capture="none") as opened:
-            yield opened
+    return sessionless_vault
 
 
 def train(vault: tv.Vault) -> None:

@@ -6,13 +6,11 @@ import json
 import math
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
 import pytest
 from logged import record
-from stores import BOTH, new_database
 
 import tablevault_pd as tv
 
@@ -23,17 +21,10 @@ if TYPE_CHECKING:
 NAN, INF = math.nan, math.inf
 
 
-@pytest.fixture(params=BOTH)
-def vault(request: pytest.FixtureRequest, here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tv.Vault]:
+@pytest.fixture
+def vault(sessionless_vault: tv.Vault) -> tv.Vault:
     """An empty vault in each store, in which this process has no session of its own."""
-    if request.param == "embedded":
-        with tv.connect(here / "test.vault", session=False, capture="none") as opened:
-            yield opened
-        return
-    with new_database() as url:
-        monkeypatch.setenv("TABLEVAULT_PASSWORD", urlsplit(url).password or "")
-        with tv.connect(url, create=True, session=False, capture="none") as opened:
-            yield opened
+    return sessionless_vault
 
 
 @pytest.fixture
