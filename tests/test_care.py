@@ -159,11 +159,27 @@ def test_a_child_forked_during_a_save_does_not_hold_its_lock(folder_vault, note)
             os.read(go[0], 1)  # live on
             os._exit(0)
         os.read(ready[0], 1)
-        assert strays.strays(store, remove=True) == []
-    assert [stray.removed for stray in strays.strays(store, remove=True)] == [True]
+        during = strays.strays(store, remove=True)
+    after = strays.strays(store, remove=True)
     os.write(go[1], b"x")
     os.waitpid(child, 0)
     store.close()
+    assert during == []
+    assert [stray.removed for stray in after] == [True]
+
+
+def test_strays_are_removed_when_a_read_that_is_under_way_ends(folder_vault, note, monkeypatch):
+    save_file(folder_vault, "a", note)
+    stray = Path(folder_vault.place) / "files" / "00" / ("0" * 64)
+    stray.parent.mkdir()
+    stray.write_bytes(b"of no commit")
+    read = sqlite3.connect(Path(folder_vault.place) / "catalog.db", isolation_level=None)
+    read.execute("BEGIN")
+    read.execute("SELECT count(*) FROM lists").fetchall()
+    folder_vault.save("b", pd.DataFrame({"x": [1]}))  # in the log alone, as long as the read goes on
+    monkeypatch.setattr(strays.time, "sleep", lambda _: read.close())
+    assert folder_vault.check(fix=True)["fixed"].tolist() == [True]
+    assert not stray.exists()
 
 
 def test_damaged_kept_content_is_named_and_kept_again(folder_vault, note):

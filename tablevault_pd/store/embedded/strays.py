@@ -7,6 +7,7 @@ catalogue that needs what was removed.
 
 from __future__ import annotations
 
+import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 SEGMENT_FILES = "SELECT file FROM segments WHERE file IS NOT NULL"
 LISTS_WITH_ROWS = "SELECT DISTINCT list FROM segments"
+PAUSES_S = (0.001, 0.01, 0.1, 0.4)  # between tries to move all commits into the database file
 IS_SEGMENT = "SELECT 1 FROM segments WHERE file = ?"
 
 
@@ -50,7 +52,7 @@ def strays(vault: VaultParts, *, remove: bool) -> list[Stray]:
     """All strays, and whether each was removed. What a writer is about to commit is none."""
     copies = _keys(vault, remove=remove) + _indexes(vault, remove=remove)
     lost = vault.journal.lost(vault.catalog)
-    remove = remove and vault.catalog.checkpoint()
+    remove = remove and _checkpointed(vault.catalog)
     segments = [] if lost.everything else _segments(vault, lost.files, remove=remove)
     files = (
         []
@@ -58,6 +60,15 @@ def strays(vault: VaultParts, *, remove: bool) -> list[Stray]:
         else kept_strays(vault.folder, vault.files, vault.catalog, lost.files, remove=remove)
     )
     return segments + [Stray(*file) for file in files] + copies
+
+
+def _checkpointed(catalog: SqliteCatalog) -> bool:
+    """Whether no commit is in the log alone. A read that is under way elsewhere, as in a session's thread, is waited for a little."""
+    for pause_s in PAUSES_S:
+        if catalog.checkpoint():
+            return True
+        time.sleep(pause_s)
+    return catalog.checkpoint()
 
 
 def _keys(vault: VaultParts, *, remove: bool) -> list[Stray]:
