@@ -106,7 +106,10 @@ def tool(*arguments: str) -> list[str]:
 
 CI = bool(os.environ.get("CI"))
 # Worksteal keeps the tests of a file in one process, as far as it can: what they share is made once.
-PYTEST = tool("pytest", "-q", "-n", "auto", "--dist", "worksteal", *([] if CI else ["-m", "not ci"]))
+# A test that hangs fails, and is named; none takes a tenth of these seconds.
+PYTEST = tool(
+    "pytest", "-q", "-n", "auto", "--dist", "worksteal", "--timeout=400", *([] if CI else ["-m", "not ci"])
+)
 STEPS: dict[str, list[str]] = {
     "format": tool("ruff", "format", "--check", "."),
     "lint": tool("ruff", "check", "."),
