@@ -6,9 +6,11 @@ import json
 import multiprocessing
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -172,6 +174,17 @@ def test_closing_waits_no_longer_than_it_may_and_says_what_is_lost(git: SlowGit,
     with tv.connect(here / "v", mode="r") as again:
         assert again.run("s").state == "finished"
         assert again.run("s").environment["git_recorded"] is False
+
+
+def test_what_was_read_and_could_not_be_written_is_lost_by_name(git: SlowGit, here: Path) -> None:
+    vault = tv.connect(here / "v", session="s", timeout_s=0.5)
+    vault._run.end(timeout_s=60)
+    with closing(sqlite3.connect(here / "v" / "catalog.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        git.go()
+        wait_until(lambda: vault._run.outbox._environment.was_taken)
+        with pytest.warns(NotRecorded, match="Lost: the environment of s#1"):
+            vault.close()
 
 
 def test_packages_do_not_wait_for_git(

@@ -190,8 +190,8 @@ class Outbox:
 
     @property
     def lacking(self) -> str:
-        """What of the environment was not sent, in words."""
-        return self._environment.lacking
+        """What of the environment was not sent, in words; all of it where a beat with the rest is under way."""
+        return self._environment.lacking or "the environment"
 
     def _timeline(self, control: ControlState) -> dict[str, Any]:
         """Return what is new in the timeline of this attempt; see :attr:`Beat.timeline`."""
