@@ -27,7 +27,7 @@ CODE = """
 import sys
 from time import perf_counter
 import tablevault_pd as tv
-from tablevault_pd.explore.address import PageAddress
+from tablevault_pd.explore.page import PageAddress
 from tablevault_pd.explore.explorer import page
 place, connected, address = sys.argv[1], sys.argv[2] == "open", sys.argv[3]
 if not connected:

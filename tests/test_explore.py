@@ -14,8 +14,8 @@ import pytest
 import tablevault_pd as tv
 
 pytest.importorskip("panel", reason="needs the extra ui")
-from tablevault_pd.explore import explorer, html, scripts
-from tablevault_pd.explore.address import PageAddress, to
+from tablevault_pd.explore import component, explorer, html
+from tablevault_pd.explore.page import PageAddress, to
 from tablevault_pd.explore.pager import ROWS
 from tablevault_pd.explore.pages import MENU, PAGES
 
@@ -293,15 +293,15 @@ def test_scripts_are_written_into_a_notebook_once():
             sent.append(message["content"])
 
     publisher = shells.ZMQDisplayPublisher(session=Kept())
-    large, small = "x" * (scripts.LARGE + 1), "y"
-    with scripts.each_script_once(publisher):
-        publisher.publish({scripts.JAVASCRIPT: large, scripts.HOLOVIEWS: large})
-        publisher.publish({scripts.JAVASCRIPT: small, scripts.HOLOVIEWS: small})
-    publisher.publish({scripts.JAVASCRIPT: large, scripts.HOLOVIEWS: large})
+    large, small = "x" * (component.LARGE + 1), "y"
+    with component.each_script_once(publisher):
+        publisher.publish({component.JAVASCRIPT: large, component.HOLOVIEWS: large})
+        publisher.publish({component.JAVASCRIPT: small, component.HOLOVIEWS: small})
+    publisher.publish({component.JAVASCRIPT: large, component.HOLOVIEWS: large})
     assert [sorted(each["data"]) for each in sent] == [
-        [scripts.JAVASCRIPT],
-        [scripts.JAVASCRIPT, scripts.HOLOVIEWS],
-        [scripts.JAVASCRIPT, scripts.HOLOVIEWS],
+        [component.JAVASCRIPT],
+        [component.JAVASCRIPT, component.HOLOVIEWS],
+        [component.JAVASCRIPT, component.HOLOVIEWS],
     ]
 
 

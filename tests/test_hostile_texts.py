@@ -107,7 +107,7 @@ def odd_names(here):
 def test_pages_run_nothing_and_lead_nowhere_whatever_a_list_is_called(odd_names, here):
     pytest.importorskip("panel", reason="needs the extra ui")
     from tablevault_pd.explore import explorer
-    from tablevault_pd.explore.address import PageAddress
+    from tablevault_pd.explore.page import PageAddress
 
     for name in NAMES:
         links = 0

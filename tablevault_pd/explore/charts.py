@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from tablevault_pd.analysis.plots.draw import thinned
 from tablevault_pd.explore import html
-from tablevault_pd.explore.address import to
+from tablevault_pd.explore.page import to
 from tablevault_pd.lineage.drawing import MARGIN, box_texts, place_boxes
 
 if TYPE_CHECKING:

@@ -10,12 +10,10 @@ from markupsafe import Markup
 
 from tablevault_pd.errors import InvalidInput, VaultError
 from tablevault_pd.explore import html
-from tablevault_pd.explore.address import PageAddress, to
-from tablevault_pd.explore.component import HtmlView
-from tablevault_pd.explore.page import Page
+from tablevault_pd.explore.component import HtmlView, load_scripts
+from tablevault_pd.explore.page import Page, PageAddress, to
 from tablevault_pd.explore.pages import FORMS, MENU, PAGES
 from tablevault_pd.explore.saved import saved_page
-from tablevault_pd.explore.scripts import load_scripts
 
 if TYPE_CHECKING:
     from os import PathLike

@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from tablevault_pd.explore.address import PageAddress
+    from tablevault_pd.explore.page import PageAddress
 
 MAX_TEXT = 160  #: characters of a text in a cell of a table
 MAX_POINTS = 64  #: of a vector in a sparkline

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from tablevault_pd.explore.address import PageAddress
     from tablevault_pd.explore.html import Cell
+    from tablevault_pd.explore.page import PageAddress
 
 ROWS = 100
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from tablevault_pd import validate
 from tablevault_pd.errors import MissingDependency
@@ -10,7 +10,6 @@ from tablevault_pd.vault.base import VaultPart
 
 if TYPE_CHECKING:
     from tablevault_pd.explore.explorer import Explorer
-    from tablevault_pd.explore.page import Explored
 
 
 class Explore(VaultPart):
@@ -55,4 +54,4 @@ class Explore(VaultPart):
             from tablevault_pd.explore.explorer import Explorer
         except ImportError as error:
             raise MissingDependency.for_extra(error.name or "panel", "ui", "vault.explore()") from error
-        return Explorer(cast("Explored", self), control=control, address=address)
+        return Explorer(self, control=control, address=address)

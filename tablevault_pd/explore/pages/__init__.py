@@ -5,20 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tablevault_pd.explore.pages.compare import compare, compare_form
-from tablevault_pd.explore.pages.files import file_page
-from tablevault_pd.explore.pages.lineage import lineage
-from tablevault_pd.explore.pages.lists import list_page, lists
+from tablevault_pd.explore.pages.lineage import lineage, stale
+from tablevault_pd.explore.pages.lists import file_page, list_page, lists
 from tablevault_pd.explore.pages.search import search, search_form
 from tablevault_pd.explore.pages.sessions import curves, parallel, run, sessions, sessions_form
-from tablevault_pd.explore.pages.stale import stale
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from markupsafe import Markup
 
-    from tablevault_pd.explore.address import PageAddress
-    from tablevault_pd.explore.page import Explored, Page
+    from tablevault_pd.explore.page import Explored, Page, PageAddress
 
 PAGES: Mapping[str, Callable[[Explored, PageAddress], Page]] = {
     "lists": lists,

@@ -8,8 +8,7 @@ import pandas as pd
 
 from tablevault_pd.display import counted
 from tablevault_pd.explore import charts, html, pager
-from tablevault_pd.explore.address import PageAddress, to
-from tablevault_pd.explore.page import Explored, Page, call
+from tablevault_pd.explore.page import Explored, Page, PageAddress, call, to
 
 if TYPE_CHECKING:
     from collections.abc import Callable

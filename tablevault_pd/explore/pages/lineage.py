@@ -1,4 +1,4 @@
-"""Which lists were made from which, as a picture to click on; and what one row was made from."""
+"""Which lists were made from which, as a picture to click on; what one row was made from; and what is to be made again."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import pandas as pd
 
 from tablevault_pd.display import counted
 from tablevault_pd.explore import charts, html, pager
-from tablevault_pd.explore.address import PageAddress, to
-from tablevault_pd.explore.page import Explored, Page, call
+from tablevault_pd.explore.page import Explored, Page, PageAddress, call, list_link, session_link, to
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -25,8 +24,8 @@ def lineage(vault: Explored, address: PageAddress) -> Page:
     if not len(frame):
         said = html.note("Nothing is known to be made from something else.")
         return Page("Lineage", call("vault.graph", *([name] if name else [])), [*top, said])
-    cells = dict.fromkeys(("parent_list", "child_list"), _list)
-    blocks = [charts.graph(frame), pager.table(frame, address, {**cells, "session": _session})]
+    cells = {"parent_list": list_link, "child_list": list_link, "session": session_link}
+    blocks = [charts.graph(frame), pager.table(frame, address, cells)]
     return Page("Lineage", call("vault.graph", *([name] if name else [])), [*top, *blocks])
 
 
@@ -58,7 +57,12 @@ def _row(vault: Explored, address: PageAddress, name: str, row: int) -> Page:
         where = f"{places[0].iloc[number]}@{places[2].iloc[number]}"
         return html.link(to("lineage", name=where, row=value), value)
 
-    cells = {f"{side}_list": _list, f"{side}_position": position, "session": _session, "list": _list}
+    cells = {
+        "list": list_link,
+        f"{side}_list": list_link,
+        f"{side}_position": position,
+        "session": session_link,
+    }
     shown = frame.drop(columns=["ref"], errors="ignore")
     start = pager.first_row(address, len(shown))
     return Page(
@@ -68,9 +72,16 @@ def _row(vault: Explored, address: PageAddress, name: str, row: int) -> Page:
     )
 
 
-def _list(name: Any, _: int) -> Any:
-    return html.link(to("list", name=name), name) if isinstance(name, str) else ""
-
-
-def _session(label: Any, _: int) -> Any:
-    return html.link(to("run", which=label), label) if isinstance(label, str) and label else ""
+def stale(vault: Explored, address: PageAddress) -> Page:
+    """Rows whose code or inputs have changed since, by list and reason, then one by one."""
+    name = address.get("name")
+    frame = vault.stale(name) if name else vault.stale()
+    python = call("vault.stale", *([name] if name else []))
+    top = [html.heading("Stale", *([name] if name else []), counted(len(frame), "finding"))]
+    if not len(frame):
+        return Page("Stale", python, [*top, html.note("Everything is as new as its code and its inputs.")])
+    by = frame.groupby(["list", "reason", "of"], sort=False, dropna=False)
+    counts = by["position"].nunique(dropna=False).rename("rows").reset_index()
+    cells = {"list": list_link, "session": session_link}
+    tables = [html.table(counts.head(pager.ROWS), cells), pager.table(frame, address, cells)]
+    return Page("Stale", python, [*top, *tables])

@@ -9,8 +9,7 @@ import numpy as np
 from tablevault_pd.display import counted
 from tablevault_pd.errors import InvalidInput
 from tablevault_pd.explore import html
-from tablevault_pd.explore.address import PageAddress, to
-from tablevault_pd.explore.page import Explored, Page, call
+from tablevault_pd.explore.page import Explored, Page, PageAddress, call, list_link, session_link, to
 from tablevault_pd.reading.read import read, resolve
 from tablevault_pd.search import request
 from tablevault_pd.search import search as search_rows
@@ -70,13 +69,11 @@ def search(vault: Explored, address: PageAddress) -> Page:
     lists = frame["list"].tolist()
     versions = frame["version"].tolist()
     cells = {
-        "list": lambda name, _: html.link(to("list", name=name), name),
+        "list": list_link,
         "position": lambda value, number: html.link(
             to("list", name=f"{lists[number]}@{versions[number]}", start=value or None), value
         ),
-        "session": lambda label, _: (
-            html.link(to("run", which=label), label) if isinstance(label, str) else ""
-        ),
+        "session": session_link,
     }
     shown = frame.drop(columns=["ref", "kind"], errors="ignore")
     said = f"the best {HITS}" if len(frame) == HITS else counted(len(frame), "row")

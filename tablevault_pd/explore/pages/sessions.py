@@ -9,8 +9,8 @@ import pandas as pd
 
 from tablevault_pd.display import counted
 from tablevault_pd.explore import charts, html, pager
-from tablevault_pd.explore.address import PageAddress, to
-from tablevault_pd.explore.page import Explored, Page, call
+from tablevault_pd.explore.page import Explored, Page, PageAddress, call, list_link, session_link, to
+from tablevault_pd.reading.nested import flat
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -55,8 +55,8 @@ def sessions(vault: Explored, address: PageAddress) -> Page:
     picked = set(address.all("pick"))
     cells: dict[str, Any] = {
         " ": lambda label, _: html.pick("pick", label, label in picked),
-        "session": lambda label, _: html.link(to("run", which=label), label),
-        "parent": lambda label, _: html.link(to("run", which=label), label) if isinstance(label, str) else "",
+        "session": session_link,
+        "parent": session_link,
         "state": _state,
     }
     table = pager.table(shown, address, cells, unsorted=(" ", "tags", "reads"))
@@ -107,7 +107,7 @@ def run(vault: Explored, address: PageAddress) -> Page:
 def _metrics(vault: Explored, info: Any) -> tuple[list[Any], str]:
     blocks: list[Any] = []
     if info.params:
-        blocks.append(_pairs("parameter", _flat(info.params)))
+        blocks.append(_pairs("parameter", flat(info.params)))
     if info.metrics:
         blocks.append(_pairs("metric, last value", info.metrics))
         names = list(info.metrics)[:MAX_METRICS]
@@ -122,9 +122,11 @@ def _metrics(vault: Explored, info: Any) -> tuple[list[Any], str]:
 
 def _written(vault: Explored, info: Any) -> tuple[list[Any], str]:
     frame = info.written()
-    cells = {"list": lambda name, _: html.link(to("list", name=name), name)}
     versions = [f"{row.list}@{row.version}" for row in frame.itertuples()]
-    cells["version"] = lambda number, row: html.link(to("list", name=versions[row]), number)
+    cells = {
+        "list": list_link,
+        "version": lambda number, row: html.link(to("list", name=versions[row]), number),
+    }
     blocks = [html.table(frame, cells)] if len(frame) else [html.note("It has written nothing.")]
     return blocks, f"{call('vault.run', info.label)}.written()"
 
@@ -145,14 +147,6 @@ def _environment(vault: Explored, info: Any) -> tuple[list[Any], str]:
     if packages:
         blocks.append(_pairs("package", packages))
     return blocks, f"{call('vault.run', info.label)}.environment"
-
-
-def _flat(params: dict[str, Any], before: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in params.items():
-        inner = isinstance(value, dict) and value
-        flat |= _flat(value, f"{before}{name}.") if inner else {f"{before}{name}": value}
-    return flat
 
 
 def _pairs(title: str, values: dict[str, Any]) -> Markup:
@@ -204,7 +198,7 @@ def curves(vault: Explored, address: PageAddress) -> Page:
     if len(labels) > len(shown):
         blocks.append(html.note(f"The newest {MAX_CURVES} of {len(labels):,} sessions are drawn."))
     table = vault.best(metric, "min" if "loss" in metric else "max", sessions=shown)
-    blocks.append(html.table(table, {"session": lambda label, _: html.link(to("run", which=label), label)}))
+    blocks.append(html.table(table, {"session": session_link}))
     return Page(f"Curves of {metric}", python, blocks)
 
 
