@@ -28,6 +28,7 @@ from tablevault_pd.session.recorder import current_recorder
 from tablevault_pd.session.run import run_of
 from tablevault_pd.store.pinned import PinnedStore, pinned
 from tablevault_pd.vault import nodes
+from tablevault_pd.vault.completion import complete_names
 from tablevault_pd.vault.logged import LoggedLists
 from tablevault_pd.vault.options import DEFAULTS, ReadOptions
 from tablevault_pd.vault.vault import Vault
@@ -194,6 +195,7 @@ def connect(
     _current.append(weakref.ref(vault))
     _connected_before[:] = [vault.place]
     _keep[:] = [vault]
+    complete_names(_last_connected)
     return vault
 
 

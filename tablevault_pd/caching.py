@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tablevault_pd import validate
 from tablevault_pd.api import current_vault
-from tablevault_pd.errors import InvalidType, short_repr
+from tablevault_pd.errors import InvalidInput, InvalidType, short_repr
 from tablevault_pd.keywords import public_call
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def cached(function: Callable[..., Any] | None = None, *, version: str | None = 
     Raises
     ------
     InvalidType, InvalidInput
-        If `function` cannot be called, or `version` is no text, or blank.
+        If `function` cannot be called, or has no name (a lambda, a partial); if `version` is no text, or blank.
 
     Examples
     --------
@@ -65,6 +65,10 @@ def cached(function: Callable[..., Any] | None = None, *, version: str | None = 
 def _cached(function: F, *, version: str | None) -> F:
     if not callable(function) or isinstance(function, type):
         raise InvalidType(f"cached takes a function, not {short_repr(function)}.")
+    if isinstance(function, partial) or getattr(function, "__name__", "") == "<lambda>":
+        raise InvalidInput(
+            f"Results are kept by the name of their function, and {short_repr(function)} has none. Write it with def, below @tv.cached."
+        )
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:

@@ -11,6 +11,7 @@ import threading
 import time
 import warnings
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -748,10 +749,20 @@ def test_a_cached_function_is_called_once_for_equal_frames_and_arguments(vault):
     assert calls == [2, 2, 2, 2, 2, 1, 2]
     with pytest.raises(tv.InvalidInput, match="argument k"):
         top(frame, object())
+
+    def five(frame):
+        return 5
+
     with pytest.raises(tv.InvalidType):
-        tv.cached(version="1")(lambda frame: 5)(frame)
+        tv.cached(version="1")(five)(frame)
     with pytest.raises(tv.InvalidType):
         tv.cached(5)
+    for nameless in (
+        lambda frame: frame,
+        partial(five),
+    ):  # their results would be in one list with those of others
+        with pytest.raises(tv.InvalidInput, match=r"and .* has none\. Write it with def, below @tv\.cached"):
+            tv.cached(version="1")(nameless)
 
 
 def test_arguments_of_a_cached_call_that_differ_in_anything_are_other_calls(folder_vault):

@@ -90,7 +90,7 @@ def test_eight_processes_append_to_lists_of_their_own(vault):
 
 def save_new(place: str, worker: int) -> list[int]:
     with tv.connect(place) as vault:
-        return [vault.save("one", rows(worker, number)).committed.version for number in range(20)]
+        return [vault.save("one", rows(worker, number))._committed.version for number in range(20)]
 
 
 def test_saves_under_one_name_count_on(vault):

@@ -109,9 +109,9 @@ def test_walks_go_on_from_rows_that_were_saved_again(vault: tv.Vault) -> None:
 
 
 def test_equal_rows_are_matched_in_order(vault: tv.Vault) -> None:
-    first = vault.save("a", pd.DataFrame({"x": [1, 1, 2, 1]})).committed
-    second = vault.save("a", pd.DataFrame({"x": [3, 1, 1, 2]})).committed
-    third = vault.append("a", pd.DataFrame({"x": [1, 1]})).committed
+    first = vault.save("a", pd.DataFrame({"x": [1, 1, 2, 1]}))._committed
+    second = vault.save("a", pd.DataFrame({"x": [3, 1, 1, 2]}))._committed
+    third = vault.append("a", pd.DataFrame({"x": [1, 1]}))._committed
     assert first
     assert second
     assert third

@@ -709,7 +709,7 @@ def test_handles_read_well(vault):
         == f"<List 'news', version 1: 1 row>\n  title  {pd.Series(['x']).dtype}\n  vec    object, embedding of width 2"
     )
     assert "news  version 1, 1 row," in repr(vault)
-    assert saved.committed.version == 1
+    assert saved._committed.version == 1
     assert list(vault) == ["news"]
     assert "news" in vault
     assert "nows" not in vault

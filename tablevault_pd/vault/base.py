@@ -52,6 +52,9 @@ class VaultPart:
         self.closed = False
         context.handles.add(self)
 
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if name != "store"]  # what completion offers is for users
+
     @property
     def store(self) -> Store:
         """The store of the vault. Not public."""

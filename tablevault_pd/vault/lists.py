@@ -55,7 +55,7 @@ class List(ListReference):
         self._address = parse_address(address)
         self._given = address
         #: The version that the call made (with ``.start`` and ``.rows``), or found unchanged; None for ``vault["news"]``.
-        self.committed = committed
+        self._committed = committed
 
     def _damage_behind(self) -> VaultCorrupt | None:
         return self._vault._damage_behind()
@@ -63,19 +63,19 @@ class List(ListReference):
     def _version(self) -> Version:
         """Look the version up again: its rows may have been vacuumed or erased since it was committed, its list renamed."""
         store = self._vault.store
-        if self.committed is None:
+        if self._committed is None:
             return reading.resolve(store, self._given)
-        version = store.version(self.committed.list, self.committed.version)
-        if version is not None and version.list_id == self.committed.list_id:
+        version = store.version(self._committed.list, self._committed.version)
+        if version is not None and version.list_id == self._committed.list_id:
             return version
-        history = store.describe_lists([self.committed.list_id]).lists.get(self.committed.list_id)
-        name = self.committed.list if history is None else history.name
-        return reading.resolve(store, f"{name}@{self.committed.version}")
+        history = store.describe_lists([self._committed.list_id]).lists.get(self._committed.list_id)
+        name = self._committed.list if history is None else history.name
+        return reading.resolve(store, f"{name}@{self._committed.version}")
 
     @property
     def _text(self) -> str:
         """The address that it reads, by the name that the list has now."""
-        if self.committed is None:
+        if self._committed is None:
             return self._given
         return self._version().label
 
@@ -92,7 +92,7 @@ class List(ListReference):
     @property
     def version(self) -> int:
         """The version this handle reads, counted from 1."""
-        return (self.committed or self._version()).version
+        return (self._committed or self._version()).version
 
     @property
     def kinds(self) -> dict[Hashable, str]:
@@ -118,7 +118,7 @@ class List(ListReference):
         return frames.columns(self._vault.store.schema(self._version().schema_id))
 
     def __len__(self) -> int:
-        return (self.committed or self._version()).shown
+        return (self._committed or self._version()).shown
 
     def __bool__(self) -> bool:
         return True  # also for an empty list
@@ -452,7 +452,7 @@ class List(ListReference):
         return list_html(self.name, self.version, len(self), columns)
 
     def __repr__(self) -> str:
-        version = self.committed or self._version()
+        version = self._committed or self._version()
         schema = self._vault.store.schema(version.schema_id)
         columns = frames.columns(schema)  # first, for it says what is wrong with a forged schema
         language = frames.language_of(schema)

@@ -383,9 +383,7 @@ class Vault(
                 return f" The list is vault[{name!r}]."
         if name in _ELSEWHERE:
             return f" Write {_ELSEWHERE[name]}."
-        return (
-            f" {did_you_mean(name, [name for name in dir(type(self)) if not name.startswith('_')])}".rstrip()
-        )
+        return f" {did_you_mean(name, [name for name in dir(self) if not name.startswith('_')])}".rstrip()
 
     def _ipython_key_completions_(self) -> list[str]:
         return list(self)
