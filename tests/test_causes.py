@@ -264,3 +264,53 @@ def test_what_two_runs_executed_is_a_cause_where_a_statement_inside_of_it_is(tmp
             found = vault.differences("train#1" if b == 2 else "train#2", f"train#{b}")
             lines = found[["what", "name", "ruled_out"]].to_numpy().tolist()
             assert lines == [["code", "train.py: main", ruled_out]]
+
+
+LABELLED = """
+    import pandas as pd
+    import tablevault_pd as tv
+    note = {note!r}
+    vault = tv.connect("v", session="train", create=True)
+    rows = pd.DataFrame({{"right": [{right}, True]}}, index=pd.Index([1, 2], name="id"))
+    {save}
+"""
+
+
+@pytest.mark.parametrize(
+    "save",
+    [
+        'vault.save("preds", rows, message=note, inputs=False)',
+        'vault.save("preds", rows, message={note!r}, tags=[{note!r}], inputs=False)',
+        'rows.vault.save("preds", description={note!r}, inputs=False)',
+        'tv.current_vault().save("preds", rows, message={note!r}, inputs=False)',
+        'with vault.session("fit", tags=[note]):\n        vault.save("preds", rows, inputs=False)',
+    ],
+)
+def test_what_a_write_is_about_is_no_cause_and_makes_nothing_stale(tmp_path, save):
+    """Its message, tags and description change no row, nor does what they are made from."""
+    for note, right in (("first", True), ("second", False)):
+        script(tmp_path, LABELLED.format(note=note, right=right, save=save.format(note=note)))
+    with tv.connect(tmp_path / "v", session=False) as vault:
+        why = vault.compare("preds@1", "preds@2", measure="right").why()
+        assert list(zip(why["what"], why["name"], strict=True)) == [("code", "train.py: rows")]
+        changed = [line for line in vault.code_diff("preds@1", "preds@2").splitlines() if line[0] in "+-"]
+        assert len(changed) == 4, changed
+    script(tmp_path, LABELLED.format(note="third", right=False, save=save.format(note="third")))
+    with tv.connect(tmp_path / "v", session=False) as vault:
+        assert vault.stale().empty
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "chat.append('user', message={text!r})",
+        "notes.save({text!r}, message={text!r})",
+        "vault.save('preds', rows, inputs={text!r})",
+        "vault.save('preds', rows, message=(word := {text!r}))",
+        "vault.read('preds', tags={text!r})",
+    ],
+)
+def test_what_is_no_text_about_a_write_counts(call):
+    """Methods of other objects may do anything with their arguments, and other arguments of a write may count."""
+    one, two = (Slicer([Piece(call.format(text=text), "t.py", 1, 0)]).of_everything() for text in "ab")
+    assert one != two

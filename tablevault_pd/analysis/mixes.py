@@ -9,6 +9,7 @@ from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.analysis.code_changes import UNNAMED, Bound, statements_of
+from tablevault_pd.code.calls import without_labels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,9 +79,13 @@ def _is_mixed(own: Part, a: Part, b: Part) -> bool:
 @lru_cache(maxsize=1024)
 def _parsed(text: str) -> ast.Module | None:
     try:
-        return ast.parse(dedent(text))
+        tree = ast.parse(dedent(text))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            node.keywords = without_labels(node)
+    return tree
 
 
 def _is_mixed_node(own: Any, a: Any, b: Any) -> bool:

@@ -126,6 +126,9 @@ DRAWING = frozenset(
 )  # fmt: skip
 OWN_STATE = frozenset(["random_state", "rng", "seed", "generator"])  #: arguments that say what to draw from
 
+#: Arguments of this library's calls that tell people what a write or a session is about, and change no row.
+_LABELS = frozenset(["message", "tags", "description", "reason"])
+_LABELLED = frozenset(["save", "append", "upsert", "delete_rows", "restore", "session"])
 #: Functions of libraries that change what these compute from then on.
 SETTING = frozenset(["set_option", "seterr", "set_default_dtype", "set_default_device"])
 #: Options of that name only say how something is shown.
@@ -175,6 +178,28 @@ def root(node: Any) -> str | None:
 def is_of_accessor(function: Any) -> bool:
     """Whether a function is a method of the accessor, as ``df.vault.append`` is."""
     return function.__class__ is ast.Attribute and getattr(function.value, "attr", None) == "vault"
+
+
+def without_labels(node: ast.Call) -> list[ast.keyword]:
+    """The keywords of a call that may count for rows: of ``vault.save("runs", rows, message="again")`` none."""
+    function, keywords = node.func, node.keywords
+    if not (isinstance(function, ast.Attribute) and function.attr in _LABELLED and _is_vault(function.value)):
+        return keywords
+    return [keyword for keyword in keywords if keyword.arg not in _LABELS or _binds(keyword.value)]
+
+
+def _is_vault(node: ast.expr) -> bool:
+    """Whether something is called a vault, or an item of one: ``self.vault``, ``df.vault``, ``vault["runs"]``."""
+    if isinstance(node, ast.Subscript):
+        node = node.value
+    if isinstance(node, ast.Call):
+        node = node.func  # ``tv.current_vault()``
+    name = node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+    return isinstance(name, str) and name.endswith("vault")
+
+
+def _binds(node: ast.expr) -> bool:
+    return any(isinstance(inner, ast.NamedExpr) for inner in ast.walk(node))
 
 
 def changes_first(name: str | None, method: str | None) -> bool:

@@ -6,7 +6,7 @@ import ast
 from typing import Any
 
 from tablevault_pd.code.call_notes import note_call, note_lambdas
-from tablevault_pd.code.calls import IMPORTING, dotted, is_of_display, root
+from tablevault_pd.code.calls import IMPORTING, dotted, is_of_display, root, without_labels
 from tablevault_pd.code.notes import StatementNotes
 from tablevault_pd.code.scopes import NameScope
 from tablevault_pd.code.sharing import (
@@ -150,7 +150,7 @@ class Finder(StatementNotes):
         else:
             self.look_up(chain, scope)
         self._each(node.args, scope)
-        self._each(node.keywords, scope)
+        self._each(without_labels(node) if node.keywords else (), scope)
         if self.lambdas:
             note_lambdas(self, node, scope)
 

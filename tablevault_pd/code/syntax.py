@@ -8,7 +8,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.capture.entry import FILE, tree_of
-from tablevault_pd.code.calls import dotted
+from tablevault_pd.code.calls import dotted, without_labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,7 +101,7 @@ def _is_function(value: ast.expr | None) -> bool:
 
 
 def digest_of_tree(node: ast.AST) -> str:
-    """What a node means, as a digest: without places, comments and docstrings."""
+    """What a node means, as a digest: without places, comments, docstrings and texts about a write."""
     pieces: list[str] = []
     _flatten(node, pieces)
     return digest("\0".join(pieces))
@@ -128,7 +128,10 @@ _FIELDS = _Fields()
 
 
 def _flatten(node: Any, pieces: list[str]) -> None:
-    """Write a tree down. Fields without a value are left out, as which of them there are differs between Pythons."""
+    """Write a tree down, without docstrings and what a write is about.
+
+    Fields without a value are left out, as which of them there are differs between Pythons.
+    """
     kind = node.__class__
     pieces.append(kind.__name__)
     if kind is ast.Name:
@@ -139,6 +142,8 @@ def _flatten(node: Any, pieces: list[str]) -> None:
         if value.__class__ is list:
             if name == "body" and kind in WITH_DOCSTRING:
                 value = _without_docstring(value)
+            elif value and kind is ast.Call and name == "keywords":
+                value = without_labels(node)
             if value:
                 pieces.append(f"{name}[")
                 for element in value:
