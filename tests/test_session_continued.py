@@ -23,13 +23,17 @@ from torture.harness import suspend
 
 import tablevault_pd as tv
 from tablevault_pd.session.heartbeat import HEARTBEAT, HeartbeatThread
-from tablevault_pd.store import Beat, Cell, Measures, ModuleSource, Session, Store
+from tablevault_pd.store import Beat, Cell, Description, Measures, ModuleSource, Session, Store, Version
 from tablevault_pd.store.session_types import Confirmation, Part, WrittenCode
+from tablevault_pd.store.work import Addresses, ClaimRequest, Finish, Holder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+SESSION = Session("train", "u", "h", 1, NOW)
+MADE = Version(1, "a", 1, "save", 1, 0, 2, 2, 1, None, None, NOW)
+ROWS = Addresses.of([(1, 0), (1, 1)])  # in the generation of `MADE`
 RESUMED = r"train#1 was resumed meanwhile by process 7 on there"
 
 
@@ -47,7 +51,8 @@ def everything(store: Store) -> tuple[Any, ...]:
     return (
         store.sessions(info=True), store.cells(), store.sources(ids), store.measures().to_pylist(), store.timelines(),
         store.overview().latest.to_pylist(), store.requests(range(1, 5)), lists, [store.versions(name) for name in lists],
-        store.descriptions(), store.confirmations(), store.reads(),
+        store.descriptions(), store.confirmations(), store.reads(), store.version_names(), store.renames(),
+        [store.claim_records(list_id).lines() for list_id in store.worked_lists()],
     )  # fmt: skip
 
 
@@ -131,25 +136,64 @@ def test_a_commit_of_an_attempt_that_is_over_is_refused(store: Store, what: str)
     assert everything(store) != before
 
 
-@pytest.mark.parametrize("what", ["reads", "a confirmation", "a confirmation of rows"])
-def test_what_an_attempt_that_is_over_notes_without_a_version_is_refused(store: Store, what: str) -> None:
-    opened = store.open_session(Session("train", "u", "h", 1, NOW))
-    made = put(store, "a", pa.table({"n": [1, 2]}), session_id=opened.id, attempt=0)
-    again = Confirmation(made.list_id, made.version, opened.id, None, None)
-    notes: dict[str, Callable[[int | None], None]] = {
-        "reads": lambda by: store.note_reads(opened.id, [(made.list_id, made.version)], attempt=by),
-        "a confirmation": lambda by: store.confirm(again, attempt=by),
-        "a confirmation of rows": lambda by: store.confirm(replace(again, rows=((0, 1),)), attempt=by),
+def notes(
+    store: Any, session: Session, made: Version, attempt: int | None
+) -> dict[str, Callable[[], object]]:
+    """Every way to have something recorded as made by a session without a version, of a list that it has claimed a row of."""
+    key, by = (made.list_id, made.version), {"session_id": session.id, "attempt": attempt}
+    again = Confirmation(*key, session.id, None, None)
+    name = f"named {attempt}"
+    finish = Finish(made.list_id, ROWS[:1], Holder(session.id, 0), made.list, np.array([0]))
+    return {
+        "reads": lambda: store.note_reads(session.id, [key], attempt=attempt),
+        "a confirmation": lambda: store.confirm(again, attempt=attempt),
+        "a confirmation of rows": lambda: store.confirm(replace(again, rows=((0, 1),)), attempt=attempt),
+        "a rename": lambda: store.rename_list(store.lists()[0].head.list, name, **by),
+        "a snapshot": lambda: store.snapshot(name, **by),
+        "a name of a version": lambda: store.tag_versions([key], add=[name], **by),
+        "a description": lambda: store.describe(
+            Description("main", name, session_of=session.id, session_id=session.id), attempt=attempt
+        ),
+        "a request": lambda: store.ask(
+            [session.id], "pause" if attempt else "stop", asked_by=session.id, attempt=attempt
+        ),
+        "a finished row": lambda: store.finish([finish], **by),
     }
+
+
+@pytest.mark.parametrize("what", notes(None, SESSION, MADE, 0))
+def test_what_an_attempt_that_is_over_notes_without_a_version_is_refused(store: Store, what: str) -> None:
+    opened = store.open_session(SESSION)
+    made = put(store, "a", pa.table({"n": [1, 2]}), session_id=opened.id, attempt=0)
+    assert store.align_work(made.list_id, after=None, generation=made.generation, same={})
+    assert store.claim(claim_of(made, Holder(opened.id, 0))).taken == [0]
     resumed(store, opened.id)
     before = everything(store)
     with pytest.raises(tv.SessionContinued, match=RESUMED):
-        notes[what](0)
+        notes(store, opened, made, 0)[what]()
     assert everything(store) == before
-    notes[what](1)
+    notes(store, opened, made, 1)[what]()
     noted = everything(store)
     assert noted != before
-    notes[what](None)  # as a copy of a vault does
+    notes(store, opened, made, None)[what]()  # as a copy of a vault does
+
+
+def claim_of(made: Version, holder: Holder) -> ClaimRequest:
+    return ClaimRequest(made.list, made.list_id, made.generation, ROWS, 1, holder, token=holder.attempt)
+
+
+def test_a_claim_of_an_attempt_that_is_over_takes_nothing_and_gives_nothing_back(store: Store) -> None:
+    opened = store.open_session(SESSION)
+    other = store.open_session(replace(SESSION, name="other"))
+    made = put(store, "a", pa.table({"n": [1, 2, 3]}))
+    assert store.align_work(made.list_id, after=None, generation=made.generation, same={})
+    assert store.claim(claim_of(made, Holder(other.id, 0))).taken == [0]
+    resumed(store, opened.id)
+    before = everything(store)
+    with pytest.raises(tv.SessionContinued, match=RESUMED):
+        store.claim(claim_of(made, Holder(opened.id, 0)))
+    assert everything(store) == before
+    assert store.claim(claim_of(made, Holder(opened.id, 1))).taken == [1]
 
 
 def test_of_an_attempt_that_begins_during_a_commit_and_the_commit_one_is_first(
@@ -204,11 +248,13 @@ def test_a_session_that_was_resumed_elsewhere_is_not_written_any_more(
         HeartbeatThread, "_beat", lambda *arguments: None if suspended.is_set() else beat(*arguments)
     )
     vault.save("a", {"n": 1})
+    vault.save("jobs", [{"n": 1}, {"n": 2}])
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         with vault.session("train", params={"lr": 0.1}) as s:
             s.log(loss=0.5, step=1)
             vault.save("a", {"n": 2})
+            mine = vault.claim("jobs")
             HEARTBEAT.flush(vault.store)
             suspended.set()
             with _another(vault) as other:
@@ -223,6 +269,13 @@ def test_a_session_that_was_resumed_elsewhere_is_not_written_any_more(
                     lambda: vault.save("a", {"n": 3}),
                     lambda: vault.append("a", {"n": 3}),
                     lambda: s.log_table("table", {"n": 3}),
+                    lambda: vault.claim("jobs"),
+                    lambda: vault.finish(mine),
+                    lambda: vault.rename("a", "b"),
+                    lambda: vault.snapshot("paper"),
+                    lambda: vault.tag("a@1", "best"),
+                    lambda: vault.describe("a", "theirs"),
+                    lambda: vault.stop("train"),
                 ):
                     with pytest.raises(tv.SessionContinued, match=RESUMED):
                         write()
@@ -244,6 +297,7 @@ def test_a_session_that_was_resumed_elsewhere_is_not_written_any_more(
             pair for pair in zip(before[0], everything(other)[0], strict=True) if pair[0].name == "train"
         ]
         assert now == old
+    assert vault.release(mine) == 1  # of which no session is said to have made it
     assert vault.read("a")["n"].tolist() == [2]
     vault.append("a", {"n": 5})  # by the session around it
     with vault.session("train") as s:  # and another run begins

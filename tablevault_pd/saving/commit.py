@@ -79,18 +79,20 @@ def confirm(
 ) -> Version:
     """Finish claims, store new descriptions, and record that rows of `head` were made again: those of `made_again`, or all."""
     if request.finishes:
-        store.finish(request.finishes)
+        store.finish(request.finishes, session_id=request.session_id, attempt=request.attempt)
+    # What was finished is done: the rest goes with it.
+    attempt = None if request.finishes else request.attempt
     if made_again is None:
         made_again = confirmation_of(request)
     if made_again.rows != ():  # before the descriptions: refused where the session was resumed elsewhere
         again = replace(made_again, list_id=head.list_id, version=head.version)
-        store.confirm(again, attempt=None if request.finishes else request.attempt)
+        store.confirm(again, attempt=attempt)
     present = (
         {(old.list_id, old.label, old.text) for old in store.descriptions()} if request.descriptions else ()
     )
     for description in request.descriptions:
         if (head.list_id, description.label, description.text) not in present:
-            store.describe(replace(description, list_id=head.list_id))
+            store.describe(replace(description, list_id=head.list_id), attempt=attempt)
     return head
 
 

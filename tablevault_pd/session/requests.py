@@ -27,13 +27,20 @@ def ask(
     *,
     exit_code: int = 0,
     wait_s: float = 0.0,
-    asked_by: int | None = None,
+    session_id: int | None = None,
+    attempt: int | None = None,
 ) -> pd.DataFrame:
     """Ask, wait up to `wait_s` seconds until all have acknowledged, and return a frame with one row per session."""
     ids = [session.id for session in resolve_sessions(store, which, runs="live")]
     requests = []
     if ids:
-        everyone = store.ask([*ids, *started_by(store, ids)], request, exit_code=exit_code, asked_by=asked_by)
+        everyone = store.ask(
+            [*ids, *started_by(store, ids)],
+            request,
+            exit_code=exit_code,
+            asked_by=session_id,
+            attempt=attempt,
+        )
         requests = [entry for entry in everyone if entry.session_id in ids]
     deadline = time.monotonic() + wait_s
     while requests and wait_s > 0 and time.monotonic() < deadline:

@@ -33,6 +33,7 @@ def tag(
     *,
     replace: bool,
     session_id: int | None,
+    attempt: int | None,
 ) -> pd.DataFrame:
     """See :meth:`Vault.tag`. `running` returns the sessions of this process, whose tags are updated."""
     added, removed = validate.tags(add) or (), validate.tags(remove) or ()
@@ -52,6 +53,7 @@ def tag(
             remove=[normalize("NFC", label) for label in removed],
             replace=replace,
             session_id=session_id,
+            attempt=attempt if names else None,
         )
     if sessions or removed:
         ids = [session.id for session in sessions]

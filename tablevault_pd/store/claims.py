@@ -49,7 +49,8 @@ class ClaimStore(Protocol):
     def claim(self, request: ClaimRequest) -> ClaimAnswer:
         """Take the first `count` of the rows that are open, or fewer; none unless :meth:`ClaimAnswer.may_take`.
 
-        Sent again with the same token, because its answer was lost, it takes the same rows. One request.
+        Sent again with the same token, because its answer was lost, it takes the same rows. One request. Raises SessionContinued
+        if another attempt of the session than the holder is the newest.
         """
 
     def give_back(self, list_id: int, holders: Sequence[Holder]) -> int:
@@ -61,10 +62,13 @@ class ClaimStore(Protocol):
     def release(self, list_id: int, rows: Addresses, holder: Holder) -> int:
         """Open those of the rows that the holder holds. Return how many that were."""
 
-    def finish(self, finishes: Sequence[Finish]) -> None:
+    def finish(
+        self, finishes: Sequence[Finish], *, session_id: int | None = None, attempt: int | None = None
+    ) -> None:
         """Mark rows as done, as :attr:`Batch.finishes` does; those that the holder has finished before stay done.
 
-        Raises ClaimLost, and then none is marked.
+        Raises ClaimLost, and SessionContinued if another attempt of the session that marks them than this one, if one is given, is
+        the newest; then none is marked.
         """
 
     def put_done(self, list_id: int, records: ClaimRecords) -> None:

@@ -54,6 +54,7 @@ class NameStore(Protocol):
         remove: Sequence[str] = (),
         replace: bool = False,
         session_id: int | None = None,
+        attempt: int | None = None,
     ) -> None:
         """Give versions, by (list id, number), the names `add`, and take the names `remove` away from them; all or nothing.
 
@@ -64,15 +65,22 @@ class NameStore(Protocol):
             snapshot.
         VersionNotFound
             If a version does not exist, or its rows were vacuumed.
+        SessionContinued
+            If another attempt of the session than this one, if one is given, is the newest.
         """
 
     def snapshot(
-        self, name: str, *, replace: bool = False, session_id: int | None = None
+        self,
+        name: str,
+        *,
+        replace: bool = False,
+        session_id: int | None = None,
+        attempt: int | None = None,
     ) -> list[VersionName]:
         """Name the newest version of every list that is not deleted, as they are at one moment; in order of list.
 
         A commit at the same moment is in it, or comes after it. With `replace`, a snapshot of that name goes. Raises
-        NameTaken, and ListNotFound where there is no list to name.
+        NameTaken, ListNotFound where there is no list to name, and SessionContinued as :meth:`tag_versions` does.
         """
 
     def drop_snapshot(self, name: str) -> list[VersionName]:
@@ -85,7 +93,13 @@ class NameStore(Protocol):
         """Return the version that each (list, name of a version) means, or None. One request."""
 
     def rename_list(
-        self, old: str, new: str, *, expect: int | None = None, session_id: int | None = None
+        self,
+        old: str,
+        new: str,
+        *,
+        expect: int | None = None,
+        session_id: int | None = None,
+        attempt: int | None = None,
     ) -> Version:
         """Call a list otherwise, in all its versions, and return its newest version.
 
@@ -97,6 +111,8 @@ class NameStore(Protocol):
             If a list `new` exists, deleted or not.
         Conflict
             If its newest version is not `expect`.
+        SessionContinued
+            As for :meth:`tag_versions`.
         """
 
     def renamed(self, name: str) -> str | None:

@@ -20,8 +20,11 @@ class SearchStore(Protocol):
     scope and position. Queries are plain data: no text of a user is evaluated, nor reaches the store's own query language.
     """
 
-    def describe(self, description: Description) -> None:
-        """Keep a description. One of the same target and label is superseded, not lost."""
+    def describe(self, description: Description, *, attempt: int | None = None) -> None:
+        """Keep a description. One of the same target and label is superseded, not lost.
+
+        Raises SessionContinued if another attempt of the session that wrote it than this one, if one is given, is the newest.
+        """
 
     def descriptions(self, *, history: bool = False) -> list[Description]:
         """Return the newest description of each target and label; with `history` all that ever were. Oldest first."""

@@ -114,10 +114,12 @@ class SessionStore(Protocol):
         *,
         exit_code: int = 0,
         asked_by: int | None = None,
+        attempt: int | None = None,
     ) -> list[ControlRequest]:
         """Ask something of sessions, and return the requests in order of session; those that ended are passed over.
 
-        If the same thing was the last one asked of a session and is not acknowledged yet, that request comes back.
+        If the same thing was the last one asked of a session and is not acknowledged yet, that request comes back. Raises
+        SessionContinued if another attempt of the session that asks than this one, if one is given, is the newest.
         """
 
     def requests(self, ids: Sequence[int]) -> list[ControlRequest]:

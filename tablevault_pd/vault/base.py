@@ -92,10 +92,10 @@ class VaultPart:
         """Return the innermost ``with vault.session(…)``, else the session that ``connect()`` opened."""
         return current_recorder(self._context.store) or self._run
 
-    @property
-    def _session_id(self) -> int | None:
+    def _by(self) -> dict[str, Any]:
+        """Return the session that something is recorded as made by, and which attempt of it this process makes."""
         run = self._current_run()
-        return None if run is None else run.id
+        return {"session_id": run and run.id, "attempt": run and run.row.attempt}
 
     def _writer(self) -> dict[str, Any]:
         """What a commit says of the current session, if there is one. The store has the code of the cell from then on."""
@@ -104,7 +104,7 @@ class VaultPart:
             return {}
         cell, line = run.stored_place()
         place = {"cell": cell, "line": line, "step": run.current_step}
-        return {"session_id": run.id, "attempt": run.row.attempt, **place}
+        return {**self._by(), **place}
 
     def _flush(self, *, info: bool = False) -> None:
         """Send recorded data of the sessions of this process to the store, before sessions or code are read.

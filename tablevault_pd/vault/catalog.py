@@ -340,7 +340,8 @@ class Catalog(VaultPart):
             except SessionNotFound as error:
                 missing = read.list_not_found(self.store, name)
                 raise type(missing)(f"{missing} {error}") from None
-        self.store.describe(self._description(text, label=label, vector=vector, **target))
+        description = self._description(text, label=label, vector=vector, **target)
+        self.store.describe(description, attempt=self._by()["attempt"])
 
     def _description(
         self, text: str, *, label: str = "BASE", vector: Any = None, **target: Any
@@ -348,7 +349,7 @@ class Catalog(VaultPart):
         text = validate.text(text, "A description")
         label = validate.text(label, "label=")
         numbers = None if vector is None else validate.vector(vector)
-        return Description(label, text, vector=numbers, session_id=self._session_id, **target)
+        return Description(label, text, vector=numbers, session_id=self._by()["session_id"], **target)
 
 
 def _sha256(value: Any) -> str:

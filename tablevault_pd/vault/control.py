@@ -127,4 +127,4 @@ class Control(VaultPart):
     def _ask(self, which: Any, request: ControlKind, *, wait_s: float, exit_code: int = 0) -> pd.DataFrame:
         self._check_writable()
         wait_s = validate.seconds(wait_s, "wait_s")
-        return ask(self.store, which, request, exit_code=exit_code, wait_s=wait_s, asked_by=self._session_id)
+        return ask(self.store, which, request, exit_code=exit_code, wait_s=wait_s, **self._by())

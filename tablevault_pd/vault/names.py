@@ -65,9 +65,7 @@ class NamedStates(VaultPart):
         name = check_version_name(name, "snapshot")
         replace = validate.flag(replace, "replace")
         self._check_writable()
-        return reports.snapshots(
-            self.store, self.store.snapshot(name, replace=replace, session_id=self._session_id)
-        )
+        return reports.snapshots(self.store, self.store.snapshot(name, replace=replace, **self._by()))
 
     def snapshots(self) -> pd.DataFrame:
         """Every snapshot with the lists that it names, the oldest first, and of each the lists in order of their names.
@@ -201,7 +199,8 @@ class NamedStates(VaultPart):
                 f"There is a list {short_repr(notes_new)}, and the notes on {short_repr(old)} would be called so. Choose another name."
             )
         with telling_who(self.store, old, expect):
-            renamed = self.store.rename_list(old, new, expect=expect, session_id=self._session_id)
+            renamed = self.store.rename_list(old, new, expect=expect, **self._by())
         if has_notes:
-            self.store.rename_list(notes_old, notes_new, expect=None, session_id=self._session_id)
+            by = self._by() | {"attempt": None}  # the list is renamed, and they go with it
+            self.store.rename_list(notes_old, notes_new, expect=None, **by)
         return self._list_at(renamed)

@@ -328,7 +328,7 @@ class Sessions(VaultPart):
         replace = validate.flag(replace, "replace")
         self._check_writable()
         running = self._context.sessions
-        return tag(self.store, which, tags, remove, running, replace=replace, session_id=self._session_id)
+        return tag(self.store, which, tags, remove, running, replace=replace, **self._by())
 
     def cells(self, session: Any = None) -> pd.DataFrame:
         """Return the code of sessions, in order: of all, of every run of a name, of one run.

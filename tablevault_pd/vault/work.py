@@ -97,6 +97,8 @@ class Claiming(VaultPart):
             If the vault is open for reading.
         SessionStopped
             If the session, or one around it, was asked to stop.
+        SessionContinued
+            If the session was resumed by another process meanwhile.
 
         Examples
         --------
@@ -154,7 +156,7 @@ class Claiming(VaultPart):
         ['done', 'done', 'held', 'open', 'open']
         """
         self._check_writable()
-        self.store.finish(rows_in_hand(self.store, rows, self._any_holder()))
+        self.store.finish(rows_in_hand(self.store, rows, self._any_holder()), **self._by())
 
     def release(self, rows: pd.DataFrame | pd.Series | str, *, session: Any = None) -> int:
         """Give claimed rows back undone, so that others get them.

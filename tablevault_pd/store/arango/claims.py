@@ -14,7 +14,7 @@ import numpy as np
 from tablevault_pd.store import LOST_AFTER_BEATS, Problem
 from tablevault_pd.store.arango.records import reads
 from tablevault_pd.store.arango.server_errors import UNIQUE, ExpectedError
-from tablevault_pd.store.arango.sessions import digest_of
+from tablevault_pd.store.arango.sessions import RESUMED, attempt_of, continued_by, digest_of
 from tablevault_pd.store.times import to_time
 from tablevault_pd.store.work import (
     Addresses,
@@ -74,6 +74,8 @@ HOLDERS = _HOLDERS + "RETURN holders"
 CLAIM = (
     _HOLDERS
     + """
+LET resumed = (FOR s IN tv_sessions FILTER s._key == TO_STRING(@session) AND s.openings - 1 != @attempt
+  RETURN [s.name, s.run, s.pid, s.host])
 LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
 LET newest = FIRST(
   FOR b IN tv_batches FILTER b.list == @list SORT b.version DESC LIMIT 1 RETURN KEEP(b, "version", "generation", "operation")
@@ -94,7 +96,7 @@ LET given_back = (
 )
 LET considered = ZIP(@considered, @considered)
 LET unknown = (FOR c IN given_back FILTER !HAS(considered, c[0]) LIMIT 1 RETURN 1)
-LET may = current AND LENGTH(lost) == 0 AND LENGTH(unknown) == 0
+LET may = current AND LENGTH(lost) == 0 AND LENGTH(unknown) == 0 AND LENGTH(resumed) == 0
 LET before = (
   FOR c IN tv_claims
     FILTER c.list == @list AND c.state == 1 AND c.session == @session AND c.token == @token
@@ -124,7 +126,7 @@ LET made = (
     INSERT {_key: @keys[n], list: @list, generation: @rows[n][0], row: @rows[n][1], state: 1, session: @session,
       attempt: @attempt, token: @token, since: now} INTO tv_claims OPTIONS {overwriteMode: "replace"}
 )
-RETURN {version: newest.version, current, frontier: work.frontier, taken: free, holders, given_back}
+RETURN {version: newest.version, current, frontier: work.frontier, taken: free, holders, given_back, resumed}
 """
 )
 _TOUCH = """
@@ -167,15 +169,16 @@ FOR c IN tv_claims
     + _OPENED
 )
 # Also before the batch of a commit. `rows`: [key, session, attempt].
-HELD = """
+FINISHED = (
+    RESUMED
+    + """
 LET held = (
   FOR r IN @rows
     LET c = DOCUMENT("tv_claims", r[0])
     FILTER c.session == r[1] AND c.attempt == r[2] AND c.state >= 1 AND c.state <= @most
     RETURN c
 )
-"""
-FINISHED = """
+LET may = LENGTH(held) == LENGTH(@rows) AND LENGTH(resumed) == 0
 LET changed = (
   FOR w IN tv_work
     FILTER may AND w._key IN @works
@@ -187,7 +190,8 @@ LET finished = (
     UPDATE c._key WITH {state: 2, since: DATE_NOW() * 1000} IN tv_claims OPTIONS {waitForSync: true}
 )
 """
-FINISH = HELD + "LET may = LENGTH(held) == LENGTH(@rows)" + FINISHED + "RETURN held[*]._key"
+)
+FINISH = FINISHED + "RETURN {held: held[*]._key, resumed}"
 # Held by who is no holder: nobody would give them back.
 _WITHOUT_HOLDER = """
 FOR c IN tv_claims
@@ -283,6 +287,8 @@ class ClaimBook:
             beats=LOST_AFTER_BEATS,
             binds=_bound(request.holder),
         )
+        for resumed in answer["resumed"]:
+            raise continued_by(resumed)
         given_back = Addresses.of([(generation, row) for _, generation, row in answer["given_back"]])
         return ClaimAnswer(
             answer["version"] or 0,
@@ -316,12 +322,17 @@ class ClaimBook:
         keys = _keys(list_id, rows.pairs())
         return len(self._client.query(RELEASE, key=str(list_id), keys=keys, binds=_bound(holder)))
 
-    def finish(self, finishes: Sequence[Finish]) -> None:
+    def finish(
+        self, finishes: Sequence[Finish], *, session_id: int | None = None, attempt: int | None = None
+    ) -> None:
         """Mark rows as done."""
         self._client.writable()
         if finishes:
-            [held] = self._client.query(FINISH, binds=finishing(finishes, again=True))
-            raise_if_lost(finishes, held)
+            by = attempt_of(session_id, attempt)
+            [answer] = self._client.query(FINISH, binds=finishing(finishes, again=True) | by)
+            raise_if_lost(finishes, answer["held"])
+            for resumed in answer["resumed"]:
+                raise continued_by(resumed)
 
     def put_done(self, list_id: int, records: ClaimRecords) -> None:
         """Mark rows of a copied list as done."""
@@ -367,7 +378,7 @@ def check_claims(client: Client, *, fix: bool) -> list[Problem]:
 
 
 def finishing(finishes: Sequence[Finish], *, again: bool = False) -> dict[str, Any]:
-    """The values of :data:`HELD` and :data:`FINISHED`. With `again`, rows that the holder has finished already stay so."""
+    """The values of :data:`FINISHED`. With `again`, rows that the holder has finished already stay so."""
     rows = [
         [key, finish.holder.session_id, finish.holder.attempt]
         for finish in finishes

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tablevault_pd.errors import ClaimLost, Conflict
 from tablevault_pd.store.arango.batches import document_of, layout_of, so_far, version_of
-from tablevault_pd.store.arango.claims import FINISHED, HELD, finishing, raise_if_lost
+from tablevault_pd.store.arango.claims import FINISHED, finishing, raise_if_lost
 from tablevault_pd.store.arango.code import CONFIRMED, confirmation_document
 from tablevault_pd.store.arango.edges import carried
 from tablevault_pd.store.arango.layout import BATCHES, DETAILS, EDGES
@@ -118,10 +118,7 @@ FOR b IN @batches
 )
 # With claims that it finishes and a confirmation of rows that were there: all of it, or nothing where one of the claims is lost.
 INSERT_WITH = (
-    HELD
-    + RESUMED
-    + "LET may = LENGTH(held) == LENGTH(@rows) AND LENGTH(resumed) == 0"
-    + FINISHED
+    FINISHED
     + CONFIRMED
     + """
 LET inserted = (FOR b IN [@batch] FILTER may INSERT b INTO tv_batches OPTIONS {waitForSync: true})

@@ -29,10 +29,13 @@ from tablevault_pd.store.arango.records import attributes_of, reads, record_of
 from tablevault_pd.store.arango.server_errors import NOT_FOUND, ExpectedError
 from tablevault_pd.store.arango.sessions import (
     ALL_SESSIONS,
+    RESUMED,
     SESSIONS_BY_ID,
     SESSIONS_NAMED,
+    attempt_of,
     cell_document,
     changed,
+    continued_by,
     digest_of,
     to_session,
 )
@@ -130,11 +133,13 @@ LET answered = (
 RETURN {now, waiting}
 """
 # The token tells a request that was made by a call whose answer was lost from one that somebody else made.
-ASK = """
+ASK = (
+    RESUMED
+    + """
 LET now = DATE_NOW() * 1000
 LET seen = (
   FOR s IN tv_sessions
-    FILTER s.id IN @ids AND s.outcome == null
+    FILTER s.id IN @ids AND s.outcome == null AND LENGTH(resumed) == 0
     SORT s.id
     LET mine = FIRST(FOR r IN tv_requests FILTER r.session == s.id AND r.token == @token RETURN r)
     LET last = FIRST(
@@ -157,10 +162,14 @@ LET made = (
     INSERT request INTO tv_requests OPTIONS {waitForSync: true}
     RETURN request
 )
-FOR r IN APPEND(made, seen[* FILTER CURRENT.request != null].request)
-  SORT r.session
-  RETURN r
+LET requests = (
+  FOR r IN APPEND(made, seen[* FILTER CURRENT.request != null].request)
+    SORT r.session
+    RETURN r
+)
+RETURN {requests, resumed}
 """
+)
 REQUESTS_BY_KEY = "FOR r IN tv_requests FILTER r._key IN @keys SORT r.id RETURN r"
 _LATEST = "(@digests == null OR l.digest IN @digests) RETURN [l.session, l.metric, l.value]"
 OVERVIEW = f"""
@@ -245,17 +254,21 @@ class SessionControl:
         *,
         exit_code: int = 0,
         asked_by: int | None = None,
+        attempt: int | None = None,
     ) -> list[ControlRequest]:
         """Ask something of sessions."""
-        rows = self._client.write(
+        [answer] = self._client.write(
             ASK,
             ids=[int(key) for key in session_ids],
             request=request,
             exit_code=exit_code,
             asked_by=asked_by,
             token=uuid.uuid4().hex,
+            binds=attempt_of(asked_by, attempt),
         )
-        return [request_of(row) for row in rows]
+        for resumed in answer["resumed"]:
+            raise continued_by(resumed)
+        return [request_of(row) for row in answer["requests"]]
 
     def requests(self, ids: Sequence[int]) -> list[ControlRequest]:
         """Requests by id."""

@@ -19,12 +19,12 @@ from tablevault_pd.store import Rename, VersionName
 from tablevault_pd.store.arango.batches import version_of
 from tablevault_pd.store.arango.records import attributes_of, reads, record_of
 from tablevault_pd.store.arango.server_errors import UNIQUE, ExpectedError
-from tablevault_pd.store.arango.sessions import digest_of
+from tablevault_pd.store.arango.sessions import RESUMED, attempt_of, continued_by, digest_of
 from tablevault_pd.store.engine.name_rules import check_rename, check_snapshot, check_tag, check_untag
 from tablevault_pd.store.times import from_time, to_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from tablevault_pd.store import Version
     from tablevault_pd.store.arango.client import Client
@@ -68,17 +68,21 @@ LET versions = (
 LET names = (FOR n IN tv_version_names FILTER n.digest IN @digests{_NAMED})
 RETURN {{lists, versions, names}}
 """
-# Nothing where one of the lists was written since it was looked at.
-PUT_NAMES = """
+# Nothing where one of the lists was written since it was looked at, or another attempt of the session has begun.
+PUT_NAMES = (
+    RESUMED
+    + """
 LET now = DATE_NOW() * 1000
-LET same = LENGTH(FOR l IN tv_lists FILTER l.id IN @lists AND l._rev IN @revisions RETURN 1) == LENGTH(@lists)
+LET same = LENGTH(resumed) == 0
+  AND LENGTH(FOR l IN tv_lists FILTER l.id IN @lists AND l._rev IN @revisions RETURN 1) == LENGTH(@lists)
 LET touched = (FOR l IN tv_lists FILTER same AND l.id IN @lists UPDATE l WITH {touched: @token} IN tv_lists)
 LET put = (
   FOR d IN @documents
     FILTER same
     INSERT MERGE(d, {time: now}) INTO tv_version_names OPTIONS {overwriteMode: "replace", waitForSync: true})
-RETURN same ? now : null
+RETURN {time: same ? now : null, resumed}
 """
+)
 FORGET_REMOVED = (
     "FOR n IN tv_version_names FILTER n.list == null AND n.removed == true REMOVE n IN tv_version_names"
 )
@@ -102,17 +106,20 @@ LET heads = (
       FOR b IN tv_batches FILTER id != null AND b.list == id SORT b.version DESC LIMIT 1 RETURN UNSET(b, "pieces", "reads")))
 RETURN {revision: list._rev, other, heads, done: LENGTH(FOR r IN tv_renames FILTER r._key == @key RETURN 1) > 0}
 """
-RENAME = """
+RENAME = (
+    RESUMED
+    + """
 LET renamed = (
   FOR l IN tv_lists
-    FILTER l.id == @list AND l._rev == @revision
+    FILTER l.id == @list AND l._rev == @revision AND LENGTH(resumed) == 0
     UPDATE l WITH {name: @name, digest: @digest} IN tv_lists
     INSERT MERGE(@rename, {time: DATE_NOW() * 1000}) INTO tv_renames OPTIONS {waitForSync: true}
     RETURN l.id
 )
 LET batches = (FOR b IN tv_batches FILTER b.list IN renamed AND b.name != @name UPDATE b WITH {name: @name} IN tv_batches)
-RETURN LENGTH(renamed) > 0
+RETURN {made: LENGTH(renamed) > 0, resumed}
 """
+)
 RENAME_BATCHES = (
     "FOR b IN tv_batches FILTER b.list == @list AND b.name != @name UPDATE b WITH {name: @name} IN tv_batches"
 )
@@ -141,13 +148,15 @@ class NameCatalog:
         remove: Sequence[str] = (),
         replace: bool = False,
         session_id: int | None = None,
+        attempt: int | None = None,
     ) -> None:
         """Add tags to versions, and remove some."""
         self._client.writable()
+        by = attempt_of(session_id, attempt)
         digests = [digest_of(name) for name in (*add, *remove)]
         pairs = [list(key) for key in versions]
 
-        def attempt() -> int | None:
+        def once() -> int | None:
             [state] = self._client.query(STATE_OF_NAMES, versions=pairs, digests=digests, snapshots=False)
             there = _sorted(state["names"])
             named = {
@@ -171,18 +180,24 @@ class NameCatalog:
                     removed = [tag for tag in there if (tag.name, tag.list_id, tag.version) == (name, *key)]
                     documents |= {one["_key"]: one for one in map(_removed, removed)}
                     there = [tag for tag in there if tag not in removed]
-            return self._put(state["lists"], documents.values()) if documents else 0
+            return self._put(state["lists"], documents.values(), by) if documents else 0
 
-        self._client.until_made(attempt, _WHAT)
+        self._client.until_made(once, _WHAT)
 
     def snapshot(
-        self, name: str, *, replace: bool = False, session_id: int | None = None
+        self,
+        name: str,
+        *,
+        replace: bool = False,
+        session_id: int | None = None,
+        attempt: int | None = None,
     ) -> list[VersionName]:
         """Name the newest version of every list."""
         self._client.writable()
         token = uuid.uuid4().hex
+        by = attempt_of(session_id, attempt)
 
-        def attempt() -> list[VersionName] | None:
+        def once() -> list[VersionName] | None:
             [state] = self._client.query(STATE_OF_ALL, digests=[digest_of(name)])
             there = _sorted(state["names"])
             if any(row["token"] == token for row in state["names"] if "token" in row):  # an answer was lost
@@ -196,7 +211,7 @@ class NameCatalog:
                 key = head.list_id, head.version
                 document = _document(name, *key, snapshot=True, session_id=session_id) | {"token": token}
                 documents[document["_key"]] = document
-            time = self._put(state["lists"], documents.values())
+            time = self._put(state["lists"], documents.values(), by)
             if time is None:
                 return None
             return [
@@ -204,14 +219,14 @@ class NameCatalog:
                 for head in sorted(heads, key=lambda head: head.list)
             ]
 
-        return self._client.until_made(attempt, _WHAT)
+        return self._client.until_made(once, _WHAT)
 
     def drop_snapshot(self, name: str) -> list[VersionName]:
         """Remove a snapshot."""
         self._client.writable()
         removed: list[VersionName] = []
 
-        def attempt() -> list[VersionName] | None:
+        def once() -> list[VersionName] | None:
             [state] = self._client.query(
                 STATE_OF_NAMES, versions=[], digests=[digest_of(name)], snapshots=True
             )
@@ -221,19 +236,27 @@ class NameCatalog:
             removed[:] = there
             return None if self._put(state["lists"], map(_removed, there)) is None else there
 
-        return self._client.until_made(attempt, _WHAT)
+        return self._client.until_made(once, _WHAT)
 
-    def _put(self, lists: Sequence[Sequence[Any]], documents: Iterable[dict[str, Any]]) -> int | None:
+    def _put(
+        self,
+        lists: Sequence[Sequence[Any]],
+        documents: Iterable[dict[str, Any]],
+        by: Mapping[str, Any] | None = None,
+    ) -> int | None:
         """Write names of lists that nobody wrote since they were looked at, and return the time; None if somebody did."""
-        [time] = self._client.query(
+        [answer] = self._client.query(
             PUT_NAMES,
             lists=[list_id for list_id, _, _ in lists],
             revisions=[revision for _, revision, _ in lists],
             documents=list(documents),
             token=uuid.uuid4().hex,
             what=_WHAT,
+            binds=by or attempt_of(None, None),
         )
-        return None if time is None else int(time)
+        for resumed in answer["resumed"]:
+            raise continued_by(resumed)
+        return None if answer["time"] is None else int(answer["time"])
 
     def version_names(self, name: str | None = None) -> list[VersionName]:
         """What one name stands for, or all names."""
@@ -250,13 +273,19 @@ class NameCatalog:
         return self._client.query(FIND_NAMED, names=pairs) if pairs else []
 
     def rename_list(
-        self, old: str, new: str, *, expect: int | None = None, session_id: int | None = None
+        self,
+        old: str,
+        new: str,
+        *,
+        expect: int | None = None,
+        session_id: int | None = None,
+        attempt: int | None = None,
     ) -> Version:
         """Call a list otherwise."""
         self._client.writable()
         key = uuid.uuid4().hex
 
-        def attempt() -> Version | None:
+        def once() -> Version | None:
             [state] = self._client.query(LOOK, old=digest_of(old), new=digest_of(new), key=key)
             head, taken = (None if row is None else version_of(row) for row in state["heads"])
             if state["done"]:  # an answer was lost
@@ -275,21 +304,24 @@ class NameCatalog:
                 "session": session_id,
             }
             try:
-                [renamed] = self._client.query(
+                [answer] = self._client.query(
                     RENAME,
                     list=head.list_id,
                     revision=state["revision"],
                     name=new,
                     digest=digest_of(new),
                     rename=rename,
+                    binds=attempt_of(session_id, attempt),
                     expect=(UNIQUE,),
                     what=f"the list {old!r}",
                 )
             except ExpectedError:  # somebody took the name in this moment, and the rules say so now
                 return None
-            return head if renamed else None
+            for resumed in answer["resumed"]:
+                raise continued_by(resumed)
+            return head if answer["made"] else None
 
-        return replace(self._client.until_made(attempt, f"the list {old!r}"), list=new)
+        return replace(self._client.until_made(once, f"the list {old!r}"), list=new)
 
     def renames(self) -> list[Rename]:
         """All renames."""

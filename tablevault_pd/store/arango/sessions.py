@@ -133,6 +133,11 @@ FOR m IN tv_meta
     INSERT MERGE(d, {seq: first + d.number, time: d.time == null ? DATE_NOW() * 1000 : d.time}) INTO tv_descriptions
       OPTIONS {overwriteMode: "ignore", waitForSync: true}
 """
+DESCRIBE = f"""
+{RESUMED}
+LET added = (FOR may IN [LENGTH(resumed) == 0] FILTER may {ADD_DESCRIPTIONS})
+FOR by IN resumed RETURN by
+"""
 DESCRIPTIONS = """
 FOR d IN tv_descriptions
   FILTER d.seq >= 0
@@ -154,10 +159,12 @@ class Descriptions:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def describe(self, description: Description) -> None:
+    def describe(self, description: Description, *, attempt: int | None = None) -> None:
         """Keep a description."""
         document = description_document(description, 0, None)
-        self._client.write(ADD_DESCRIPTIONS, documents=[document], count=1)
+        by = attempt_of(description.session_id, attempt)
+        for resumed in self._client.write(DESCRIBE, documents=[document], count=1, binds=by):
+            raise continued_by(resumed)
 
     def descriptions(self, *, history: bool = False) -> list[Description]:
         """The newest description of each target and label, or all that ever were, oldest first."""

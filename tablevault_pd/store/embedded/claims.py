@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tablevault_pd.store import LOST_AFTER_BEATS, Problem
+from tablevault_pd.store.embedded.attempts import check_attempt
 from tablevault_pd.store.engine import int_codec
 from tablevault_pd.store.times import from_time, to_time
 from tablevault_pd.store.work import (
@@ -134,9 +135,11 @@ class ClaimBook:
         """Open some of what the holder holds."""
         return self._catalog.write_unsynced(_release, list_id, rows, holder)
 
-    def finish(self, finishes: Sequence[Finish]) -> None:
+    def finish(
+        self, finishes: Sequence[Finish], *, session_id: int | None = None, attempt: int | None = None
+    ) -> None:
         """Mark rows as done."""
-        self._catalog.write(finish_claims, finishes, again=True)
+        self._catalog.write(_finish_by, finishes, session_id, attempt)
 
     def put_done(self, list_id: int, records: ClaimRecords) -> None:
         """Mark rows of a copied list as done."""
@@ -208,6 +211,7 @@ def _align(
 
 
 def _claim(db: Connection, request: ClaimRequest) -> ClaimAnswer:
+    check_attempt(db, request.holder.session_id, request.holder.attempt)
     now, list_id = _now(), request.list_id
     place = (list_id, request.generation)
     newest, version, generation, operation = db.execute(NEWEST, (request.list,)).fetchone() or (
@@ -268,6 +272,13 @@ def _release(db: Connection, list_id: int, rows: Addresses, holder: Holder) -> i
     opened = db.executemany(RELEASE, changes).rowcount
     db.execute(FORGET, (list_id,))
     return opened
+
+
+def _finish_by(
+    db: Connection, finishes: Sequence[Finish], session_id: int | None, attempt: int | None
+) -> None:
+    finish_claims(db, finishes, again=True)
+    check_attempt(db, session_id, attempt)
 
 
 def finish_claims(db: Connection, finishes: Sequence[Finish], *, again: bool = False) -> None:

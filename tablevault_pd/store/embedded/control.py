@@ -134,9 +134,10 @@ class SessionControl:
         *,
         exit_code: int = 0,
         asked_by: int | None = None,
+        attempt: int | None = None,
     ) -> list[ControlRequest]:
         """Ask something of sessions."""
-        return self._catalog.write(_ask, session_ids, request, exit_code, asked_by)
+        return self._catalog.write(_ask, session_ids, request, exit_code, asked_by, attempt)
 
     def requests(self, ids: Sequence[int]) -> list[ControlRequest]:
         """Requests by id."""
@@ -237,8 +238,14 @@ def _beat(db: Any, beats: Sequence[Beat], ids: str) -> BeatResponse:
 
 
 def _ask(
-    db: Any, session_ids: Sequence[int], request: ControlKind, exit_code: int, asked_by: int | None
+    db: Any,
+    session_ids: Sequence[int],
+    request: ControlKind,
+    exit_code: int,
+    asked_by: int | None,
+    attempt: int | None,
 ) -> list[ControlRequest]:
+    check_attempt(db, asked_by, attempt)
     requests = []
     now = from_time(datetime.now(UTC))
     for (key,) in db.execute(STILL_OPEN, (json.dumps([int(key) for key in session_ids]),)).fetchall():

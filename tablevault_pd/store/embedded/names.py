@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tablevault_pd.errors import VersionNotFound
 from tablevault_pd.store import Rename, VersionName
 from tablevault_pd.store.embedded import fsio as io
+from tablevault_pd.store.embedded.attempts import check_attempt
 from tablevault_pd.store.embedded.versions import BY_NUMBER, HEAD, HEADS, version_of
 from tablevault_pd.store.engine.name_rules import check_rename, check_snapshot, check_tag, check_untag
 from tablevault_pd.store.times import from_time, to_time
@@ -77,15 +78,21 @@ class NameCatalog:
         remove: Sequence[str] = (),
         replace: bool = False,
         session_id: int | None = None,
+        attempt: int | None = None,
     ) -> None:
         """Add tags to versions, and remove some."""
-        self._catalog.write(_tag_versions, versions, add, remove, replace, session_id)
+        self._catalog.write(_tag_versions, versions, add, remove, replace, session_id, attempt)
 
     def snapshot(
-        self, name: str, *, replace: bool = False, session_id: int | None = None
+        self,
+        name: str,
+        *,
+        replace: bool = False,
+        session_id: int | None = None,
+        attempt: int | None = None,
     ) -> list[VersionName]:
         """Name the newest version of every list."""
-        return self._catalog.write(_snapshot, name, replace, session_id)
+        return self._catalog.write(_snapshot, name, replace, session_id, attempt)
 
     def drop_snapshot(self, name: str) -> list[VersionName]:
         """Remove a snapshot."""
@@ -103,10 +110,16 @@ class NameCatalog:
             return [row[0] if row else None for row in rows]
 
     def rename_list(
-        self, old: str, new: str, *, expect: int | None = None, session_id: int | None = None
+        self,
+        old: str,
+        new: str,
+        *,
+        expect: int | None = None,
+        session_id: int | None = None,
+        attempt: int | None = None,
     ) -> Version:
         """Call a list otherwise."""
-        return self._catalog.write(_rename, old, new, expect, session_id)
+        return self._catalog.write(_rename, old, new, expect, session_id, attempt)
 
     def renames(self) -> list[Rename]:
         """All renames."""
@@ -131,7 +144,9 @@ def _tag_versions(
     remove: Sequence[str],
     replace: bool,
     session_id: int | None,
+    attempt: int | None,
 ) -> None:
+    check_attempt(db, session_id, attempt)
     now = from_time(datetime.now(UTC))
     for key in versions:
         version = _version(db, key)
@@ -150,7 +165,10 @@ def _version(db: Connection, key: tuple[int, int]) -> Version:
     return version_of(row)
 
 
-def _snapshot(db: Connection, name: str, replace: bool, session_id: int | None) -> list[VersionName]:
+def _snapshot(
+    db: Connection, name: str, replace: bool, session_id: int | None, attempt: int | None
+) -> list[VersionName]:
+    check_attempt(db, session_id, attempt)
     heads = [version_of(row) for row in db.execute(HEADS).fetchall()]
     heads = [head for head in heads if not head.deleted]
     check_snapshot(name, heads, names_of(db, name), replace=replace)
@@ -168,7 +186,10 @@ def _drop_snapshot(db: Connection, name: str) -> list[VersionName]:
     return there
 
 
-def _rename(db: Connection, old: str, new: str, expect: int | None, session_id: int | None) -> Version:
+def _rename(
+    db: Connection, old: str, new: str, expect: int | None, session_id: int | None, attempt: int | None
+) -> Version:
+    check_attempt(db, session_id, attempt)
     head, taken = (db.execute(HEAD, (name,)).fetchone() for name in (old, new))
     version = version_of(head) if head else None
     check_rename(old, new, version, version_of(taken) if taken else None, renamed_to(db, old), expect)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import Conflict, SessionNotFound
 from tablevault_pd.store import Cell, Description, Session, SessionLabel
+from tablevault_pd.store.embedded.attempts import check_attempt
 from tablevault_pd.store.embedded.catalog_texts import add_code, add_description
 from tablevault_pd.store.engine.copy_rules import free_run, same_session
 from tablevault_pd.store.engine.fts_index import DESCRIPTIONS_FROM, matching
@@ -103,9 +104,9 @@ class Descriptions:
     def __init__(self, catalog: SqliteCatalog) -> None:
         self._catalog = catalog
 
-    def describe(self, description: Description) -> None:
+    def describe(self, description: Description, *, attempt: int | None = None) -> None:
         """Keep a description."""
-        self._catalog.write(insert_description, description)
+        self._catalog.write(_describe_by, description, attempt)
 
     def descriptions(self, *, history: bool = False) -> list[Description]:
         """The newest description of each target and label, or all that ever were, oldest first."""
@@ -312,6 +313,12 @@ def insert_cell(db: Any, cell: Cell) -> None:
          cell.traceback, cell.execution_count, cell.notebook, cell.path, cell.until, cell.names),
     )  # fmt: skip
     add_code(db, cell.session_id, cell.cell, cell.text)
+
+
+def _describe_by(db: Any, description: Description, attempt: int | None) -> None:
+    """Keep what this attempt of a session says."""
+    check_attempt(db, description.session_id, attempt)
+    insert_description(db, description)
 
 
 def insert_description(db: Any, description: Description) -> None:
