@@ -977,8 +977,17 @@ def test_readers_and_writers_need_no_more_than_their_rights(url: str, user: str)
     overreaching = ArangoStore(plain, password=PASSWORD)
     with pytest.raises(VaultReadOnly):
         put(overreaching, "a", numbers(2))
+    for care in (
+        lambda: overreaching.vacuum(dry_run=False),
+        overreaching.compact,
+        lambda: overreaching.check(fix=True),
+    ):
+        with pytest.raises(VaultReadOnly, match="ask for more rights"):  # although there is nothing to do
+            care()
+    assert overreaching.vacuum() == []
     grant(url, user, "writer")
     writer = ArangoStore(plain, password=PASSWORD)
+    assert writer.compact() == writer.vacuum(dry_run=False) == writer.check(fix=True) == []
     put(writer, "a", numbers(2), operation="append")
     act(writer, "a", "restore", target=1)
     writer.vacuum(dry_run=False)

@@ -399,3 +399,19 @@ def test_lines_of_the_commit_log_that_nobody_wrote_are_passed_over(tmp_path, bod
     with tv.connect(tmp_path / "v") as vault:
         assert vault.check().empty
         assert vault.append("a", {"n": 2}).read()["n"].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("cut", [0, -1])
+def test_logged_values_that_are_cut_are_told_with_their_session_and_metric(tmp_path, cut):
+    with tv.connect(tmp_path / "v", session="train"):
+        tv.log({"loss": 0.5}, step=1)
+    catalogue(
+        tmp_path / "v",
+        "UPDATE measures SET points = substr(points, 1, length(points) * ? + ?)",
+        cut != 0,
+        cut,
+    )
+    with tv.connect(tmp_path / "v", session=False) as vault:
+        with pytest.raises(tv.VaultCorrupt, match="logged values train#1, loss"):
+            vault.metrics()
+        assert vault.check()["detail"].tolist() == ["logged values train#1, loss"]

@@ -115,3 +115,19 @@ def test_no_conditions_keep_every_row(vault):
 def test_backslashes_and_numbers_are_read_without_a_warning(text, kept):
     frame = pd.DataFrame({"s": ["a", "b1", "a\\d"], "n": [1, 2, 3]})
     assert parse_filter(text, Names.of(frame)).mask(frame).nonzero()[0].tolist() == kept
+
+
+@pytest.mark.parametrize("text", ["f > 'a'", "f.str.len() > 1", "n > 99 and f.str.len() > 1"])
+@pytest.mark.parametrize("count", [0, 3])
+def test_a_filter_that_does_not_fit_is_told_whatever_rows_there_are(sessionless_vault, text, count):
+    """Also where there are none, or a store leaves all of them out: the same in each store, and for each call."""
+    sessionless_vault.save(
+        "x", pd.DataFrame({"n": range(count), "f": [0.5] * count}).astype({"n": int, "f": float})
+    )
+    for call in (
+        lambda: sessionless_vault.read("x", filters=text),
+        lambda: sessionless_vault.delete_rows("x", filters=text),
+    ):
+        with pytest.raises(tv.InvalidFilter, match="cannot be evaluated"):
+            call()
+    assert len(sessionless_vault.versions("x")) == 1

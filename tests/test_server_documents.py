@@ -161,3 +161,27 @@ def test_a_damaged_attribute_is_told_or_harmless(url: str) -> None:
                 pass
             documents.replace(kept, check_rev=False)
     assert "\n".join(map(str, wrong)) == ""  # a line for each
+
+
+DAMAGED_VALUES: list[tuple[str, Any]] = [
+    ("values", ["x"]), ("values", [0.5, 1.5]), ("values", None), ("steps", ["a"]), ("steps", []), ("times", [1, 2]),
+    ("metric", 3), ("metric", None), ("attempt", "x"), ("block", {}), ("session", 1.5), ("session", 77),
+]  # fmt: skip
+
+
+def test_damaged_logged_values_are_told_with_their_session_and_metric(url: str) -> None:
+    """By the call that reads them, and by check."""
+    documents = database_of(url).collection("tv_measures")
+    [kept] = documents.all()
+    with connected(url) as vault:
+        for attribute, value in DAMAGED_VALUES:
+            documents.update({"_key": kept["_key"], attribute: value}, keep_none=True, merge=False)
+            with pytest.raises(tv.VaultCorrupt, match=f"tv_measures/{kept['_key']}"):
+                vault.metrics()
+            damage = vault.check().query("path == @kept['_id']")
+            assert damage["severity"].tolist() == ["damage"]
+            if attribute not in ("session", "metric"):
+                assert damage["detail"].str.startswith("values of 'loss' of maker#1: ").all()
+            documents.replace(kept, check_rev=False)
+        assert len(vault.metrics()) == 1
+        assert vault.check().empty

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -59,10 +60,17 @@ def filter_schema(schema: pa.Schema, condition: Filter) -> pa.Schema:
 def masks_of(
     condition: Filter, tables: Iterable[tuple[pa.Table, np.ndarray]], schema: pa.Schema
 ) -> Iterator[np.ndarray]:
-    """Yield which rows of each table pass. A filter that needs all rows at once gets the tables together."""
+    """Yield which rows of each table pass. A filter that needs all rows at once gets the tables together.
+
+    It is judged even where no table comes, since what is wrong with it is told whatever rows there are.
+    """
     if condition.rowwise:
+        judged = False
         for table, positions in tables:
             yield condition.mask(frames.decode([table], schema, positions=positions))
+            judged = True
+        if not judged:
+            _judge_nothing(condition, schema)
         return
     parts = list(tables)
     if parts:
@@ -73,6 +81,13 @@ def masks_of(
         )
         ends = np.cumsum([len(positions) for _, positions in parts])
         yield from np.split(condition.mask(whole), ends[:-1])
+    else:
+        _judge_nothing(condition, schema)
+
+
+def _judge_nothing(condition: Filter, schema: pa.Schema) -> None:
+    """Raise InvalidFilter for a filter that does not fit the columns: a store may have no rows to send, or leave all out."""
+    condition.mask(frames.decode([], schema, positions=np.empty(0, np.int64)))
 
 
 def masks_of_versions(store: Store, filtered: Sequence[tuple[Version, Filter]]) -> list[np.ndarray]:
@@ -105,24 +120,34 @@ def _judged(
         some = None if rows is None or plan.at_once else rows[number]
         where = plan.where if some is None and _may_skip(store, version) else None
         requests.append(ScanRequest(version, tuple(plan.schema.names), some, where))
+    unjudged = {id(plan): number for number, plan in enumerate(plans)} if rows is None else {}
     scanned = ((number, living(chunk)) for number, chunk in store.scan_many(requests))
     for chunks in _judged_together(scanned, plans):
         plan = plans[chunks[0][0]]
+        unjudged.pop(id(plan), None)
         tables = [aligned(chunk, plan.schema) for _, chunk in chunks]
         positions = [as_array(chunk.positions) for _, chunk in chunks]
         frame = frames.decode(tables, plan.schema, positions=np.concatenate(positions))
         ends = np.cumsum([len(part) for part in positions])
-        try:
+        with _naming({filtered[number][0].list for number, _ in chunks}):
             passed = plan.condition.mask(frame)
-        except InvalidFilter as error:
-            names = sorted({filtered[number][0].list for number, _ in chunks})
-            lists = (
-                f"list {names[0]!r}" if len(names) == 1 else f"lists {', '.join(map(repr, names[:NAMED]))}"
-            )
-            raise InvalidFilter(f"In the {lists}: {error}") from error
         parts = np.split(passed, ends[:-1])
         for (number, _), part, mask in zip(chunks, positions, parts, strict=True):
             yield number, part, mask
+    for number in unjudged.values():
+        with _naming({filtered[number][0].list}):
+            _judge_nothing(plans[number].condition, plans[number].schema)
+
+
+@contextmanager
+def _naming(lists: set[str]) -> Iterator[None]:
+    """Name the lists in what is wrong with a filter."""
+    try:
+        yield
+    except InvalidFilter as error:
+        names = sorted(lists)
+        told = f"list {names[0]!r}" if len(names) == 1 else f"lists {', '.join(map(repr, names[:NAMED]))}"
+        raise InvalidFilter(f"In the {told}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)

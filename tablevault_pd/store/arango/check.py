@@ -10,7 +10,12 @@ from tablevault_pd.errors import FileMissing, VaultCorrupt
 from tablevault_pd.store import Problem
 from tablevault_pd.store.arango.batches import BATCHES_BY_KEY, version_of
 from tablevault_pd.store.arango.check_counts import wrong_counts
-from tablevault_pd.store.arango.check_layout import foreign_documents, missing_parts, unreadable
+from tablevault_pd.store.arango.check_layout import (
+    foreign_documents,
+    missing_parts,
+    unreadable,
+    unreadable_documents,
+)
 from tablevault_pd.store.arango.check_lists import LOST, ListChecks, damage, wrong_contents
 from tablevault_pd.store.arango.claims import check_claims
 from tablevault_pd.store.arango.records import reads
@@ -79,6 +84,7 @@ def check(vault: VaultParts, *, fix: bool, progress: Progress | None) -> list[Pr
     problems += check_claims(vault.client, fix=fix)
     problems += wrong_counts(vault.client, fix=fix)
     problems += foreign_documents(vault.client)
+    problems += unreadable_documents(vault.client)
     problems += strays(vault, fix=fix)
     return sorted(problems, key=lambda problem: problem.severity)
 

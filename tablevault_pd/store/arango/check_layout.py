@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from tablevault_pd.errors import VaultCorrupt, VaultReadOnly
+from tablevault_pd.errors import VaultCorrupt, VaultReadOnly, short_repr
 from tablevault_pd.store import Problem
 from tablevault_pd.store.arango.code import confirmation_of
-from tablevault_pd.store.arango.control import request_of
+from tablevault_pd.store.arango.control import MEASURES_AFTER, measured, request_of
 from tablevault_pd.store.arango.layout import ANALYZER, COLLECTIONS, TRIPLES, VIEW, lay_out
 from tablevault_pd.store.arango.names import NAMES, RENAMES_MADE, name_of, rename_of
 from tablevault_pd.store.arango.sessions import DESCRIPTIONS, cell_of, description_of, to_session
+from tablevault_pd.store.arango.strays import pages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from arango.database import StandardDatabase
 
     from tablevault_pd.store.arango.client import Client
+
+PAGE_OF_VALUES = 50  # documents of up to a thousand logged values
 
 # 3.12. What has no number comes before all numbers in an index, or behind them. A page is enough to tell of it.
 FOREIGN = """
@@ -76,21 +81,37 @@ def _lacking(client: Client) -> list[str]:
 
 
 def foreign_documents(client: Client) -> Iterator[Problem]:
-    """Documents that no release wrote, and are left out everywhere; and those that cannot be read."""
+    """Documents that no release wrote, and are left out everywhere."""
     for path in client.query(FOREIGN):
         detail = "another program wrote it; it is no part of the vault, and may be removed there"
         yield Problem("stray", "foreign document", path=path, detail=detail)
+
+
+def unreadable_documents(client: Client) -> Iterator[Problem]:
+    """Those that no row or commit is of, and that cannot be read."""
     for statement, read in _READERS:
         for document in client.query(statement, batch_rows=1000):
             problem = unreadable(document, read)
             if problem is not None:
                 yield problem
+    for page in pages(client, MEASURES_AFTER, itemgetter("_key"), page=PAGE_OF_VALUES):
+        for document in page:
+            problem = unreadable([document], measured)
+            what, label, path = short_repr(document.get("metric")), document["label"], document["_id"]
+            if problem is not None:
+                yield replace(problem, detail=f"values of {what} of {label}: {problem.detail}")
+            elif label is None:
+                detail = (
+                    f"values of {what} in {path} are of a session {document['session']}, which is not there"
+                )
+                yield Problem("damage", "missing session", path=path, detail=detail)
 
 
-def unreadable(document: dict[str, Any], read: Callable[[Any], Any]) -> Problem | None:
-    """What is wrong with a document, if it cannot be read."""
+def unreadable(document: Any, read: Callable[[Any], Any]) -> Problem | None:
+    """What is wrong with a document, or the only one of some, if it cannot be read."""
     try:
         read(document)
     except VaultCorrupt as error:
-        return Problem("damage", "unreadable document", path=document["_id"], detail=str(error))
+        [path] = [one["_id"] for one in (document if isinstance(document, list) else [document])]
+        return Problem("damage", "unreadable document", path=path, detail=str(error))
     return None

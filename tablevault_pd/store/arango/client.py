@@ -249,6 +249,13 @@ class Client:
         if self.read_only:
             raise VaultReadOnly("This vault is open for reading. Connect with mode='rw' to write.")
 
+    def require_rights(self) -> None:
+        """Refuse maintenance by a user without the right to write, also where there is nothing to do. One or two requests."""
+        self.writable()
+        if self._may_not_write():
+            detail = "the user has no right to write, or the server is read-only"
+            raise Failure(detail, status=403).error(str(self.address), self.timeout_s, A_DOCUMENT)
+
     # -- the four kinds of request
 
     def query(

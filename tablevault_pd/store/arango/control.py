@@ -189,8 +189,14 @@ LET latest = (FOR l IN tv_latest FILTER l.session IN ids AND {_LATEST})
 RETURN {{now: DATE_NOW() * 1000, sessions, latest}}
 """
 # Metrics are looked up by the hash of their name, because the server compares texts by the rules of a language.
-_MEASURED = 'RETURN UNSET(m, "_id", "_rev", "_key", "digest")'
+_MEASURED = 'RETURN UNSET(m, "_id", "_rev", "digest")'
 ALL_MEASURES = f"FOR m IN tv_measures FILTER m.session > 0 {_MEASURED}"
+MEASURES_AFTER = """
+FOR m IN tv_measures
+  FILTER m._key > @after AND m.session > 0
+  SORT m._key LIMIT @page
+  RETURN MERGE(m, {label: FIRST(FOR s IN tv_sessions FILTER s.id == m.session RETURN CONCAT(s.name, "#", s.run))})
+"""
 MEASURES_OF = f"FOR m IN tv_measures FILTER m.session IN @ids {_MEASURED}"
 MEASURES_NAMED = f"FOR m IN tv_measures FILTER m.digest IN @digests {_MEASURED}"
 MEASURES_OF_NAMED = f"FOR m IN tv_measures FILTER m.digest IN @digests AND m.session IN @ids {_MEASURED}"
@@ -300,7 +306,7 @@ class SessionControl:
         else:
             options = {"digests": [digest_of(metric) for metric in metrics], "batch_rows": PAGE_ROWS}
             rows = self._client.query_of(session_ids, MEASURES_NAMED, MEASURES_OF_NAMED, **options)
-        return _table(rows)
+        return measured(rows)
 
     def metric_names(self, session_ids: Sequence[int] | None = None) -> list[str]:
         """Names of metrics."""
@@ -434,14 +440,24 @@ def _last_values(rows: Sequence[Sequence[Any]]) -> pa.Table:
     )
 
 
+_MEASURED_BY = ("session", "metric", "attempt", "block", "part")
+
+
 @reads("tv_measures")
-def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+def measured(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """The logged values that documents hold."""
     if not rows:
         return MEASURES_SCHEMA.empty_table()
-    rows = sorted(rows, key=itemgetter("session", "metric", "attempt", "block", "part"))
-    sessions, metrics, attempts = ([row[name] for row in rows] for name in ("session", "metric", "attempt"))
+    columns = [{type(row[name]) for row in rows} for name in _MEASURED_BY]
+    if columns != [{int}, {str}, {int}, {int}, {int}]:
+        raise TypeError("what it was logged by is of another type")
+    rows = sorted(rows, key=itemgetter(*_MEASURED_BY))
+    sessions, metrics, attempts = ([row[name] for row in rows] for name in _MEASURED_BY[:3])
+    sizes, *others = ([len(row[name]) for row in rows] for name in ("values", "steps", "times"))
+    if others != [sizes, sizes]:
+        raise ValueError("it has other numbers of steps, times and values")
     return measures_table(
-        (sessions, metrics, attempts, [len(row["values"]) for row in rows]),
+        (sessions, metrics, attempts, sizes),
         pa.array([step for row in rows for step in row["steps"]], pa.int64()),
         np.concatenate([np.array(row["times"], dtype=np.int64) for row in rows]),
         _floats([value for row in rows for value in row["values"]]),

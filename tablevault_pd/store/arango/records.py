@@ -27,7 +27,8 @@ _PLAIN = {"int": int, "str": str, "bool": bool, "float": float, "None": NoneType
 def reads(collection: str) -> Callable[[Callable[Concatenate[D, P], R]], Callable[Concatenate[D, P], R]]:
     """Decorate what makes a record of a document, or of a row that begins with its key; or a table of many rows.
 
-    It raises VaultCorrupt, which names the document, where an attribute is missing, or a field is not of its type.
+    It raises VaultCorrupt, which names the document, where an attribute is missing, or a field is not of its type. Of many rows
+    it is the first that cannot be read by itself.
     """
 
     def decorate(read: Callable[Concatenate[D, P], R]) -> Callable[Concatenate[D, P], R]:
@@ -37,6 +38,9 @@ def reads(collection: str) -> Callable[[Callable[Concatenate[D, P], R]], Callabl
                 record = read(document, *args, **options)
                 _require_types(record)
             except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+                if isinstance(document, list) and len(document) > 1 and isinstance(document[0], (list, dict)):
+                    for row in document:
+                        checked([row], *args, **options)  # type: ignore[arg-type]  # a table is read of any rows
                 raise _damaged(collection, document, error) from error
             return record
 
@@ -47,8 +51,14 @@ def reads(collection: str) -> Callable[[Callable[Concatenate[D, P], R]], Callabl
 
 def _damaged(collection: str, document: Any, error: Exception) -> VaultCorrupt:
     place = collection
+    if isinstance(document, list) and len(document) == 1:
+        [document] = document
     if isinstance(document, dict):
         place = document.get("_id") or f"{collection}/{document.get('_key') or document.get('key')}"
+        if "metric" in document:
+            place += (
+                f" (the metric {short_repr(document['metric'])} of the session {document.get('session')})"
+            )
     elif isinstance(document, list) and document and isinstance(document[0], (int, str)):
         place = f"{collection}/{document[0]}"
     lacking = f"it has no {short_repr(error.args[0])}" if isinstance(error, KeyError) else str(error)

@@ -68,12 +68,14 @@ REMOVE_UPLOADS = "FOR b IN tv_blobs FILTER b.upload IN @uploads REMOVE b IN tv_b
 _LASTING = (DESCRIPTIONS, EDGES, DETAILS)
 
 
-def pages(client: Client, statement: str, key: Callable[[Any], str], **values: Any) -> Iterator[list[Any]]:
+def pages(
+    client: Client, statement: str, key: Callable[[Any], str], *, page: int = PAGE, items: str | None = None
+) -> Iterator[list[Any]]:
     """The results of a statement that goes by pages, each after the `key` of the last result."""
-    after = ""
-    while rows := client.query(statement, after=after, page=PAGE, binds=values):
+    after, binds = "", {} if items is None else {"@items": items}
+    while rows := client.query(statement, after=after, page=page, binds=binds):
         yield rows
-        if len(rows) < PAGE:
+        if len(rows) < page:
             return
         after = key(rows[-1])
 
@@ -126,7 +128,7 @@ def stray_items(vault: VaultParts) -> Iterator[Stray]:
     items: dict[str, int] = defaultdict(int)
     emptied: set[str] = set()
     for collection in (*ITEMS, *_LASTING):
-        for rows in pages(vault.client, COUNTS_AFTER, itemgetter(0), **{"@items": collection}):
+        for rows in pages(vault.client, COUNTS_AFTER, itemgetter(0), items=collection):
             committed = dict(vault.client.query(COMMITTED, keys=[key for key, _ in rows]))
             for key, count in rows:
                 gone = committed.get(key, True)

@@ -38,7 +38,7 @@ SELECT name, before + 1, version - 1 FROM (
 """
 UNREADABLE = """
 SELECT 'logged values', s.name || '#' || s.run || ', ' || m.metric
-FROM measures m LEFT JOIN sessions s ON s.id = m.session WHERE length(m.points) % ? <> 0
+FROM measures m LEFT JOIN sessions s ON s.id = m.session WHERE length(m.points) % ? <> 0 OR length(m.points) = 0
 UNION ALL SELECT 'name of a segment', substr(file, 1, 80) FROM segments
 WHERE file IS NOT NULL AND (length(file) <> 32 OR file GLOB '*[^0-9a-f]*')
 UNION ALL SELECT 'hash of a file', substr(sha256, 1, 80) FROM files WHERE length(sha256) <> 64 OR sha256 GLOB '*[^0-9a-f]*'
