@@ -13,9 +13,11 @@ from stores import Faults, database_of, faults, new_database
 from test_forks import wait_until
 
 from tablevault_pd.capture import environment, script
+from tablevault_pd.errors import StoreUnavailable
 from tablevault_pd.session import heartbeat
-from tablevault_pd.session.heartbeat import HeartbeatThread
+from tablevault_pd.session.heartbeat import HEARTBEAT, HeartbeatThread
 from tablevault_pd.store import Beat, Session
+from tablevault_pd.store.engine.threads import Wakeup
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -131,3 +133,47 @@ def test_heartbeats_go_on_while_the_environment_is_read(
         monkeypatch.setattr(heartbeat, "FLUSH_S", 60.0)
         go_on.set()
         assert folder_vault.run("slow").environment["git_commit"] == "abc"
+
+
+def test_an_end_waits_for_a_slow_attempt_also_where_the_one_before_it_failed(
+    folder_vault: tv.Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = folder_vault.store
+    real, down, begun, go_on = store.beat, threading.Event(), threading.Event(), threading.Event()
+
+    def beat(beats: Any) -> Any:
+        if down.is_set():
+            raise StoreUnavailable("down")
+        begun.set()
+        assert go_on.wait(60)
+        return real(beats)
+
+    class Slow(Wakeup):
+        """The attempt goes on once the end has waited for it several times."""
+
+        waits = 0
+
+        def wait(self, timeout_s: float) -> bool:
+            self.waits += begun.is_set()
+            if self.waits > 3:
+                go_on.set()
+            return super().wait(timeout_s)
+
+    monkeypatch.setattr(heartbeat, "WATCH_S", 0.01)
+    with folder_vault.session("train") as s:
+        s.log(loss=0.5)
+        HEARTBEAT.flush(store)
+        recorder = s._recorder
+        down.set()
+        monkeypatch.setattr(store, "beat", beat)
+        with pytest.warns(RuntimeWarning, match="cannot record this session now"):
+            s.log(loss=0.25)
+            HEARTBEAT.wake()
+            wait_until(lambda: recorder.failing)
+        monkeypatch.setattr(recorder, "attempted", Slow())
+        down.clear()
+    try:
+        assert store.sessions([s.id])[0].outcome == "finished"
+        assert store.measures([s.id])["value"].to_pylist() == [0.5, 0.25]
+    finally:
+        go_on.set()

@@ -54,7 +54,7 @@ class Recording(Protocol):
     row: Session
     flushed: Flag  #: its end is written, or never will be
     attempted: Wakeup  #: a beat was sent, successfully or not
-    failing: bool  #: the last beat could not be sent, and not because the store was busy
+    failures: int  #: how many beats could not be sent, and not because the store was busy
 
     @property
     def is_done(self) -> bool:
@@ -176,7 +176,7 @@ class HeartbeatThread:
 
     def wait_for(self, session: Recording, done: Callable[[], bool], timeout_s: float) -> bool:
         """Wait until `done`, at most `timeout_s` seconds, and not after an attempt that failed while the store was not busy."""
-        deadline = time.monotonic() + timeout_s
+        deadline, failures = time.monotonic() + timeout_s, session.failures
         self._retry_at.pop(session.store, None)  # the next attempt is made at once
         while not done():
             session.attempted.clear()
@@ -188,7 +188,7 @@ class HeartbeatThread:
                 self.wake()
                 # Not longer than WATCH_S: another waiter may take the wake-up.
                 session.attempted.wait(min(max(deadline - time.monotonic(), 0.0), WATCH_S))
-            if not done() and (session.failing or time.monotonic() >= deadline):
+            if not done() and (session.failures > failures or time.monotonic() >= deadline):
                 return False
         return True
 

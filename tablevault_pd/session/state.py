@@ -40,6 +40,8 @@ class SessionState:
         Whether checkpoint() has something to do: a stop or pause, or a session to begin.
     failing
         Whether the last attempt to write failed, and not because the store was busy.
+    failures
+        How many attempts did.
     flushed
         Set when the end is written, or never will be.
     attempted
@@ -76,6 +78,7 @@ class SessionState:
         self._abandoned: str | None = None  # the error after which nothing is recorded
         self._ended = False
         self.failing = False
+        self.failures = 0
         self.outbox = Outbox(self.settings, self.store.scratch)
         self.control = ControlState(self._callbacks, self.outbox.now)
         self._rows = self.outbox.backlog.rows
@@ -211,6 +214,7 @@ class SessionState:
     def on_failed(self, error: Exception) -> None:
         """Keep the last beat, which the store did not take."""
         self.failing = not isinstance(error, VaultBusy)  # a busy store is worth waiting for
+        self.failures += self.failing
         self.attempted.wake()
 
     def update_flag(self) -> None:
