@@ -314,3 +314,93 @@ def test_what_is_no_text_about_a_write_counts(call):
     """Methods of other objects may do anything with their arguments, and other arguments of a write may count."""
     one, two = (Slicer([Piece(call.format(text=text), "t.py", 1, 0)]).of_everything() for text in "ab")
     assert one != two
+
+
+@pytest.mark.parametrize(
+    ("frame", "key", "shown"),
+    [
+        (pd.DataFrame({"x": [1, 2, 3]}), None, "1: 2"),
+        (pd.DataFrame({"x": [1, 2, 3]}, index=pd.Index(["a", "b", "c"], name="id")), None, "1: 'c'"),
+        (pd.DataFrame({"x": [1, 2, 3]}, index=list("abc")), None, "1: 'c'"),
+        (pd.DataFrame({"x": [1, 2, 3], "id": [7, 8, 9]}), "id", "1: 9"),
+        (
+            pd.DataFrame({"x": [1, 2, 3], "n": [7, 8, 9]}, index=pd.Index(list("abc"), name="id")),
+            ["id", "n"],
+            "1: ('c', 9)",
+        ),
+        (
+            pd.DataFrame(
+                {"x": [1, 2, 3]}, index=pd.date_range("2026-01-01", periods=3, name="day", tz="UTC")
+            ),
+            None,
+            "1: 2026-01-03 00:00:00+00:00",
+        ),
+    ],
+    ids=["position", "named index", "labels", "key", "key of both", "times"],
+)
+def test_rows_that_changed_are_named_as_the_user_names_them(vault, frame, key, shown):
+    vault.save("items", frame, key=key)
+    vault.read("items").vault.save("all")
+    vault.save("items", frame.assign(x=[1, 2, 4]), key=key)
+    vault.read("items").vault.save("all")
+    [line] = vault.differences("all@1", "all@2").query("what == 'rows changed'")[["a", "b"]].to_numpy()
+    assert line.tolist() == [shown, shown]
+
+
+def test_the_evidence_says_which_run_rules_a_difference_out_and_why_the_rest_is_left(vault):
+    """One run made the rows of the first side with the rate of the other, one those of the other with the first seed."""
+    vault.save("articles", ARTICLES)
+    for right, rate, words, seed in (
+        ([True, True], 1, "a", 0),
+        ([True, True], 2, "a", 0),
+        ([True, False], 2, "b", 1),
+        ([True, False], 2, "b", 0),
+        ([False, False], 3, "c", 2),
+    ):
+        predict(vault, right, "rows", rate=rate, words=words, seed=seed)
+
+    def evidence(frame):
+        return {(line.name, line.evidence) for line in frame[frame["what"] == "parameter"].itertuples()}
+
+    alone = ("words", "the only one that is not ruled out")
+    others = {("rate", "fit#2 had b and made the rows of a"), ("seed", "fit#4 had a and made the rows of b")}
+    assert evidence(vault.differences("preds@1", "fit#3")) == {alone, *others}
+    assert evidence(vault.differences("fit#1", "fit#3")) == {alone, *others}
+    assert evidence(vault.compare("fit#1", "fit#3", measure="right").why()) == {alone}
+    assert evidence(vault.compare("fit#2", "fit#4", measure="right").why()) == {
+        ("words", "the only difference")
+    }
+    left = {(name, "one of 3 that no run tells apart") for name in ("rate", "words", "seed")}
+    assert evidence(vault.differences("fit#1", "fit#5")) == left
+    assert evidence(vault.compare("fit#1", "fit#5", measure="right").why()) == left
+
+
+def test_the_evidence_of_what_worked_together_names_the_others(vault):
+    """Each of two parameters alone changed nothing."""
+    vault.save("articles", ARTICLES)
+    for right, rate, words in (([True, True], 1, "a"), ([True, True], 2, "a"), ([True, True], 1, "b")):
+        predict(vault, right, "read", rate=rate, words=words)
+    predict(vault, [True, False], "read", rate=2, words="b")
+    why = vault.compare("fit#1", "fit#4", measure="right").why().query("what == 'parameter'")
+    told_by = dict(zip(why["name"], why["evidence"], strict=True))
+    assert told_by == {"rate": "only together with words", "words": "only together with rate"}
+    upstream = vault.differences("fit#1", "fit#4").query("what == 'parameter'")
+    assert dict(zip(upstream["name"], upstream["evidence"], strict=True)) == told_by
+
+
+def test_the_evidence_of_inputs_says_whether_their_rows_differ(vault):
+    vault.save("articles", ARTICLES)
+    predict(vault, [True, True], "rows")
+    vault.save("articles", OTHERS)
+    vault.save("articles", ARTICLES)
+    predict(vault, [True, False], "rows")
+    vault.save("articles", OTHERS)
+    predict(vault, [False, False], "rows")
+    for a, b, said in (
+        ("preds@1", "preds@2", "both versions show the same rows"),
+        ("preds@2", "preds@3", "it shows other rows"),
+    ):
+        [line] = vault.differences(a, b).query("what == 'input'")["evidence"]
+        assert line == said
+    why = vault.compare("preds@1", "preds@3", measure="right").why().query("what == 'row changed'")
+    assert why["evidence"].tolist() == ["the row was made from it"]

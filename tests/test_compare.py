@@ -757,19 +757,19 @@ def test_r15_differences_that_overflow_are_exact(vault):
 
 def test_r17_differences_walk_up_from_two_versions(vault, chain):
     found = vault.differences(*chain)
-    assert found.columns.tolist() == ["what", "name", "a", "b", "depth", "list", "ruled_out"]
+    assert found.columns.tolist() == ["what", "name", "a", "b", "depth", "list", "ruled_out", "evidence"]
     assert not found["ruled_out"].any()
     found = found[~found["what"].isin(["code"])]
-    assert lines_of(found, *found.columns[:-1]) == [
+    assert lines_of(found, *found.columns[:-2]) == [
         ("parameter", "lr", 0.1, 0.2, 0, "preds"),
         ("input", "features", "features@1", "features@2", 1, "features"),
-        ("rows changed", "features", "1: 1", "1: 1", 1, "features"),
-        ("rows added", "features", None, "1: 3", 1, "features"),
-        ("rows removed", "features", "1: 3", None, 1, "features"),
+        ("rows changed", "features", "1: 2", "1: 2", 1, "features"),
+        ("rows added", "features", None, "1: 5", 1, "features"),
+        ("rows removed", "features", "1: 4", None, 1, "features"),
         ("input", "articles", "articles@1", "articles@2", 2, "articles"),
-        ("rows changed", "articles", "1: 1", "1: 1", 2, "articles"),
-        ("rows added", "articles", None, "1: 3", 2, "articles"),
-        ("rows removed", "articles", "1: 3", None, 2, "articles"),
+        ("rows changed", "articles", "1: 2", "1: 2", 2, "articles"),
+        ("rows added", "articles", None, "1: 5", 2, "articles"),
+        ("rows removed", "articles", "1: 4", None, 2, "articles"),
     ]
 
 

@@ -10,10 +10,10 @@ import pandas as pd
 
 from tablevault_pd.analysis.code_changes import code_changes
 from tablevault_pd.analysis.contents import ReadVersions
-from tablevault_pd.analysis.evidence import CODE, Records
+from tablevault_pd.analysis.evidence import CODE, Records, Verdict
 from tablevault_pd.analysis.facts import READ, Inputs, different, facts_of, inputs_of, read_by
 from tablevault_pd.analysis.makings import Making
-from tablevault_pd.analysis.rows_changed import row_changes
+from tablevault_pd.analysis.rows_changed import label_text, row_changes, row_labels
 from tablevault_pd.analysis.ruled_out import RuledOut
 from tablevault_pd.code import slice_of_session
 from tablevault_pd.reading.reports import typed
@@ -30,20 +30,24 @@ if TYPE_CHECKING:
     from tablevault_pd.code import Slice
     from tablevault_pd.store import Store, Version
 
-COLUMNS = ("what", "name", "a", "b", "depth", "list", "ruled_out")
+COLUMNS = ("what", "name", "a", "b", "depth", "list", "ruled_out", "evidence")
 _DTYPES: dict[str, Any] = {"a": object, "b": object, "depth": "Int64", "ruled_out": bool}
 ORDER = (
     "parameter", "code", "input", READ, "rows changed", "rows added", "rows removed", "package", "python", "git", "argv", "host",
 )  # fmt: skip
 SHOWN_ROWS = 10
+_SAME_ROWS, _OTHER_ROWS = (
+    Verdict(True, "both versions show the same rows"),
+    Verdict(False, "it shows other rows"),
+)
 
 
 class _RulesOut(Protocol):
-    """Says of each difference between two sides whether it is no cause."""
+    """Says of each difference between two sides whether it is no cause, and why."""
 
     def __call__(
         self, differences: Sequence[tuple[Key, CodeChange | None]], *, explained: bool = ...
-    ) -> list[bool]: ...
+    ) -> list[Verdict]: ...
 
 
 @dataclass(slots=True)
@@ -126,17 +130,17 @@ class _Walk:
         facts = different([one, two]) if set(sessions[0]) != set(sessions[1]) else []
         keys: list[tuple[Key, CodeChange | None]] = [(fact, None) for fact in facts]
         keys += [((CODE, change.bound), change) for change in changes]
-        flags = ruled_out(keys, explained=explained)
+        verdicts = ruled_out(keys, explained=explained)
         # A session that wrote several lists is told of once, where it is nearest, unless it may be a cause only further up.
         before = self.reported.get(sessions)
         counts = self.reported.setdefault(sessions, set())
-        for fact, flag in zip(facts, flags, strict=False):
-            if before is None or not (flag or fact in before):
-                self.lines.append((*fact, one.get(fact), two.get(fact), depth, name, flag))
-            if not flag:
+        for fact, verdict in zip(facts, verdicts, strict=False):
+            if before is None or not (verdict.ruled_out or fact in before):
+                self.lines.append((*fact, one.get(fact), two.get(fact), depth, name, *verdict))
+            if not verdict.ruled_out:
                 counts.add(fact)
-        for change, flag in zip(changes, flags[len(facts) :], strict=True):
-            self.lines.append((CODE, *change.line, depth, name, flag))
+        for change, verdict in zip(changes, verdicts[len(facts) :], strict=True):
+            self.lines.append((CODE, *change.line, depth, name, *verdict))
 
     def _inputs(
         self, a: Inputs, b: Inputs, depth: int, what: str = "input", ruled_out: _RulesOut | None = None
@@ -149,15 +153,17 @@ class _Walk:
             one, two = self._versions_of(name, a, b)
             if one.is_identical(two):
                 continue
-            flag = one == two or (
-                ruled_out is not None and ruled_out([((what, name), None)], explained=True)[0]
-            )
-            self.lines.append((what, name, one.text, two.text, depth + 1, name, flag))
+            verdict = _OTHER_ROWS
+            if one == two:
+                verdict = _SAME_ROWS
+            elif ruled_out is not None:
+                [verdict] = ruled_out([((what, name), None)], explained=True)
+            self.lines.append((what, name, one.text, two.text, depth + 1, name, *verdict))
             if one.newest is not None and two.newest is not None:
                 if one != two:
-                    self._rows(one.newest, two.newest, depth + 1, flag=flag)
+                    self._rows(one.newest, two.newest, depth + 1, verdict)
                 if what != READ:
-                    queue = self.equal if flag else self.waiting
+                    queue = self.equal if verdict.ruled_out else self.waiting
                     queue.append((Making(one.newest), Making(two.newest), depth + 1))
 
     def _read_by(self, session_ids: Sequence[int]) -> Inputs:
@@ -172,7 +178,7 @@ class _Walk:
         nothing = ReadVersions(self.records.contents)
         return a.get(name, nothing), b.get(name, nothing)
 
-    def _rows(self, a: Version, b: Version, depth: int, *, flag: bool) -> None:
+    def _rows(self, a: Version, b: Version, depth: int, verdict: Verdict) -> None:
         if a.gone or b.gone:
             return
         rows = row_changes(self.store, a, b)
@@ -182,21 +188,22 @@ class _Walk:
             ("rows removed", rows.removed, None),
         ):
             if any(positions is not None and len(positions) for positions in (one, two)):
-                self.lines.append((what, a.list, _positions(one), _positions(two), depth, a.list, flag))
+                shown = self._named_rows(a, one), self._named_rows(b, two)
+                self.lines.append((what, a.list, *shown, depth, a.list, *verdict))
 
-
-def _positions(rows: np.ndarray | None) -> str | None:
-    if rows is None:
-        return None
-    listed = ", ".join(map(str, rows[:SHOWN_ROWS])) + (", …" if len(rows) > SHOWN_ROWS else "")
-    return f"{len(rows)}: {listed}"
+    def _named_rows(self, version: Version, positions: np.ndarray | None) -> str | None:
+        if positions is None:
+            return None
+        labels = row_labels(self.store, version, positions[:SHOWN_ROWS])
+        more = ", …" if len(positions) > SHOWN_ROWS else ""
+        return f"{len(positions)}: {', '.join(map(label_text, labels))}{more}"
 
 
 def _no_causes(
     differences: Sequence[tuple[Key, CodeChange | None]], *, explained: bool = False
-) -> list[bool]:
+) -> list[Verdict]:
     """Rule out all of it: it made rows that are the same on both sides."""
-    return [True for _ in differences]
+    return [Verdict(True, "what was made of it is the same") for _ in differences]
 
 
 def _without(inputs: Inputs, lists: Collection[str]) -> Inputs:

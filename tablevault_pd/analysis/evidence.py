@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tablevault_pd.analysis.code_changes import ALL, UNNAMED, CodeChange, code_changes, trees_by_bound
 from tablevault_pd.analysis.contents import Contents, ReadVersions
@@ -29,6 +29,7 @@ CODE = "code"
 CAUSES = (PARAMETER, READ, "package", "python")
 #: Makers of a side that are compared one with the other, where no difference alone can be the cause.
 MOST_COMPARED = 50
+SHOWN_NAMES = 2
 _UNKNOWN = object()
 
 Key = tuple[str, Any]  #: (what, name); of code the name is what a statement binds
@@ -42,6 +43,7 @@ class Records:
         self._store = store
         self.contents = Contents(store)
         self._facts: dict[int, dict[Fact, Any]] = {}
+        self._labels: dict[int, str] = {}
         self._slices: dict[Place, Slice | None] = {}
         self._trees: dict[Place, Mapping[Any, Any]] = {}
         self._programs: dict[int, set[tuple[str | None, str]]] = {}
@@ -51,7 +53,9 @@ class Records:
         unread = dict.fromkeys(places)
         sessions = {place[0] for place in unread if place[0] >= 0} - self._facts.keys()
         if sessions:
-            self._facts |= facts_by_session(self._store, self.contents, sorted(sessions))
+            with_info = self._store.sessions(sorted(sessions), info=True)
+            self._facts |= facts_by_session(self._store, self.contents, with_info)
+            self._labels |= {session.id: session.label for session in with_info}
         cells = [place for place in unread if place[1] >= 0 and place not in self._slices]
         if cells:
             slices = slices_of(self._store, cells)
@@ -60,6 +64,10 @@ class Records:
     def facts(self, place: Place) -> Facts:
         """What is recorded of the session, and what it read."""
         return self._facts.get(place[0], {})
+
+    def label(self, place: Place) -> str:
+        """The session, as ``fit#3``."""
+        return self._labels.get(place[0], "a run")
 
     def code(self, place: Place) -> Slice:
         """The slice; an empty one if none is known."""
@@ -104,6 +112,20 @@ class MakersDiffer:
     a: Any
     b: Any
     change: CodeChange | None = None
+    evidence: str = ""  #: why it is left
+
+
+class Verdict(NamedTuple):
+    """Whether a difference is no cause, and what says so."""
+
+    ruled_out: bool
+    evidence: str = ""
+
+
+#: What says that a difference is no cause, where no other run does.
+BOTH_HAVE_IT = "both had it; what uses it changed"
+NEEDED_ALIKE = "the rows of both needed the same of it"
+MADE_ALIKE = "those who made the rows had the same"
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,26 +151,38 @@ class Evidence:
         between those makers of both sides that differ least.
         """
         first = self._between(self.a[0][0], self.b[0][0])
-        causes = [
-            difference for difference in first if not self._rules_out(difference.key, difference.change)
+        left = [
+            difference for difference in first if not self._ruled_out_by(difference.key, difference.change)
         ]
-        if causes or explained or not first:
-            return causes
-        together = (difference for pair in self._closest() for difference in self._between(*pair))
-        return list({difference.key: difference for difference in together}.values())
+        if left or explained or not first:
+            said = _left(len(left), len(first), explained=explained)
+            return [replace(difference, evidence=said) for difference in left]
+        together = self._together
+        return [replace(one, evidence=_with_others(one, together.values())) for one in together.values()]
 
-    def ruled_out(
+    def verdicts(
         self, differences: Sequence[tuple[Key, CodeChange | None]], *, explained: bool = False
-    ) -> list[bool]:
-        """Which of these differences are no cause."""
-        flags = [self._rules_out(*difference) for difference in differences]
-        causes = [
-            flag for flag, (key, _) in zip(flags, differences, strict=True) if key[0] in (*CAUSES, CODE)
-        ]
-        if explained or not causes or not all(causes):
-            return flags
-        together = {difference.key for pair in self._closest() for difference in self._between(*pair)}
-        return [flag and key not in together for flag, (key, _) in zip(flags, differences, strict=True)]
+    ) -> list[Verdict]:
+        """Which of these differences are no cause, and why."""
+        said = [self._ruled_out_by(*difference) for difference in differences]
+        causes = [text for text, (key, _) in zip(said, differences, strict=True) if key[0] in (*CAUSES, CODE)]
+        left = causes.count("")
+        is_together = bool(causes) and not left and not explained
+        verdicts = []
+        for text, (key, _) in zip(said, differences, strict=True):
+            if is_together and (one := self._together.get(key)) is not None:
+                verdicts.append(Verdict(False, _with_others(one, self._together.values())))
+            elif text or key[0] not in (*CAUSES, CODE):
+                verdicts.append(Verdict(bool(text), text))
+            else:
+                verdicts.append(Verdict(False, _left(left, len(causes), explained=explained)))
+        return verdicts
+
+    @cached_property
+    def _together(self) -> dict[Key, MakersDiffer]:
+        """What differs between those makers of both sides that differ least."""
+        together = (difference for pair in self._closest() for difference in self._between(*pair))
+        return {difference.key: difference for difference in together}
 
     @cached_property
     def _counted(self) -> tuple[list[Makers], list[Makers]]:
@@ -182,11 +216,13 @@ class Evidence:
         )
         return replace(self, a=a, b=b)
 
-    def _rules_out(self, key: Key, change: CodeChange | None) -> bool:
+    def _ruled_out_by(self, key: Key, change: CodeChange | None) -> str:
+        """What says that a difference is no cause; an empty text where nothing does."""
         if not self.a or not self.b:
-            return False
+            return ""
         if change is not None and self._lies_deeper(key):
-            return all(self._rules_out(inner.key, inner.change) for inner in self._inside(change))
+            said = [self._ruled_out_by(inner.key, inner.change) for inner in self._inside(change)]
+            return "" if "" in said else next(iter(said), NEEDED_ALIKE)
         common: list[Any] | None = None
         for makers in (*self._counted[0], *self._counted[1]):
             values = [value for place in makers if (value := self.records.value(place, key)) is not _UNKNOWN]
@@ -194,10 +230,24 @@ class Evidence:
             common = _distinct(value for value in there if any(alike(value, other) for other in values))
             if not common:
                 break
-        return bool(common) or (
-            change is not None
-            and (self._has_statement(change) or self._is_of_both(change, self.a[0][0], self.b[0][0]))
-        )
+        if common:
+            return self._witness(key, common[0])
+        if change is None:
+            return ""
+        is_of_both = self._is_of_both(change, self.a[0][0], self.b[0][0])
+        return self._who_had_statement(change) or (BOTH_HAVE_IT if is_of_both else "")
+
+    def _witness(self, key: Key, value: Any) -> str:
+        """Say who made rows of one side with what the other side had."""
+        for side, name, other in ((0, "a", "b"), (1, "b", "a")):
+            for first, *more in self._counted[side]:
+                if not alike(self.records.value(first, key), value):
+                    place = next(one for one in more if alike(self.records.value(one, key), value))
+                    return self._had(place, other, name)
+        return MADE_ALIKE
+
+    def _had(self, place: Place, value: str, rows: str) -> str:
+        return f"{self.records.label(place)} had {value} and made the rows of {rows}"
 
     def _lies_deeper(self, key: Key) -> bool:
         """Whether the rows of both sides have the same of a definition that differs: their slices have a part of it, or none."""
@@ -221,18 +271,20 @@ class Evidence:
             return self.records.is_unused(a, change.b)
         return change.b is None and change.a is not None and self.records.is_unused(b, change.a)
 
-    def _has_statement(self, change: CodeChange) -> bool:
-        """Whether a maker of one side had the statement without a name as the other side has it."""
+    def _who_had_statement(self, change: CodeChange) -> str:
+        """Say which maker of one side had the statement without a name as the other side has it."""
         if change.bound != UNNAMED or len(self.a) > 1 or len(self.b) > 1:
-            return False
+            return ""
         (a, *more_a), (b, *more_b) = self._counted[0][0], self._counted[1][0]
-        return (change.b is not None and self._as_in(change, b, more_a)) or (
-            change.a is not None and self._as_in(change, a, more_b)
-        )
+        if change.b is not None and (place := self._as_in(change, b, more_a)) is not None:
+            return self._had(place, "b", "a")
+        if change.a is not None and (place := self._as_in(change, a, more_b)) is not None:
+            return self._had(place, "a", "b")
+        return ""
 
-    def _as_in(self, change: CodeChange, place: Place, others: Iterable[Place]) -> bool:
+    def _as_in(self, change: CodeChange, place: Place, others: Iterable[Place]) -> Place | None:
         here = self._times(change, place)
-        return any(self._times(change, other) == here for other in others)
+        return next((other for other in others if self._times(change, other) == here), None)
 
     def _times(self, change: CodeChange, place: Place) -> list[int]:
         trees = self.records.value(place, (CODE, UNNAMED))
@@ -270,6 +322,22 @@ class Evidence:
         for pair, differing in keys.items():
             if not any(other < differing for other in keys.values()):
                 yield pair
+
+
+def _left(left: int, of: int, *, explained: bool) -> str:
+    """Say why a difference is left as a cause."""
+    if explained:
+        return "no run rules it out"
+    if left > 1:
+        return f"one of {left} that no run tells apart"
+    return "the only difference" if of == 1 else "the only one that is not ruled out"
+
+
+def _with_others(one: MakersDiffer, together: Iterable[MakersDiffer]) -> str:
+    """Say with which others a difference is a cause, that alone is none."""
+    names = list(dict.fromkeys(other.name for other in together if other.key != one.key))
+    more = ", …" if len(names) > SHOWN_NAMES else ""
+    return f"only together with {', '.join(names[:SHOWN_NAMES])}{more}" if names else "the only difference"
 
 
 def _is_inside(inner: CodeChange, outer: CodeChange) -> bool:

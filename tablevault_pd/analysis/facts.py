@@ -56,12 +56,12 @@ def facts_of(store: Store, session_ids: Sequence[int]) -> dict[Fact, Any]:
 
 
 def facts_by_session(
-    store: Store, contents: Contents, session_ids: Sequence[int]
+    store: Store, contents: Contents, sessions: Sequence[Session]
 ) -> dict[int, dict[Fact, Any]]:
     """Everything recorded of each of these sessions, and what it read, as :class:`ReadVersions`."""
-    facts = {session.id: _facts(session) for session in store.sessions(list(session_ids), info=True)}
+    facts = {session.id: _facts(session) for session in sessions}
     reads: dict[int, dict[tuple[str, int], None]] = {}
-    for session_id, name, number in store.reads(list(session_ids)):
+    for session_id, name, number in store.reads(list(facts)):
         reads.setdefault(session_id, {})[name, number] = None
     places = list(dict.fromkeys(place for of_session in reads.values() for place in of_session))
     versions = dict(zip(places, _versions_at(store, places), strict=True))

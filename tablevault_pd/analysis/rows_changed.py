@@ -8,10 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tablevault_pd.analysis.ancestors import same_rows_by_key
+from tablevault_pd.analysis.sides import Side
+from tablevault_pd.errors import short_repr
+from tablevault_pd.frames import index_names
+from tablevault_pd.keys.key import key_labels
 from tablevault_pd.lineage.same import unchanged_rows
-from tablevault_pd.reading.read import positions_shown
+from tablevault_pd.reading.read import positions_shown, take
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
     from tablevault_pd.store import Store, Version
 
 
@@ -44,3 +51,19 @@ def row_changes(store: Store, one: Version, other: Version) -> RowChanges:
     is_there = now >= 0
     free[now[is_there]] = False
     return RowChanges(lost[~is_there], np.flatnonzero(free), lost[is_there], now[is_there])
+
+
+def row_labels(store: Store, version: Version, positions: np.ndarray) -> Sequence[Any]:
+    """What rows are called: by the key of the list, else by its index, which counts them where it has none of its own."""
+    schema = store.schema(version.schema_id)
+    key = key_labels(schema)
+    columns = [label for label in key if label not in index_names(schema)]
+    [frame] = take(store, [(version, positions, columns)])
+    return list(Side(version.label, version, positions, frame).key(key) if key else frame.index)
+
+
+def label_text(label: Any) -> str:
+    """A label as it stands in a list of them."""
+    if isinstance(label, tuple):
+        return f"({', '.join(map(label_text, label))})"
+    return short_repr(label, 40) if isinstance(label, str) else str(label)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from tablevault_pd.analysis.elsewhere import Elsewhere
-from tablevault_pd.analysis.evidence import Evidence, Records
+from tablevault_pd.analysis.evidence import Evidence, Records, Verdict
 from tablevault_pd.analysis.facts import different, facts_of
 from tablevault_pd.analysis.makings import Making
 from tablevault_pd.analysis.targets import made_in_common
@@ -41,14 +41,12 @@ class RuledOut:
 
     def __call__(
         self, differences: Sequence[tuple[Key, CodeChange | None]], *, explained: bool = False
-    ) -> list[bool]:
-        """Whether each is none. What rows were made from may have `explained` them."""
-        if not differences:
-            return []
-        every = [evidence.ruled_out(differences, explained=explained) for evidence in self._evidence]
-        return [bool(flags) and all(flags) for flags in zip(*every, strict=True)] or [False] * len(
-            differences
-        )
+    ) -> list[Verdict]:
+        """Whether each is none, and why. What rows were made from may have `explained` them."""
+        if not self._evidence:
+            return [Verdict(False)] * len(differences)
+        every = [evidence.verdicts(differences, explained=explained) for evidence in self._evidence]
+        return [min(verdicts, key=lambda verdict: verdict.ruled_out) for verdicts in zip(*every, strict=True)]
 
 
 def _pairs(store: Store, a: Target, b: Target) -> list[tuple[Making, Making]]:
@@ -104,7 +102,7 @@ def _no_causes(store: Store, targets: Sequence[Target | None], facts: Sequence[F
         for other in others
         if other is not None
     ]
-    return [all(flags) for flags in zip(*every, strict=True)]
+    return [all(verdict.ruled_out for verdict in verdicts) for verdicts in zip(*every, strict=True)]
 
 
 def target_sessions(store: Store, target: Target) -> Sequence[int]:

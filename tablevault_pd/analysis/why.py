@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 MOVED = ("fixed", "broken", "up", "down")
 NOTHING = "nothing recorded"
-COLUMNS = ("flip", "what", "name", "a", "b", "depth", "list", "row_a", "row_b")
+COLUMNS = ("flip", "what", "name", "a", "b", "depth", "list", "row_a", "row_b", "evidence")
+_MADE_OF_IT = "the row was made from it"
 _ORDER = ("row changed", "row removed", "row added", "input", CODE, *CAUSES, NOTHING)
 _STEPS = ["row", "list", "version", "position", "depth"]
 
@@ -175,6 +176,7 @@ def _whole_lists(store: Store, contents: Contents, a: pd.DataFrame, b: pd.DataFr
             "b": shown.where(~left),
             "depth": other["depth_a"].fillna(other["depth_b"]).astype(np.int64),
             "list": other["list"],
+            "evidence": _MADE_OF_IT,
         }
     )
     return [lines.groupby(["row", "what", "name", "list"], as_index=False, sort=False).first()]
@@ -248,7 +250,7 @@ def _lone(rows: pd.DataFrame, what: str) -> pd.DataFrame:
     empty = pd.Series([None] * len(rows), index=rows.index, dtype=object)
     a, b = (place, empty) if what == "row removed" else (empty, place)
     lines = rows[["row", "depth", "list"]].assign(what=what, name=rows["list"])
-    return lines.assign(a=a, b=b, row_a=a, row_b=b)
+    return lines.assign(a=a, b=b, row_a=a, row_b=b, evidence=_MADE_OF_IT)
 
 
 def _cells(store: Store, pairs: _Pairs) -> pd.DataFrame:
@@ -285,6 +287,7 @@ def _line(
             "list": pairs.a.list,
             "row_a": pd.Series(places[0], dtype=object),
             "row_b": pd.Series(places[1], dtype=object),
+            "evidence": _MADE_OF_IT,
         }
     )
 
@@ -329,7 +332,9 @@ def _made_by(
 def _cause(pairs: _Pairs, rows: np.ndarray, cause: MakersDiffer) -> pd.DataFrame:
     part = pd.DataFrame({"row": pairs.row[rows], "depth": pairs.depth[rows]})
     a, b = (pd.Series([value] * len(part), dtype=object) for value in (cause.a, cause.b))
-    return part.assign(what=cause.key[0], name=cause.name, list=pairs.a.list, a=a, b=b)
+    return part.assign(
+        what=cause.key[0], name=cause.name, list=pairs.a.list, a=a, b=b, evidence=cause.evidence
+    )
 
 
 # -- the answer

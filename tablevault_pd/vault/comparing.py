@@ -197,10 +197,11 @@ class Comparing(VaultPart):
         DataFrame
             One line per difference, the nearest first, and those that are ruled out last: what (parameter, code, input,
             rows changed, rows added, rows removed, package, python, git, argv, host), name, a, b (object: parameters as they
-            were given, else texts; None where a side has none), depth (steps up, Int64), list, ruled_out (bool).
+            were given, else texts; None where a side has none), depth (steps up, Int64), list, ruled_out (bool), evidence.
             A difference is ruled out as a cause where the vault knows that the rows came out as they did with the value of the
             other side, too: a session that made equal rows again had it. All differences are listed; those that are ruled out
-            do not stand in :meth:`Comparison.why`. Rows are given by their number and first positions.
+            do not stand in :meth:`Comparison.why`. The column evidence says which session rules a difference out, or why it is
+            left. Rows are given by their number and first keys or labels.
             A list whose version is the same on both sides ends the walk.
 
         Raises
@@ -219,8 +220,8 @@ class Comparing(VaultPart):
         >>> with vault.session("train", params={"lr": 0.2}):
         ...     new = vault.save("preds", {"pred": 2})
         >>> vault.differences(old, new).query("what == 'parameter'")
-                what name    a    b  depth   list  ruled_out
-        0  parameter   lr  0.1  0.2      0  preds      False
+                what name    a    b  depth   list  ruled_out             evidence
+        0  parameter   lr  0.1  0.2      0  preds      False  the only difference
         """
         from tablevault_pd.analysis.differences import differences
         from tablevault_pd.analysis.targets import pair_of
