@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping
+import struct
+import sys
+from collections.abc import Callable, Collection, Hashable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,7 @@ from tablevault_pd.frames.codecs import CannotEncode, Encoded, Spec, encode_arra
 from tablevault_pd.frames.column_arrays import arrays_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from types import TracebackType
 
     from tablevault_pd.frames.vectors import EmbeddingOption
@@ -305,11 +307,27 @@ def encode_row(row: Mapping[Hashable, Any]) -> pa.Table | None:
     if not row or not _PLAIN.keys() >= set(kinds) or not _TEXT.issuperset(map(type, labels)):
         return None
     try:
-        schema, struct = _schema(labels, kinds, _dtype_of_texts())
-        columns = pa.array([dict(row)], struct).flatten()
+        schema, types = _schema(labels, kinds, _dtype_of_texts())
+        columns = list(map(_array_of_one, row.values(), types))
     except (OverflowError, UnicodeEncodeError, pa.ArrowException):  # encode() says what is wrong, and where
         return None
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+#: The bytes of a value in Arrow's memory.
+_BYTES: dict[type, Callable[[Any], bytes]] = {
+    bool: (b"\0", b"\1").__getitem__,
+    int: lambda number: number.to_bytes(8, sys.byteorder, signed=True),
+    float: struct.Struct("=d").pack,
+}
+
+
+def _array_of_one(value: Any, kind: pa.DataType) -> pa.Array:
+    """Return one value as an array: of its bytes where possible, which takes a third of the time."""
+    as_bytes = _BYTES.get(type(value))
+    if as_bytes is None:
+        return pa.array([value], kind)
+    return pa.Array.from_buffers(kind, 1, [None, pa.py_buffer(as_bytes(value))])
 
 
 def _dtype_of_texts() -> Hashable:
@@ -323,11 +341,11 @@ def _dtype_of_texts() -> Hashable:
 @lru_cache(maxsize=256)
 def _schema(
     labels: tuple[str, ...], kinds: tuple[type, ...], text_dtype: Hashable
-) -> tuple[pa.Schema, pa.StructType]:
-    """Return the schema of such rows, and their type.
+) -> tuple[pa.Schema, list[pa.DataType]]:
+    """Return the schema of such rows, and the types of their columns.
 
     What pandas makes of texts, labels too, depends on its options: on `text_dtype`.
     """
     row = {label: _PLAIN[kind] for label, kind in zip(labels, kinds, strict=True)}
     schema = encode(pd.DataFrame([row])).schema
-    return schema, pa.struct(list(zip(labels, schema.types, strict=True)))
+    return schema, schema.types
