@@ -12,6 +12,7 @@ import warnings
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -247,10 +248,12 @@ def test_a_misspelt_column_is_an_error_and_an_empty_answer_has_its_columns(runs)
     with pytest.raises(tv.InvalidFilter, match="Did you mean 'lr'"):
         runs.sessions(params={"lrr": 0.1})
     full = runs.sessions()
+    with pytest.warns(UserWarning, match="None of the sessions of this vault has the tag 'no such tag'"):
+        untagged = runs.sessions(tags="no such tag")
     for empty in (
         runs.sessions("nobody-*"),
         runs.sessions([]),
-        runs.sessions(tags="no such tag"),
+        untagged,
         runs.sessions("train", state="failed"),
         runs.sessions(params={"lr": 9}),
         runs.sessions(filters="metrics.loss > 9"),
@@ -262,6 +265,40 @@ def test_a_misspelt_column_is_an_error_and_an_empty_answer_has_its_columns(runs)
         assert set(empty.columns) == set(full.columns)
         assert empty["metrics.loss"].dtype == "float64"
         assert empty["run"].dtype == "Int64"
+
+
+def test_an_unknown_tag_is_told_and_lists_in_columns_are_not_compared(vault):
+    with vault.session("a", tags=["best", "seed"]):
+        vault.save("rows", {"n": 1}, tags=["gold"])
+    with (
+        vault.session("b", tags=["seed"]),
+        pytest.warns(UserWarning, match="'bets'. Did you mean 'best'") as told,
+    ):
+        assert vault.sessions(tags=["seed", "bets"]).empty
+        assert vault.metrics(tags="bets").empty
+    assert {Path(warning.filename) for warning in told} == {Path(__file__)}
+    with pytest.warns(
+        UserWarning, match="None of the lists of this vault has the tag 'godl'. Did you mean 'gold'"
+    ):
+        assert vault.lists(tags="godl").empty
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert vault.sessions(tags=["best", "seed"])["session"].tolist() == ["a#1"]
+        assert vault.sessions("b", tags="best").empty  # another one has it
+        assert vault.lists(tags="gold")["name"].tolist() == ["rows"]
+    for filters in (
+        "tags == 'best'",
+        "'best' in tags",
+        "tags != 'best' and run == 1",
+        [("tags", "in", ["best"])],
+    ):
+        with pytest.raises(tv.InvalidFilter, match=r"several values in each row.*vault.sessions\(tags='x'\)"):
+            vault.sessions(filters=filters)
+    with pytest.raises(tv.InvalidFilter, match=r"found\['reads'\].map"):
+        vault.sessions(filters="reads == 'rows@1'")
+    with pytest.raises(tv.InvalidFilter, match=r"vault.lists\(kind='x'\)"):
+        vault.lists(filters="kinds == 'record'")
+    assert vault.sessions(filters="tags.str.len() > 1")["session"].tolist() == ["a#1"]
 
 
 def test_what_a_session_ran_in_are_columns(vault):

@@ -146,8 +146,8 @@ def _naming(lists: set[str]) -> Iterator[None]:
         yield
     except InvalidFilter as error:
         names = sorted(lists)
-        told = f"list {names[0]!r}" if len(names) == 1 else f"lists {', '.join(map(repr, names[:NAMED]))}"
-        raise InvalidFilter(f"In the {told}: {error}") from error
+        text = f"list {names[0]!r}" if len(names) == 1 else f"lists {', '.join(map(repr, names[:NAMED]))}"
+        raise InvalidFilter(f"In the {text}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)

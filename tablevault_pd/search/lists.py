@@ -13,7 +13,7 @@ from tablevault_pd.reading import reports
 from tablevault_pd.search.description_vectors import described_near
 from tablevault_pd.search.fusion import NEAR, TEXT, Ranking, from_hits, reciprocal_rank_fusion
 from tablevault_pd.search.query import parse_text
-from tablevault_pd.search.report_filters import mask_of_report
+from tablevault_pd.search.report_filters import mask_of_report, warn_of_unknown_tags
 from tablevault_pd.search.request import KINDS, Weights, as_queries
 from tablevault_pd.search.snippets import scores_of_texts
 from tablevault_pd.store.engine.ranking import ranked
@@ -40,6 +40,7 @@ def lists(
     if kinds is not None:
         passed &= np.fromiter((not kinds.isdisjoint(of_list) for of_list in frame["kinds"]), bool, len(frame))
     if all_tags:
+        warn_of_unknown_tags("lists", sorted(all_tags), frame["tags"])
         passed &= np.fromiter((all_tags <= set(of_list) for of_list in frame["tags"]), bool, len(frame))
     if not is_no_filter(filters):
         passed &= mask_of_report("lists", frame, filters)

@@ -19,7 +19,7 @@ from tablevault_pd.reading.nested import flat
 from tablevault_pd.search.code import CodeIn, sessions_with_code
 from tablevault_pd.search.description_vectors import described_near
 from tablevault_pd.search.query import parse_text
-from tablevault_pd.search.report_filters import mask_of_report
+from tablevault_pd.search.report_filters import mask_of_report, warn_of_unknown_tags
 from tablevault_pd.search.request import as_queries, code_place
 from tablevault_pd.session.enclosing import without_enclosing
 from tablevault_pd.session.lookup import SessionFilter, resolve_sessions
@@ -127,6 +127,9 @@ def _whole(
         fitting = [session for session in fitting if session_filter.fits(session, overview.time)]
     if not fitting:
         _check_params(store, session_filter)
+        if session_filter.tags:
+            tags_there = (session.tags for session in store.sessions())
+            warn_of_unknown_tags("sessions", session_filter.tags, tags_there)
     frame = reports.sessions(store, fitting, overview=overview, info=info).set_axis(
         [session.id for session in fitting]
     )

@@ -136,7 +136,7 @@ class Sessions(VaultPart):
         params : mapping, dataclass or argparse.Namespace, optional
             Only those with these values.
         tags : str or list of str, optional
-            Only those with all of these.
+            Only those with all of these. A tag that no session of the vault has is warned of.
         parent : name, pattern, id, session, frame or list of these, optional
             Only the children of these: ``parent="sweep-*"``.
         since, until : time, optional
@@ -186,7 +186,8 @@ class Sessions(VaultPart):
         SessionNotFound
             If a name, a run or an id is not there. A pattern or a frame may match no session.
         InvalidFilter
-            If `filters` or `params` names a parameter or metric that no session of the vault has.
+            If `filters` or `params` names a parameter or metric that no session of the vault has, or `filters` compares ``tags`` or
+            ``reads``, which hold several values.
         InvalidInput
             If another argument cannot be used as it is, or `columns` or `show` names what no session has.
 
