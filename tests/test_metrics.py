@@ -503,11 +503,12 @@ def test_r11_smooth_chooses_on_the_rolling_mean_and_reports_raw_values(vault):
     record(vault.store, {"loss": curve(*values)})
     record(vault.store, {"loss": curve(-100.0, -100.0)})  # a neighbour in memory, not in the mean
     smooth = pd.Series(values).rolling(3, center=True, min_periods=1).mean().where(pd.Series(values).notna())
-    assert rows(vault.best("loss", "min", smooth=10**30), "best_step")[0] == [
-        0
-    ]  # one mean for all: the earliest
+    assert rows(vault.best("loss", "min", smooth=10**30), "best_step") == [[0], [0]]  # one mean for all: the earliest
     found = vault.best("loss", "min", smooth=3)
-    assert rows(found, "best_step", "best_value")[0] == [int(smooth.idxmin()), values[int(smooth.idxmin())]]
+    assert rows(found, "session", "best_step", "best_value") == [  # the best value first
+        ["train#2", 0, -100.0],
+        ["train#1", int(smooth.idxmin()), values[int(smooth.idxmin())]],
+    ]
 
 
 def test_r11_the_version_of_rows_is_of_that_step_or_the_last_before(vault):

@@ -73,7 +73,10 @@ def best(
     columns |= columns_of.of_params(store, points.sessions, per_session.session)
     if not len(points):
         check_known(store, [metric])
-    return mark(pd.DataFrame(columns), "best", f"{mode}:{metric}")
+    frame = pd.DataFrame(columns).sort_values(
+        "best_value", ascending=mode == "min", kind="stable", ignore_index=True
+    )
+    return mark(frame, "best", f"{mode}:{metric}")
 
 
 def _counts(points: Points, sessions: int) -> tuple[np.ndarray, np.ndarray]:

@@ -86,10 +86,7 @@ def best(vault: Vault, arguments: Namespace) -> Output:
         smooth=arguments.smooth,
         rows=arguments.of,
     )
-    ranked = frame.sort_values(
-        "best_value", ascending=arguments.mode == "min", kind="stable", ignore_index=True
-    )
-    return Output(ranked, note="" if len(frame) else NOTHING, hidden=("name", "run", "metric"))
+    return Output(frame, note="" if len(frame) else NOTHING, hidden=("name", "run", "metric"))
 
 
 def show_of(words: list[str] | None) -> dict[str, Any] | None:
