@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -456,6 +457,37 @@ def test_arguments_that_make_no_sense_exit_with_2(run, arguments):
     assert exit_.value.code == 2
 
 
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        (
+            "shwo",
+            "There is no command 'shwo'. Did you mean 'show'? tablevault-pd --help lists all commands.",
+        ),
+        ("ls", "Did you mean 'lists'?"),
+        ("run", "Did you mean 'sessions'?"),
+        ("it's", 'There is no command "it\'s". tablevault-pd --help'),
+        ("\x1b[2Jlits", r"There is no command '\x1b[2Jlits'. tablevault"),
+        (None, "Say what to do. tablevault-pd --help lists all commands."),
+    ],
+)
+def test_an_unknown_command_says_which_may_be_meant(run, capsys, word, said):
+    with pytest.raises(SystemExit) as left:
+        run(*[word] if word else [])
+    assert left.value.code == 2
+    printed = capsys.readouterr().err
+    assert said in printed
+    assert printed.count("\n") == 1
+
+
+def test_an_unknown_option_says_which_may_be_meant_and_how_its_command_is_called(run, capsys):
+    with pytest.raises(SystemExit):
+        run("versions", "losses", "--sesion=train")
+    printed = capsys.readouterr().err
+    assert printed.startswith("usage: tablevault-pd versions ")
+    assert "--sesion=train. Did you mean '--session'" in printed
+
+
 def test_a_choice_that_is_missing_is_named_by_what_it_may_be(run, capsys):
     with pytest.raises(SystemExit):
         run("best", "acc")
@@ -667,10 +699,12 @@ def test_a_table_fits_the_terminal_and_never_cuts_a_number():
         "text": pd.Series(["lorem ipsum " * 20, "é" * 50]),
         "other": pd.Series([0.5, np.nan]),
     }
+    columns["session"] = pd.Series(["evaluate-prompts#12", "evaluate-prompts#9"])
     for width in (40, 60, 80, 200):
         lines = list(table(list(columns), list(columns.values()), width))
         assert max(map(display_width, lines)) <= width
         assert "123456789012345678" in "\n".join(lines)
+        assert ("evaluate-prompts#12" in "\n".join(lines)) == (width > 40)  # a name is typed again
 
 
 @pytest.mark.parametrize(
@@ -750,6 +784,8 @@ def test_every_command_says_what_it_does_and_what_each_argument_is(command, caps
     text = capsys.readouterr().out
     words = " ".join(text.split())
     assert f"usage: tablevault-pd {command.name}" in text
+    assert f"Example: tablevault-pd {command.example}" in words
+    assert parser().parse_args(shlex.split(command.example)).command is command
     assert " ".join(command.help.split())[1:] in words
     sub = next(each for each in parser()._actions if isinstance(each.choices, dict)).choices[command.name]
     assert [each.dest for each in sub._actions if not each.help] == [], "arguments without a help text"
@@ -778,6 +814,7 @@ WRONG = {
     "differences": [["losses@9", "losses@1"], ["losses", "nothing"]],
     "code": [["trian"], ["--whole", "lossses"]],
     "code-diff": [["losses@1", "nothing"]],
+    "git-diff": [["trian"], ["words"], ["train", "--folder", "nowhere"]],
     "stale": [["lossses"]],
     "search": [
         ["tea", "--lists", "gone"], ["--near", "[1.0]", "--lists", "words"], ["a", "-c", "nothing"], ["a", "--in", "vec"], ["--in", "word"],

@@ -81,6 +81,31 @@ def test_r16_markdown_for_a_pull_request(place, capsys):
     assert "| measure | slice |" in printed.out.replace("&#95;", "_")
 
 
+def test_what_stands_behind_the_flips_is_shown_under_the_summary(folder_vault, capsys):
+    rows = pd.DataFrame({"id": range(3), "text": ["good", "bad", "fine"]}).set_index("id")
+    folder_vault.save("texts", rows)
+    for words in (["good"], ["good", "fine"]):
+        with folder_vault.session("mark", params={"words": words, "seed": 1}):
+            texts = folder_vault.read("texts")
+            folder_vault.save(
+                "marks", texts.assign(pred=texts["text"].isin(words), right=texts["text"].isin(words))
+            )
+    compare = (folder_vault.place, capsys, "compare", "marks@1", "marks@2", "--measure", "right")
+    _, printed = run(*compare)
+    lines = [line.split() for line in printed.out.splitlines()]
+    assert lines[-2:] == [
+        ["flip", "what", "name", "rows", "a", "b"],
+        ["fixed", "parameter", "words", "1", "good", "good,", "fine"],
+    ]
+    _, printed = run(*compare, "--json")
+    assert len(json.loads(printed.out)) == 1  # the summary
+    _, printed = run(*compare, "--why", "--json")
+    [line] = json.loads(printed.out)
+    assert (line["id"], line["name"], line["b"]) == (2, "words", ["good", "fine"])
+    code, printed = run(folder_vault.place, capsys, "compare", "marks@1", "marks@1", "--why")
+    assert (code, printed.out) == (0, "No row changed for which a reason could be looked for.\n")
+
+
 def test_the_rows_that_changed(place, capsys):
     _, printed = run(place, capsys, *COMPARE, "--changed")
     assert "4 of 40 rows changed." in printed.out

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
+import warm
 
 import tablevault_pd as tv
+from tablevault_pd.cli.commands import main
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +49,8 @@ def project(here: Path) -> Path:
 
 
 def run(project: Path) -> None:
-    subprocess.run([sys.executable, "train.py"], cwd=project, check=True, timeout=120)
+    code, errors = warm.run(project, "train.py")
+    assert code == 0, errors
 
 
 def diff_of(here: Path, which: str, **options: str) -> str:
@@ -140,3 +142,40 @@ def test_a_commit_of_a_forged_vault_is_no_option_of_git(project):
     assert has_commit(project, commit)
     assert file_at_commit(project, commit, "../v/catalog.db") is None
     assert file_at_commit(project, commit, "helper.py") == HELPER
+
+
+def test_cells_of_a_notebook_are_said_not_to_be_compared(project, here, capsys):
+    pytest.importorskip("IPython")
+    from shells import shell
+
+    connect = "import tablevault_pd as tv\nvault = tv.connect('../v', session='nb')"
+    with shell(project) as notebook:
+        notebook.run("a", f"{connect}\nvault.save('numbers', {{'n': 1}})")
+    said = r"Cells of a notebook or prompt are no files of a commit: vault.cells\('nb#1'\) shows its code, vault.code_diff\('nb#1', other\)"
+    with pytest.raises(tv.InvalidInput, match=rf"No script and no module of nb#1 is kept, .* {said}"):
+        diff_of(here, "nb#1")
+    assert main(["--vault", str(here / "v"), "git-diff", "nb"]) == 2
+    assert (
+        "tablevault-pd code 'nb#1' shows its code, tablevault-pd code-diff 'nb#1' OTHER"
+        in capsys.readouterr().err
+    )
+    (project / "helper.py").write_text(HELPER.replace("2 * n", "3 * n"))
+    with shell(project) as notebook:
+        notebook.run("a", f"{connect}\nfrom helper import double\nvault.save('numbers', {{'n': double(1)}})")
+    with pytest.warns(
+        UserWarning, match=r"^Only modules of nb#2 were compared with its commit\. Cells of a notebook"
+    ):
+        assert "+    return 3 * n\n" in diff_of(here, "nb#2")
+
+
+def test_the_command_line_prints_it(project, here, capsys):
+    run(project)
+    place = ["--vault", str(here / "v"), "git-diff", "train"]
+    assert main(place) == 0
+    assert capsys.readouterr().out == "Its files are those of the commit.\n"
+    (project / "helper.py").write_text(HELPER.replace("2 * n", "3 * n"))
+    run(project)
+    assert main(place) == 0
+    assert capsys.readouterr().out == diff_of(here, "train#2")
+    assert main([*place, "--folder", str(here)]) == 2
+    assert "Say --folder, the folder of the project" in capsys.readouterr().err

@@ -503,7 +503,10 @@ def test_r11_smooth_chooses_on_the_rolling_mean_and_reports_raw_values(vault):
     record(vault.store, {"loss": curve(*values)})
     record(vault.store, {"loss": curve(-100.0, -100.0)})  # a neighbour in memory, not in the mean
     smooth = pd.Series(values).rolling(3, center=True, min_periods=1).mean().where(pd.Series(values).notna())
-    assert rows(vault.best("loss", "min", smooth=10**30), "best_step") == [[0], [0]]  # one mean for all: the earliest
+    assert rows(vault.best("loss", "min", smooth=10**30), "best_step") == [
+        [0],
+        [0],
+    ]  # one mean for all: the earliest
     found = vault.best("loss", "min", smooth=3)
     assert rows(found, "session", "best_step", "best_value") == [  # the best value first
         ["train#2", 0, -100.0],

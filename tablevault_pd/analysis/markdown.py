@@ -45,13 +45,23 @@ def report(comparison: Comparison, gate: Gate | None = None) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def reasons(why: pd.DataFrame) -> pd.DataFrame:
+    """How many rows each difference stands behind, the most first; with its two sides where they are the same for all of these rows."""
+    groups = why.groupby(["flip", "what", "name"], dropna=False, sort=False)
+    counts = groups.size().rename("rows").reset_index()
+    for side in ("a", "b"):
+        same = [group[side].map(repr).nunique() == 1 for _, group in groups]
+        counts[side] = [
+            group[side].iloc[0] if alike else None for alike, (_, group) in zip(same, groups, strict=True)
+        ]
+    return counts.sort_values("rows", ascending=False, kind="stable", ignore_index=True)
+
+
 def _reasons(comparison: Comparison) -> list[str]:
     why = comparison.why()
     if why.empty:
         return []
-    counts = (
-        why.value_counts(["flip", "what", "name"], dropna=False).rename("rows").reset_index().head(MOST_ROWS)
-    )
+    counts = reasons(why).head(MOST_ROWS)
     keys = [str(name) for name in why.index.names]
     lines = why.reset_index(names=keys)[[*keys, "flip", "what", "name", "a", "b", "list"]]
     parts = [

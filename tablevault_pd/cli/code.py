@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from tablevault_pd.cli.output import Output
+from tablevault_pd.cli.output import PROGRAM, Output
 from tablevault_pd.code.reading import frame_of
 from tablevault_pd.errors import SessionNotFound
 from tablevault_pd.lineage.of_rows import slice_named
@@ -15,6 +16,7 @@ from tablevault_pd.reading import reports
 if TYPE_CHECKING:
     import argparse
 
+    from tablevault_pd.code.diff import CodeDiff
     from tablevault_pd.session.info import RunInfo
     from tablevault_pd.vault.vault import Vault
 
@@ -39,6 +41,16 @@ def add_code_diff_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             name.lower(), metavar=name, help="a version (preds@3), a list, or a session (train#2)"
         )
+
+
+def add_git_diff_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``git-diff``."""
+    parser.add_argument("which", metavar="WHICH", help="train#2, or train for its latest run")
+    parser.add_argument(
+        "--folder",
+        metavar="FOLDER",
+        help="the project in a git repository that has the commit, such as a clone; default: where the session ran",
+    )
 
 
 def add_stale_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,7 +79,7 @@ def _run(vault: Vault, which: str) -> RunInfo:
     except SessionNotFound as error:
         if which in vault:
             raise SessionNotFound(
-                f"{which!r} is a list, not a session. 'code --whole {which}' shows all the code that made it."
+                f"{which!r} is a list, not a session. {PROGRAM} code --whole {shlex.quote(which)} shows all the code that made it."
             ) from error
         raise
 
@@ -86,9 +98,18 @@ def _slice(vault: Vault, which: str) -> Output:
 
 def code_diff(vault: Vault, arguments: argparse.Namespace) -> Output:
     """Return a unified diff of the code behind two versions or sessions."""
-    diff = vault.code_diff(arguments.a, arguments.b)
+    return _shown(vault.code_diff(arguments.a, arguments.b), "The code is the same.")
+
+
+def git_diff(vault: Vault, arguments: argparse.Namespace) -> Output:
+    """Return a unified diff of the files of a session and those of its commit."""
+    diff = _run(vault, arguments.which).git_diff(arguments.folder)
+    return _shown(diff, "Its files are those of the commit.")
+
+
+def _shown(diff: CodeDiff, same: str) -> Output:
     frame = pd.DataFrame({"line": str(diff).splitlines()}, dtype="str")
-    return Output(frame, note="" if diff else "The code is the same.", text=str(diff).rstrip("\n") or None)
+    return Output(frame, note="" if diff else same, text=str(diff).rstrip("\n") or None)
 
 
 def stale(vault: Vault, arguments: argparse.Namespace) -> pd.DataFrame:

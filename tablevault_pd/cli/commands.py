@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import warnings
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from tablevault_pd import __version__
 from tablevault_pd.api import connect
+from tablevault_pd.cli import wording
 from tablevault_pd.cli.command_list import COMMANDS, Command
 from tablevault_pd.cli.output import PROGRAM, Output, print_table
 from tablevault_pd.cli.place import misplaced
-from tablevault_pd.cli.wording import in_shell
 from tablevault_pd.display import printable
 from tablevault_pd.errors import (
     DimensionMismatch,
@@ -24,6 +25,7 @@ from tablevault_pd.errors import (
     ListNotFound,
     VaultError,
     VaultNotFound,
+    did_you_mean,
 )
 from tablevault_pd.reading.machine_output import write_csv, write_json
 
@@ -35,6 +37,14 @@ if TYPE_CHECKING:
 PIPE_CLOSED = 128 + 13  # exit code of a program that SIGPIPE ended
 INTERRUPTED = 128 + 2
 WRONG_ARGUMENT = 2  # as for argparse
+_UNKNOWN_COMMAND = re.compile(
+    r"argument COMMAND: invalid choice: (?P<quote>['\"])(?P<name>.*?)(?P=quote) \(", re.DOTALL
+)
+#: What other programs, and Python, call our commands.
+OTHERWISE = wording.COMMANDS | {
+    "ls": "lists", "list": "lists", "cat": "show", "head": "show", "log": "versions", "diff": "compare", "why": "compare",
+    "runs": "sessions", "rm": "delete",
+}  # fmt: skip
 WRONG_ARGUMENTS = (InvalidInput, InvalidFilter, InvalidName, DimensionMismatch)
 
 
@@ -43,13 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     top = parser()
     arguments, left = top.parse_known_args(argv)
     if left:
-        option = next((word for word in left if word.startswith("-")), None)
-        hint = (
-            "A vault is named by --vault PLACE."
-            if option is None
-            else f"{PROGRAM} {arguments.command.name} --help tells what it takes."
-        )
-        top.error(f"unrecognized arguments: {printable(' '.join(left))}. {hint}")
+        _refuse(left, arguments.command.name, _parsers(top)[arguments.command.name])
     # A terminal of a narrow encoding shows escapes in place of what it cannot show.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -71,9 +75,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
+def _refuse(words: Sequence[str], command: str, sub: argparse.ArgumentParser) -> NoReturn:
+    """Exit for words that a command does not take."""
+    option = next((word for word in words if word.startswith("-")), None)
+    if option is None:
+        hint = "A vault is named by --vault PLACE."
+    else:
+        near = did_you_mean(option.partition("=")[0], [*sub._option_string_actions])
+        hint = f"{near} {PROGRAM} {command} --help tells what it takes.".lstrip()
+    sub.error(f"unrecognized arguments: {printable(' '.join(words))}. {hint}")
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that says which command may be meant."""
+
+    def error(self, message: str) -> NoReturn:
+        unknown = _UNKNOWN_COMMAND.match(message)
+        if unknown is not None:
+            name = unknown["name"]
+            meant = OTHERWISE.get(name)
+            near = (
+                f"Did you mean {meant!r}?"
+                if meant
+                else did_you_mean(name, [command.name for command in COMMANDS])
+            )
+            message = f"There is no command {unknown['quote']}{name}{unknown['quote']}. {near}".rstrip()
+        elif message.endswith("required: COMMAND"):
+            message = "Say what to do."
+        else:
+            super().error(message)
+        self.exit(WRONG_ARGUMENT, f"{PROGRAM}: {message} {PROGRAM} --help lists all commands.\n")
+
+
 def _say(top: argparse.ArgumentParser, arguments: argparse.Namespace, message: str) -> None:
     """Print what the library says, in the words of the command line."""
-    message = in_shell(message, _parsers(top), arguments.command.name)
+    message = wording.in_shell(message, _parsers(top), arguments.command.name)
     lines = "\n".join(printable(line) for line in message.splitlines())
     print(f"{PROGRAM}: {lines}", file=sys.stderr)
 
@@ -98,9 +134,9 @@ def _parsers(top: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentPars
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
     # The same options after the command, without defaults, which would replace values given before it.
-    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    common = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
     _add_common(common)
-    top = argparse.ArgumentParser(
+    top = _Parser(
         PROGRAM,
         description="Look into a vault of DataFrames, and look after it.",
         epilog=f"Each command has its own help: {PROGRAM} show --help. "
@@ -117,6 +153,7 @@ def parser() -> argparse.ArgumentParser:
             command.name,
             help=command.help,
             description=_sentence(command.help),
+            epilog=f"Example: {PROGRAM} {command.example}",
             parents=[common],
             allow_abbrev=False,
         )

@@ -9,10 +9,12 @@ from tablevault_pd.cli.output import Output
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
+    from tablevault_pd.analysis.comparison import Comparison
     from tablevault_pd.analysis.gate import Gate
     from tablevault_pd.vault.vault import Vault
 
 HIDDEN = ("reference", "test")  #: columns of a summary that a table leaves out
+NO_REASON = "No row changed for which a reason could be looked for."
 
 
 def add_compare_arguments(parser: ArgumentParser) -> None:
@@ -61,6 +63,11 @@ def add_compare_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--changed", action="store_true", help="print the rows that changed, and not the summary"
     )
+    parser.add_argument(
+        "--why",
+        action="store_true",
+        help="print the reasons, one for each row and difference, and not the summary",
+    )
 
 
 def compare(vault: Vault, arguments: Namespace) -> Output:
@@ -91,7 +98,25 @@ def compare(vault: Vault, arguments: Namespace) -> Output:
         return Output(
             changed, note or f"{len(changed)} of {len(comparison)} rows changed.", index=True, code=code
         )
-    return Output(comparison.summary, note, hidden=HIDDEN, code=code)
+    if arguments.why:
+        frame = comparison.why()
+        return Output(frame, note or ("" if len(frame) else NO_REASON), index=True, code=code)
+    below = _reasons(comparison) if arguments.form == "table" and len(arguments.others) == 0 else None
+    return Output(comparison.summary, note, hidden=HIDDEN, code=code, below=below)
+
+
+def _reasons(comparison: Comparison) -> Output | None:
+    """Return a table of how many rows each difference stands behind; None if no row changed."""
+    from tablevault_pd.analysis.markdown import MOST_ROWS, reasons
+
+    why = comparison.why()
+    if why.empty:
+        return None
+    table = reasons(why)
+    more = (
+        f"{MOST_ROWS} of {len(table)} reasons; --why has them row by row." if len(table) > MOST_ROWS else ""
+    )
+    return Output(table.head(MOST_ROWS), more)
 
 
 def _on(words: list[str] | None) -> Any:

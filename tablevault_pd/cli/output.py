@@ -23,7 +23,7 @@ from tablevault_pd.reading.machine_output import plain, with_index
 PROGRAM = "tablevault-pd"
 SHOWN_ROWS = 20  # of a list, or of another long answer, in a table by default
 WIDEST_CELL = 64
-NARROWEST_CELL = 8
+NARROWEST_CELL = 24  # names are typed again
 
 Frames = Iterator[pd.DataFrame]
 
@@ -41,6 +41,7 @@ class Output:
     more: Callable[[], Frames] | None = None  #: frames of the same columns that follow, for JSON and CSV
     text: str | None = None  #: printed instead of a table
     streams: bool = False  #: whether each frame of `more` is a table of its own, printed as it comes
+    below: Output | None = None  #: printed under a table, and not in JSON and CSV
 
     def limited(self, lines: int | None) -> Output:
         """Return the first lines, or with a minus the last ones, and how many there are; None: all."""
@@ -81,6 +82,9 @@ def print_table(output: Output, to: TextIO) -> None:
             to.write(line + "\n")
     if output.note:
         to.write(printable(output.note) + "\n")
+    if output.below is not None:
+        to.write("\n")
+        print_table(output.below, to)
 
 
 def _tidy(output: Output) -> pd.DataFrame:
@@ -137,9 +141,9 @@ def table(
 
 def _squeezed(widths: list[int], firm: list[bool], width: int) -> list[int]:
     """Narrow the widest text column until the table fits or no column can be narrower."""
-    widths = list(widths)
+    widths, narrowest = list(widths), min(NARROWEST_CELL, max(width // 3, 8))
     while sum(widths) + 2 * (len(widths) - 1) > width:
-        loose = [i for i, keep in enumerate(firm) if not keep and widths[i] > NARROWEST_CELL]
+        loose = [i for i, keep in enumerate(firm) if not keep and widths[i] > narrowest]
         if not loose:
             break
         widths[max(loose, key=lambda i: widths[i])] -= 1

@@ -34,6 +34,7 @@ COMMANDS = {
     "graph": "lineage",
     "explore": "ui",
     "run": "sessions",
+    "cells": "code",
     "import_mlflow": "import",
     "import_tablevault": "import",
     "import_tensorboard": "import",

@@ -13,6 +13,7 @@ from tablevault_pd.capture.environment import project_folder
 from tablevault_pd.display import printable_lines
 from tablevault_pd.errors import InvalidInput, did_you_mean, short_repr
 from tablevault_pd.keywords import public
+from tablevault_pd.progress import warn
 from tablevault_pd.reading import liveness
 from tablevault_pd.reading import reports as answers
 from tablevault_pd.reading.integers import integer_metrics, whole
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from tablevault_pd.code.diff import CodeDiff
-    from tablevault_pd.store import Session, Store
+    from tablevault_pd.store import Cell, Session, Store
 
 
 @public("RunInfo")
@@ -212,8 +213,8 @@ class RunInfo:
     def git_diff(self, folder: str | os.PathLike[str] | None = None) -> CodeDiff:
         """Return how the files it ran differ from the git commit it ran at: what was not committed then.
 
-        Compared are the script and the project's modules, as they are kept in the vault. Cells of a notebook are not, and
-        what was masked as a secret differs.
+        Compared are the script and the project's modules, as they are kept in the vault. Cells of a notebook are not, which a warning
+        says: a commit has files. What was masked as a secret differs.
 
         Parameters
         ----------
@@ -229,7 +230,8 @@ class RunInfo:
         Raises
         ------
         InvalidInput
-            If no commit or no file of the session is recorded, or the repository has no such commit.
+            If no commit or no file of the session is recorded, as of a notebook without modules of its own, or the repository has no
+            such commit.
 
         Examples
         --------
@@ -248,14 +250,23 @@ class RunInfo:
                 f"No git commit is recorded of {self.label}: it ran outside of a repository, or git did not answer."
             )
         texts = {source.path: source.text for source in self._store.sources([self.id])}
-        texts |= {cell.path: cell.text for cell in self._store.cells([self.id]) if cell.path is not None}
+        cells = self._store.cells([self.id])
+        texts |= {cell.path: cell.text for cell in cells if cell.path is not None}
         texts = {path: text for path, text in texts.items() if path not in ("-c", "<stdin>")}
         if not texts:
             raise InvalidInput(
-                f"No script and no module of {self.label} is kept, to be compared with its commit. Its code: .cells()."
+                f"No script and no module of {self.label} is kept, to be compared with its commit. {self._about(cells)}"
             )
+        if any(cell.path is None for cell in cells):
+            warn(f"Only modules of {self.label} were compared with its commit. {self._about(cells)}")
         project = _project(environment, texts) if folder is None else project_folder(Path(folder).resolve())
         return git_diff(texts, environment["git_commit"], project, self.label)
+
+    def _about(self, cells: Iterable[Cell]) -> str:
+        typed = sum(cell.path is None for cell in cells)
+        of_notebook = "Cells of a notebook or prompt are no files of a commit: " if typed else ""
+        other = f", vault.code_diff({self.label!r}, other) compares it with another session" if typed else ""
+        return f"{of_notebook}vault.cells({self.label!r}) shows its code{other}."
 
     def written(self) -> pd.DataFrame:
         """Return the versions that it wrote, and those that it confirmed: their rows were there, and it made equal ones.

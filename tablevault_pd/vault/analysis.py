@@ -192,9 +192,10 @@ class Analysis(VaultPart):
         Returns
         -------
         DataFrame
-            One row for each session that logged the metric, the best session first: session, name, run, metric, best_step (the earliest of equal
-            ones), best_value, the columns of `at`, last_value, steps_since_best, n, n_nan, attempt, ``rows`` if asked for, then
-            ``params.*``. Where all values are NaN, or none comes after `after`, the best is missing, and the session comes last.
+            One row for each session that logged the metric, the best session first: session, name, run, metric, best_step (the
+            earliest of equal ones), best_value, the columns of `at`, last_value, steps_since_best, n, n_nan, attempt, ``rows`` if
+            asked for, then ``params.*``. Where all values are NaN, or none comes after `after`, the best is missing, and the
+            session comes last.
 
         Raises
         ------
