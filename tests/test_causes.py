@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from contextlib import contextmanager
 
 import pandas as pd
@@ -10,7 +11,9 @@ from stores import BOTH, new_place
 from warm import script
 
 import tablevault_pd as tv
+from tablevault_pd.analysis.code_changes import code_changes
 from tablevault_pd.analysis.mixes import is_mix
+from tablevault_pd.analysis.written_out import parameters_written
 from tablevault_pd.code import Piece, Slicer
 
 ARTICLES = pd.DataFrame({"text": ["good", "bad"]}, index=pd.Index([1, 2], name="id"))
@@ -404,3 +407,93 @@ def test_the_evidence_of_inputs_says_whether_their_rows_differ(vault):
         assert line == said
     why = vault.compare("preds@1", "preds@3", measure="right").why().query("what == 'row changed'")
     assert why["evidence"].tolist() == ["the row was made from it"]
+
+
+SETTINGS = """
+    import pandas as pd
+    import tablevault_pd as tv
+    CONFIG = {config}
+    vault = tv.connect("v", session=False, create=True)
+    with vault.session("fit", params={{"limit": CONFIG["limit"]}}):
+        right = [x < CONFIG["limit"] * CONFIG["model"]["scale"] for x in (1, 5, 20)]
+        print("done", CONFIG["name"])
+        rows = pd.DataFrame({{"right": right}}, index=pd.Index([1, 2, 3], name="id"))
+        vault.save("preds", rows, message={message!r}, inputs=False)
+"""
+
+
+def run_with(folder, message=None, **config):
+    script(folder, SETTINGS.format(config=config, message=message))
+
+
+def test_of_a_dict_of_settings_the_items_are_named(tmp_path):
+    """Inside of another one, too; what a run shows to be no cause is left out, and what is a parameter is told once."""
+    run_with(tmp_path, name="one", limit=10, model={"scale": 1, "depth": 1})
+    run_with(tmp_path, name="two", limit=10, model={"scale": 1, "depth": 1})
+    run_with(tmp_path, name="two", limit=10, model={"scale": 3, "depth": 2})
+    run_with(tmp_path, name="two", limit=10, model={"scale": 1, "depth": 2})
+    run_with(tmp_path, name="two", limit=3, model={"scale": 1, "depth": 2})
+
+    def causes(a, b):
+        why = vault.compare(a, b, measure="right").why()
+        return set(zip(why["what"], why["name"], why["evidence"], strict=True))
+
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        upstream = vault.differences("fit#1", "fit#2")
+        assert upstream[["name", "a", "b", "ruled_out"]].to_numpy().tolist() == [
+            ["train.py: CONFIG['name']", "'one'", "'two'", True]
+        ]
+        alone = "the only one that is not ruled out"
+        assert causes("fit#2", "fit#3") == {("code", "train.py: CONFIG['model']['scale']", alone)}
+        assert causes("fit#4", "fit#5") == {
+            ("parameter", "limit", "the only difference"),
+            ("code", "train.py: CONFIG['limit']", "the same change as parameter limit"),
+        }
+
+
+def test_a_message_makes_a_version_of_equal_rows_and_rules_out_what_differs(tmp_path):
+    """Each of the two runs made the rows of the other."""
+    run_with(tmp_path, "first", name="one", limit=10, model={"scale": 1})
+    run_with(tmp_path, "second", name="two", limit=10, model={"scale": 1})
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        assert vault.versions("preds")["version"].tolist() == [1, 2]
+        [line] = vault.differences("preds@1", "preds@2").to_dict("records")
+        assert (line["ruled_out"], line["evidence"]) == (True, "fit#1 had a and made the rows of b")
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "names"),
+    [
+        ("C = {'x': 1, 'y': 2}", "C = {'x': 2, 'y': 1}", ["C['x']", "C['y']"]),
+        ("C = {'x': 1, 'y': 2}", "C = {'y': 2, 'x': 1}", ["C"]),  # the order may count
+        ("C = {'x': 1, 'y': 2}", "C = {'x': 1, 'y': 2, 'z': 3}", ["C['z']"]),
+        ("C = dict(x=1, y=dict(z=2, u=3))", "C = dict(x=1, y=dict(z=4, u=3))", ["C['y']['z']"]),
+        ("C: dict = {'x': 1, 'y': 2}", "C: dict = {'x': 1, 'y': 3}", ["C['y']"]),
+        ("C = {'x': 1, **{'y': 2}}", "C = {'x': 1, **{'y': 3}}", ["C"]),
+        ("C = {'x': 1, 'x': 2}", "C = {'x': 1, 'x': 3}", ["C"]),
+        ("C = {1: 1, 2: 2}", "C = {1: 1, 2: 3}", ["C"]),
+        ("C = {'x': 1, 'y': 2}", "C = load()", ["C"]),
+        ("C = D = {'x': 1, 'y': 2}", "C = D = {'x': 1, 'y': 3}", ["C, D"]),
+    ],
+)
+def test_what_differs_in_a_dict_is_told_by_its_keys_where_nothing_else_does(a, b, names):
+    one, two = (Slicer([Piece(f"{text}\nsave(C)", "t.py", 1, 0)]).of_everything() for text in (a, b))
+    assert sorted(change.line[0].rpartition(": ")[2] for change in code_changes(one, two)) == names
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "names"),
+    [
+        ("fit(1, 'x')", "fit(2, 'x')", {"lr"}),
+        ("fit(1, [1, 2])", "fit(2, [3])", {"lr", "layers"}),
+        ("fit(1, 3)", "fit(2, 4)", set()),  # 3 and 4 are of no parameter
+        ("fit(1)", "fit(2, 2)", set()),
+        ("fit(1)", "other(2)", set()),
+        ("fit(1)", "fit(True)", set()),
+        ("x = -1", "x = -2", {"low"}),
+        ("x = f(1) + 1", "x = g(1) + 1", set()),
+    ],
+)
+def test_code_is_the_same_change_as_a_parameter_only_where_nothing_else_in_it_differs(a, b, names):
+    parameters = {"lr": (1, 2), "layers": ([1, 2], [3]), "low": (-1, -2)}
+    assert parameters_written(ast.parse(a), ast.parse(b), parameters) == names

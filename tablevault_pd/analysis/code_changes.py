@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import zip_longest
 from textwrap import dedent
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.code import cut
+from tablevault_pd.code.calls import dotted
+from tablevault_pd.code.syntax import digest_of_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from tablevault_pd.code import Slice
     from tablevault_pd.store.session_types import Part
@@ -66,7 +68,7 @@ def trees_by_bound(parts: Iterable[Part]) -> Mapping[Bound, Trees]:
     """The statements of a slice by what they bind, as far as their trees tell them apart."""
     trees: dict[Bound, list[tuple[str | None, str]]] = {}
     for part in parts:
-        for one in (part, *_members(part)) if part.kind == "class" else (part,):
+        for one in (part, *_members(part)) if _has_members(part) else (part,):
             bound = (part.path, one.names) if one.names else UNNAMED
             trees.setdefault(bound, []).append((part.path, one.tree))
     everything = sorted((tree for of_bound in trees.values() for tree in of_bound), key=repr)
@@ -75,30 +77,61 @@ def trees_by_bound(parts: Iterable[Part]) -> Mapping[Bound, Trees]:
 
 
 def statements_of(parts: Iterable[Part]) -> list[Part]:
-    """The statements, with the members of each class in its place."""
-    return [one for part in parts for one in (_members(part) if part.kind == "class" else (part,))]
+    """The statements, with the members of each class and the items of each dict in its place."""
+    return [one for part in parts for one in (_members(part) if _has_members(part) else (part,))]
 
 
 def _members_apart(parts: Sequence[Part], others: Sequence[Part]) -> list[Part]:
-    """The statements, with the members of each class that the other slice has otherwise in the place of the class."""
-    there = {(part.path, part.names): part.tree for part in others if part.kind == "class"}
+    """The statements, with what each class or dict consists of in its place, where the other slice has it otherwise."""
+    there = {(part.path, part.names): part for part in others if _has_members(part)}
     return [
         one
         for part in parts
         for one in (
             _members(part)
-            if part.kind == "class" and there.get((part.path, part.names), part.tree) != part.tree
+            if _has_members(part) and _are_comparable(part, there.get((part.path, part.names), part))
             else (part,)
         )
     ]
 
 
+def _has_members(part: Part) -> bool:
+    """Whether a statement is a class, or a dict that is written out: ``CONFIG = {"lr": 0.1}``."""
+    return part.kind == "class" or (
+        part.kind == "assign" and ("{" in part.text or "dict(" in part.text) and len(_members(part)) > 1
+    )
+
+
+def _are_comparable(part: Part, other: Part) -> bool:
+    """Whether two forms of a class or dict differ in members alone; of a dict their order counts, too."""
+    if part.tree == other.tree or part.kind != other.kind:
+        return False
+    names = [[member.names for member in _members(one)] for one in (part, other)]
+    both = set(names[0]).intersection(names[1])
+    orders = [[name for name in of_one if name in both] for of_one in names]
+    return part.kind == "class" or orders[0] == orders[1]
+
+
 @lru_cache(maxsize=1024)
 def _members(part: Part) -> tuple[Part, ...]:
-    """What a class consists of, as statements of their own: its head, then its methods and attributes, ``Scorer.predict``."""
+    """What a class consists of, as statements of their own: its head, then its methods and attributes, ``Scorer.predict``.
+
+    Of a dict its items: ``CONFIG['lr']``.
+    """
     text = dedent(part.text)
-    node = _class_of(text)
-    if node is None or node.body[0].lineno == node.lineno:
+    node = _only_statement(text)
+    if isinstance(node, (ast.Assign, ast.AnnAssign)) and len(part.names) == 1:
+        items = [
+            replace(
+                part,
+                text=ast.get_source_segment(text, value) or "",
+                names=(name,),
+                tree=f"{name}: {digest_of_tree(value)}",
+            )
+            for name, value in _items(part.names[0], node.value)
+        ]
+        return tuple(items) or (part,)
+    if not isinstance(node, ast.ClassDef) or node.body[0].lineno == node.lineno:
         return (part,)
     lines, name = text.splitlines(), node.name
     starts = [
@@ -114,12 +147,29 @@ def _members(part: Part) -> tuple[Part, ...]:
     return tuple(members)
 
 
-def _class_of(text: str) -> ast.ClassDef | None:
+def _items(name: str, value: ast.expr | None) -> Iterator[tuple[str, ast.expr]]:
+    """What stands in a dict that is written out with texts as its keys, and in those inside of it; nothing of another value."""
+    pairs: list[tuple[Any, ast.expr]] = []
+    if isinstance(value, ast.Dict):
+        pairs = [
+            (getattr(key, "value", None), item) for key, item in zip(value.keys, value.values, strict=True)
+        ]
+    elif isinstance(value, ast.Call) and dotted(value.func) == "dict" and not value.args:
+        pairs = [(keyword.arg, keyword.value) for keyword in value.keywords]
+    keys = [key for key, _ in pairs]
+    if len(set(map(repr, keys))) < len(keys) or not all(isinstance(key, str) for key in keys):
+        return
+    for key, item in pairs:
+        inner = list(_items(f"{name}[{key!r}]", item))
+        yield from inner or [(f"{name}[{key!r}]", item)]
+
+
+def _only_statement(text: str) -> ast.stmt | None:
     try:
         body = ast.parse(text).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    return body[0] if len(body) == 1 and isinstance(body[0], ast.ClassDef) else None
+    return body[0] if len(body) == 1 else None
 
 
 def _head_tree(node: ast.ClassDef) -> str:

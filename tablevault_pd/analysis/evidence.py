@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tablevault_pd.analysis.code_changes import ALL, UNNAMED, CodeChange, code_changes, trees_by_bound
 from tablevault_pd.analysis.contents import Contents, ReadVersions
 from tablevault_pd.analysis.facts import ABSENT, PARAMETER, READ, alike, different, facts_by_session
-from tablevault_pd.analysis.mixes import is_mix
+from tablevault_pd.analysis.mixes import is_mix, parsed
+from tablevault_pd.analysis.written_out import parameters_written
 from tablevault_pd.capture.position import is_between
 from tablevault_pd.code import Slice, program_trees, slices_of
 
@@ -155,8 +156,9 @@ class Evidence:
             difference for difference in first if not self._ruled_out_by(difference.key, difference.change)
         ]
         if left or explained or not first:
-            said = _left(len(left), len(first), explained=explained)
-            return [replace(difference, evidence=said) for difference in left]
+            same = self._same_as_parameters([(one.key, one.change) for one in left])
+            said = _left(len(left) - len(same), len(first) - len(same), explained=explained)
+            return [replace(one, evidence=same.get(one.change, said)) for one in left]
         together = self._together
         return [replace(one, evidence=_with_others(one, together.values())) for one in together.values()]
 
@@ -167,16 +169,39 @@ class Evidence:
         said = [self._ruled_out_by(*difference) for difference in differences]
         causes = [text for text, (key, _) in zip(said, differences, strict=True) if key[0] in (*CAUSES, CODE)]
         left = causes.count("")
+        same = self._same_as_parameters(
+            [difference for difference, text in zip(differences, said, strict=True) if not text]
+        )
+        why_left = _left(left - len(same), len(causes) - len(same), explained=explained)
         is_together = bool(causes) and not left and not explained
         verdicts = []
-        for text, (key, _) in zip(said, differences, strict=True):
+        for text, (key, change) in zip(said, differences, strict=True):
             if is_together and (one := self._together.get(key)) is not None:
                 verdicts.append(Verdict(False, _with_others(one, self._together.values())))
             elif text or key[0] not in (*CAUSES, CODE):
                 verdicts.append(Verdict(bool(text), text))
             else:
-                verdicts.append(Verdict(False, _left(left, len(causes), explained=explained)))
+                verdicts.append(Verdict(False, same.get(change, why_left)))
         return verdicts
+
+    def _same_as_parameters(
+        self, differences: Sequence[tuple[Key, CodeChange | None]]
+    ) -> dict[CodeChange | None, str]:
+        """Of code that differs only in values which some of the parameters among these differences have, say which."""
+        if not self.a or not self.b:
+            return {}
+        parameters = {
+            key[1]: (self.records.value(self.a[0][0], key), self.records.value(self.b[0][0], key))
+            for key, _ in differences
+            if key[0] == PARAMETER
+        }
+        same: dict[CodeChange | None, str] = {}
+        for _, change in differences:
+            if parameters and change is not None and change.a is not None and change.b is not None:
+                written = parameters_written(parsed(change.a.text), parsed(change.b.text), parameters)
+                if written:
+                    same[change] = f"the same change as {PARAMETER} {', '.join(sorted(written))}"
+        return same
 
     @cached_property
     def _together(self) -> dict[Key, MakersDiffer]:

@@ -72,12 +72,13 @@ def _tree(part: Part) -> tuple[str | None, str]:
 def _is_mixed(own: Part, a: Part, b: Part) -> bool:
     if _tree(own) in (_tree(a), _tree(b)):
         return True
-    nodes = [_parsed(part.text) for part in (own, a, b)]
+    nodes = [parsed(part.text) for part in (own, a, b)]
     return own.path in (a.path, b.path) and None not in nodes and _is_mixed_node(*nodes)
 
 
 @lru_cache(maxsize=1024)
-def _parsed(text: str) -> ast.Module | None:
+def parsed(text: str) -> ast.Module | None:
+    """The tree of a statement, without what says to people what a write is about; None where it is no Python."""
     try:
         tree = ast.parse(dedent(text))
     except (SyntaxError, ValueError, RecursionError, MemoryError):

@@ -62,6 +62,10 @@ def _evidence(store: Store, records: Records, a: Making, b: Making) -> Evidence:
     one, two = (
         [first_of(run, making.place) for run in of_side] for of_side, making in zip(runs, (a, b), strict=True)
     )
+    if len(one) == len(two) == 1 and records.contents.is_same(a.version, b.version):
+        return Evidence(
+            records, [(*one[0], *two[0])], [(*two[0], *one[0])]
+        )  # each made the rows of the other
     evidence = Evidence(records, one, two)
     return (
         Elsewhere(store, records.contents, (a.version, b.version)).by_runs(evidence, runs)
