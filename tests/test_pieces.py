@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from torture.harness import times
 
 from tablevault_pd.errors import VaultCorrupt
+from tablevault_pd.store.engine import kept_layouts
 from tablevault_pd.store.engine.int_codec import pack_pieces, unpack_pieces
+from tablevault_pd.store.engine.kept_layouts import KeptLayouts
 from tablevault_pd.store.pieces import EMPTY, OWN, Pieces
 
 Address = tuple[int, int]
@@ -166,3 +168,27 @@ def test_nothing() -> None:
     assert list(EMPTY) == []
     assert EMPTY.addresses(np.empty(0, np.int64))[0].tolist() == []
     assert Pieces.of([(3, 5, 5)]) == EMPTY
+
+
+def test_of_layouts_that_were_read_the_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_layouts, "MOST_LAYOUTS", 3)
+    layouts, one = KeptLayouts(), Pieces.one(1, 0, 1)
+    for number in range(10):
+        layouts.keep({(1, number): one})
+    assert list(layouts.of((1, number) for number in range(10))) == [(1, 7), (1, 8), (1, 9)]
+    layouts.keep({(2, number): one for number in range(10)})
+    assert list(layouts.of((key, number) for key in (1, 2) for number in range(10))) == [
+        (2, 7),
+        (2, 8),
+        (2, 9),
+    ]
+
+
+def test_of_layouts_of_many_pieces_fewer_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_layouts, "MOST_PIECES", 5)
+    layouts, two = KeptLayouts(), Pieces.of([(1, 0, 1), (1, 2, 3)])
+    for number in range(4):
+        layouts.keep({(1, number): two})
+    assert list(layouts.of((1, number) for number in range(4))) == [(1, 2), (1, 3)]
+    layouts.keep({(1, 4): Pieces.of([(1, 2 * row, 2 * row + 1) for row in range(9)])})  # the newest stays
+    assert list(layouts.of((1, number) for number in range(5))) == [(1, 4)]

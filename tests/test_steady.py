@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 import tablevault_pd as tv
+from tablevault_pd.store.engine import kept_layouts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,14 +21,15 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.ci
 
 WARM, CALLS, ROUNDS = 40, 30, 8
-LEFT = 4000  #: bytes that a call may leave: what is known of the versions of a list is kept
+LEFT = 2000  #: bytes that a call may leave: what is known of the versions of a list is kept
 FILES = 12  #: more files that may be open: connections of the threads that work in the background
 TEXTS = ["a cat and a dog", "a bird", "no cat"] * 10
 
 
 @pytest.fixture
-def traced() -> Iterator[None]:
-    """Have Python note what is allocated."""
+def traced(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have Python note what is allocated, and a cache be full soon."""
+    monkeypatch.setattr(kept_layouts, "MOST_LAYOUTS", 16)
     tracemalloc.start()
     yield
     tracemalloc.stop()

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 KEPT_ROWS = 16_000_000  # of all lists of a vault that is open: 256 MB
 _LACKING_ROWS = 20_000  # a copy in the store may lack so many rows, or a fourth of those that it has
 # rows that no version in use shows are dropped once there are more, and more than of the others
-_DEAD_ROWS = 100_000
+_DEAD_ROWS = 10_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from tablevault_pd.store import Version
     from tablevault_pd.store.pieces import Pieces
 
-MOST_PIECES = 1 << 20  # of all layouts that are kept: 24 MB
+MOST_PIECES = 1 << 20  # of all layouts that are kept: 24 MB …
+MOST_LAYOUTS = 1 << 12  # … and some 4 MB: one of few pieces takes a kilobyte, too
 
 #: (list, number of the version that has the layout)
 LayoutKey = tuple[int, int]
@@ -52,6 +53,8 @@ class KeptLayouts:
         layouts, size = self._kept
         size += sum(len(pieces) for key, pieces in new.items() if key not in layouts)
         layouts = {**layouts, **new}
-        while size > MOST_PIECES and len(layouts) > 1:
-            size -= len(layouts.pop(next(iter(layouts))))
+        for key in list(layouts)[:-1]:
+            if size <= MOST_PIECES and len(layouts) <= MOST_LAYOUTS:
+                break
+            size -= len(layouts.pop(key))
         self._kept = layouts, size
