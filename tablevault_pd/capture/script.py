@@ -12,6 +12,7 @@ from typing import Any
 # programs that run the one notebook that they are given
 _EXECUTING = ("nbclient", "nbconvert", "papermill", "execute")
 
+PROMPT = "<stdin>"  #: what the source of ``__main__`` is called at a prompt
 REMOVED = Path(os.path.abspath(os.sep), "working directory that was removed")
 
 
@@ -55,7 +56,7 @@ def main_path(folder: Path) -> str:
     """Return the name of the source of ``__main__``: its path relative to `folder`, ``-c`` or ``<stdin>``."""
     file = main_file()
     if file is None:
-        return "-c" if sys.argv[:1] == ["-c"] else "<stdin>"
+        return "-c" if sys.argv[:1] == ["-c"] else PROMPT
     return file.relative_to(folder).as_posix() if file.is_relative_to(folder) else file.name
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from tablevault_pd.capture import script
 from tablevault_pd.capture.position import line_of
 from tablevault_pd.code.namespaces import Piece
 from tablevault_pd.code.slice import Slice, Slicer
@@ -15,7 +16,7 @@ from tablevault_pd.code.statements import cut
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from tablevault_pd.store import Part, Store, Version
+    from tablevault_pd.store import Cell, Part, Store, Version
 
 Place = tuple[int, int, int]  #: (session id, cell, place in it)
 
@@ -60,20 +61,35 @@ def slice_of_version(store: Store, version: Version) -> Slice:
 
 
 def slice_of_session(store: Store, session_id: int) -> Slice:
-    """All that a session executed, with what it needs of modules."""
+    """All that a session executed, with what it needs of modules; of one that was resumed, what its newest attempt did."""
     place = (session_id, -1, 0)
     stored = slices_of(store, [place]).get(place)
     if stored is not None:
         return stored
     pieces = [
         Piece(
-            cell.text, cell.path, session_id, cell.cell, cell.notebook, cell.until, count=cell.execution_count
+            cell.text,
+            cell.path,
+            session_id,
+            cell.cell,
+            cell.notebook,
+            cell.until,
+            whole=cell.path is not None,  # as at the end of a session
+            count=cell.execution_count,
         )
-        for cell in store.cells([session_id])
+        for cell in _of_newest_attempt(store.cells([session_id]))
     ]
     sources = {source.path: source for source in store.sources([session_id])}  # the latest of each
     modules = [Piece(source.text, source.path, module=source.module) for source in sources.values()]
     return Slicer(pieces, modules).of_everything()
+
+
+def _of_newest_attempt(cells: Sequence[Cell]) -> Sequence[Cell]:
+    """The cells of one session from where a script began last: each attempt of a script begins with all that it defines."""
+    starts = [
+        number for number, cell in enumerate(cells) if cell.path is not None and cell.path != script.PROMPT
+    ]
+    return cells[starts[-1] :] if starts else cells
 
 
 def program_trees(store: Store, session_ids: Sequence[int]) -> dict[int, set[tuple[str | None, str]]]:
@@ -88,10 +104,17 @@ def program_trees(store: Store, session_ids: Sequence[int]) -> dict[int, set[tup
 
 
 def joined(slices: Sequence[Slice]) -> Slice:
-    """Several slices as one: each part once."""
+    """Several slices as one: each part once, also one that a script executed in several attempts of one session."""
     if len(slices) == 1:
         return slices[0]
-    parts = dict.fromkeys(part for code_slice in slices for part in code_slice.parts)
+    cells: dict[tuple[int | None, str | None, str], int | None] = {}
+    parts = dict.fromkeys(
+        part
+        for code_slice in slices
+        for part in code_slice.parts
+        if part.path is None
+        or cells.setdefault((part.session_id, part.path, part.tree), part.cell) == part.cell
+    )
     unresolved = sorted({name for code_slice in slices for name in code_slice.unresolved})
     return Slice(tuple(parts), tuple(unresolved))
 

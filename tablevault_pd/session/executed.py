@@ -43,6 +43,9 @@ class Ran:
 
 SOME_SESSION = -1  # stands in slices for the session that they are of
 CELLS: list[Ran] = []  #: all cells of this process's notebook, in order
+TYPED: set[tuple[str, int, int]] = (
+    set()
+)  #: (vault, session, cell) of what was typed at the prompt of this process
 
 
 def folder_of_main() -> Path:
@@ -87,6 +90,14 @@ class CodeRecorder:
         self._project: ProjectModules | None = None
         self.scripts: list[Cell] = []  #: the cells of this session in a script or at a prompt
         self.begun: int | None = None  #: the place in the script where the session began
+
+    @staticmethod
+    def typed_before(vault: str, session_id: int, cells: Sequence[Cell]) -> list[Cell]:
+        """The cells of earlier attempts that this one goes on from: what was typed at the same prompt.
+
+        A script begins anew, and its text has all of it.
+        """
+        return [cell for cell in cells if (vault, session_id, cell.cell) in TYPED]
 
     def sources(self, session_id: int, cell: int | None) -> list[ModuleSource]:
         """Return the modules that the store lacks. Call :meth:`mark_stored` once they are stored."""

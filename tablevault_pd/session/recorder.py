@@ -21,7 +21,7 @@ from tablevault_pd.reading.integers import integer_metrics
 from tablevault_pd.session import active, inheritance, opening
 from tablevault_pd.session.control import obey
 from tablevault_pd.session.ending import cell_outcome, ending_after_stop, ending_by
-from tablevault_pd.session.executed import folder_of_project, place_in_code
+from tablevault_pd.session.executed import TYPED, folder_of_project, place_in_code
 from tablevault_pd.session.heartbeat import EXIT_S, HEARTBEAT, LONGEST_RETRY_S, warn
 from tablevault_pd.session.metrics_buffer import MAX_ROWS, number, values_of, whole
 from tablevault_pd.session.params import Params
@@ -321,7 +321,9 @@ class Recorder(SessionState):
         self.outbox.begin(self.row, began - (before + (datetime.now(UTC) - before) / 2))
         text = script.main_source()
         if self.settings.capture != "none" and (text is not None or self.cells.prompt is not None):
-            self.cells.begin(text or "", path=script.main_path(folder_of_project()))
+            cell = self.cells.begin(text or "", path=script.main_path(folder_of_project()))
+            if self.cells.prompt is not None:
+                TYPED.add((self.vault_id, self.row.id, cell))
             self.outbox.code.begun = place_of_main()
 
     def _reopen(self, last: Session, new: Session) -> Session:
@@ -333,7 +335,7 @@ class Recorder(SessionState):
         self.outbox.integers = {metric: metric in integers for metric in logged}
         earlier = self.store.cells([last.id])
         self.cells.next = max((cell.cell for cell in earlier), default=-1) + 1
-        self.outbox.code.scripts = [cell for cell in earlier if cell.path is not None]
+        self.outbox.code.scripts = self.outbox.code.typed_before(self.vault_id, last.id, earlier)
         return row
 
     def _watch(self) -> None:
