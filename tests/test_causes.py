@@ -497,3 +497,62 @@ def test_what_differs_in_a_dict_is_told_by_its_keys_where_nothing_else_does(a, b
 def test_code_is_the_same_change_as_a_parameter_only_where_nothing_else_in_it_differs(a, b, names):
     parameters = {"lr": (1, 2), "layers": ([1, 2], [3]), "low": (-1, -2)}
     assert parameters_written(ast.parse(a), ast.parse(b), parameters) == names
+
+
+CHAIN = """
+    import sys
+    import pandas as pd
+    import tablevault_pd as tv
+
+    def chunk(docs):
+        return pd.DataFrame({{"text": [text[:{size}] for text in docs["text"]]}})
+
+    vault = tv.connect("v", session=False, create=True)
+    with vault.session("cut"):
+        chunk(vault.read("docs")).vault.save("chunks", inputs=["docs"])
+    with vault.session("answer", params={{"k": {k}}}):
+        chunks = vault.read("chunks")
+        right = [len(text) > {k} for text in chunks["text"]]
+        rows = pd.DataFrame({{"right": right}}, index=pd.Index([1, 2], name="id"))
+        rows.vault.save("answers", inputs={above})
+"""
+
+
+@pytest.mark.parametrize(
+    ("above", "what"),
+    [("False", "read"), ("['chunks']", "input"), ("{'chunks': [[0], [1]]}", "row changed")],
+    ids=["read", "list", "rows"],
+)
+def test_what_made_the_list_that_was_read_is_a_cause_too(tmp_path, above, what):
+    """Chunks that only their run, the whole list or each row is linked to: the function that makes them is the reason."""
+    with tv.connect(tmp_path / "v", session=False) as vault:
+        vault.save("docs", pd.DataFrame({"text": ["alpha beta", "gamma"]}))
+    for size, k in ((3, 4), (9, 4), (9, 20)):
+        script(tmp_path, CHAIN.format(size=size, k=k, above=above))
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        why = vault.compare("answer#1", "answer#2", lists="answers", measure="right").why()
+        name = "text" if what == "row changed" else "chunks"
+        assert set(zip(why["what"], why["name"], why["depth"], strict=True)) == {
+            (what, name, 0 if what == "read" else 1),
+            ("code", "train.py: chunk", 1),
+        }
+        upstream = vault.differences("answers@1", "answers@2").query("what == 'code'")
+        assert set(zip(upstream["name"], upstream["depth"], strict=True)) == {("train.py: chunk", 1)}
+        why = vault.compare("answer#2", "answer#3", lists="answers", measure="right").why()
+        assert "train.py: chunk" not in why["name"].tolist()
+        assert ("parameter", "k") in set(zip(why["what"], why["name"], strict=True))
+
+
+def test_what_made_the_rows_that_came_and_went_is_a_cause(vault):
+    """Rows of another list are above the same answer: they share no key, and both were there alone."""
+    for size in (1, 2):
+        with vault.session("cut", params={"size": size}):
+            texts = pd.DataFrame({"text": ["a" * size, "b" * size, "c" * size]})
+            vault.save("chunks", texts.set_index(pd.Index([3 * size, 3 * size + 1, 3 * size + 2], name="at")))
+        with vault.session("answer"):
+            rows = pd.DataFrame({"right": [size == 1]}, index=pd.Index([1], name="id"))
+            vault.save("answers", rows, inputs={"chunks": [[0, 1]]})
+    why = vault.compare("answers@1", "answers@2", measure="right").why().query("what != 'code'")
+    assert why["what"].value_counts().to_dict() == {"row removed": 2, "row added": 2, "parameter": 1}
+    [line] = why[why["what"] == "parameter"][["name", "depth", "list"]].to_numpy().tolist()
+    assert line == ["size", 1, "chunks"]

@@ -79,11 +79,13 @@ class _Walk:
 
     def everything(self) -> None:
         """Walk up to the end: what may be a cause first, then what is above inputs of equal content alone."""
-        while self.waiting:
-            self.versions(*self.waiting.popleft())
-        while self.equal:
-            self.versions(*self.equal.popleft(), is_cause=False)
-        self._only_read()
+        while self.waiting or self.equal or self.reads:
+            if self.waiting:
+                self.versions(*self.waiting.popleft())
+            elif self.reads:
+                self._only_read()
+            else:
+                self.versions(*self.equal.popleft(), is_cause=False)
 
     def versions(self, a: Making, b: Making, depth: int, *, is_cause: bool = True) -> None:
         """Note what differs in what made two versions."""
@@ -110,7 +112,8 @@ class _Walk:
 
     def _only_read(self) -> None:
         """Note the lists that the sessions read, and that nothing which was walked over is linked to."""
-        for a, b, depth, ruled_out in self.reads:
+        reads, self.reads = self.reads, []
+        for a, b, depth, ruled_out in reads:
             self._inputs(_without(a, self.linked), _without(b, self.linked), depth, READ, ruled_out)
             self.linked |= {*a, *b}  # told once, where it is nearest
 
@@ -145,10 +148,7 @@ class _Walk:
     def _inputs(
         self, a: Inputs, b: Inputs, depth: int, what: str = "input", ruled_out: _RulesOut | None = None
     ) -> None:
-        """Note lists that stand above in other versions, which are no cause where they show the same rows.
-
-        Beyond one that was only read, nothing is known to lead.
-        """
+        """Note lists that stand above in other versions, which are no cause where they show the same rows."""
         for name in sorted(a.keys() | b.keys()):
             one, two = self._versions_of(name, a, b)
             if one.is_identical(two):
@@ -162,9 +162,8 @@ class _Walk:
             if one.newest is not None and two.newest is not None:
                 if one != two:
                     self._rows(one.newest, two.newest, depth + 1, verdict)
-                if what != READ:
-                    queue = self.equal if verdict.ruled_out else self.waiting
-                    queue.append((Making(one.newest), Making(two.newest), depth + 1))
+                queue = self.equal if verdict.ruled_out else self.waiting
+                queue.append((Making(one.newest), Making(two.newest), depth + 1))
 
     def _read_by(self, session_ids: Sequence[int]) -> Inputs:
         return read_by(self.store, self.records.contents, session_ids)

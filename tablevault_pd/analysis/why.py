@@ -10,8 +10,11 @@ import pandas as pd
 
 from tablevault_pd.analysis.ancestors import same_rows_by_key
 from tablevault_pd.analysis.cells import equal_cells
+from tablevault_pd.analysis.differences import differences
 from tablevault_pd.analysis.elsewhere import Elsewhere
 from tablevault_pd.analysis.evidence import CAUSES, CODE, Evidence, Records
+from tablevault_pd.analysis.facts import READ
+from tablevault_pd.analysis.makings import Making
 from tablevault_pd.analysis.ruled_out import first_of
 from tablevault_pd.errors import InvalidInput
 from tablevault_pd.frames import columns as columns_of
@@ -23,6 +26,8 @@ from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.reports import typed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from tablevault_pd.analysis.contents import Contents
     from tablevault_pd.analysis.context import Context
     from tablevault_pd.analysis.evidence import MakersDiffer
@@ -55,6 +60,16 @@ class _Pairs:
         return len(self.row)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _OtherVersions:
+    """Two versions of a list that flipped rows were made from, not row by row, or that those read who made them."""
+
+    a: Version
+    b: Version
+    rows: np.ndarray
+    depth: int  #: of the list
+
+
 def why(comparison: pd.DataFrame, context: Context, side: int) -> pd.DataFrame:
     """One line per flipped row and difference in what made it."""
     store = context.vault()
@@ -77,12 +92,12 @@ def why(comparison: pd.DataFrame, context: Context, side: int) -> pd.DataFrame:
         bool(context.layout.keys),
     )
     records = Records(store)
-    parts, pairs, linked = _above(store, records.contents, own)
+    parts, pairs, linked, others = _above(store, records.contents, own)
     explained = {row for part in parts for row in part["row"].tolist()}
     linked |= {own.a.list, own.b.list}
     for pair in [own, *pairs]:
-        parts += _made_by(store, records, pair, linked, explained)
-    return _frame(flipped, parts)
+        parts += _made_by(store, records, pair, linked, explained, others)
+    return _frame(flipped, [*parts, *_behind(store, records.contents, others)])
 
 
 def _place_of(side: Side) -> Place | None:
@@ -110,24 +125,60 @@ def _flipped(comparison: pd.DataFrame, suffix: str) -> pd.Series[Any]:
 
 def _above(
     store: Store, contents: Contents, own: _Pairs
-) -> tuple[list[pd.DataFrame], list[_Pairs], set[str]]:
-    """(lines about ancestors that are not the same on both sides, pairs of those that changed, all lists above)."""
+) -> tuple[list[pd.DataFrame], list[_Pairs], set[str], list[_OtherVersions]]:
+    """What stands above rows.
+
+    (lines about ancestors that are not the same on both sides, pairs of those that changed, all lists above, the versions of
+    lists of which a row has other rows, or all)
+    """
     walks = [
         _steps(store, version, positions, own.row)
         for version, positions in ((own.a, own.position_a), (own.b, own.position_b))
     ]
     parts: list[pd.DataFrame] = []
     pairs: list[_Pairs] = []
+    others: list[_OtherVersions] = []
     lists = dict.fromkeys([*walks[0]["list"], *walks[1]["list"]])
     for name in lists:
         a, b = (_nearest(walk[walk["list"] == name]) for walk in walks)
-        parts += _whole_lists(store, contents, a[a["position"] < 0], b[b["position"] < 0])
+        whole = _whole_lists(store, contents, a[a["position"] < 0], b[b["position"] < 0])
         gone, come, changed = _matched(store, name, a[a["position"] >= 0], b[b["position"] >= 0])
-        parts += [_lone(gone, "row removed"), _lone(come, "row added")]
+        parts += [*whole, _lone(gone, "row removed"), _lone(come, "row added")]
+        rows = {row for part in (*whole, gone, come) for row in part["row"].tolist()}
+        others += _other_versions(store, name, a, b, rows)
         for pair in changed:
             parts.append(_cells(store, pair))
             pairs.append(pair)
-    return parts, pairs, set(lists)
+    return parts, pairs, set(lists), others
+
+
+def _other_versions(
+    store: Store, name: str, a: pd.DataFrame, b: pd.DataFrame, rows: set[int]
+) -> Iterator[_OtherVersions]:
+    """The newest version of a list that stands above each of these rows, on both sides."""
+    newest = [steps[steps["row"].isin(rows)].groupby("row")[["version", "depth"]].max() for steps in (a, b)]
+    both = newest[0].merge(newest[1], left_index=True, right_index=True, suffixes=("_a", "_b"))
+    key: Any  # (version of a, version of b, depth)
+    for key, of_versions in both.groupby(["version_a", "version_b", "depth_a"]):
+        versions = [_version(store, name, int(number)) for number in key[:2]]
+        yield _OtherVersions(versions[0], versions[1], of_versions.index.to_numpy(np.int64), int(key[2]))
+
+
+def _behind(store: Store, contents: Contents, others: Sequence[_OtherVersions]) -> Iterator[pd.DataFrame]:
+    """Lines about the code, parameters and packages that made a list come out otherwise which rows were made from."""
+    upstream: dict[tuple[Version, Version], pd.DataFrame] = {}
+    for other in others:
+        key = (other.a, other.b)
+        if other.a.gone or other.b.gone or contents.is_same(*key):
+            continue
+        if key not in upstream:
+            upstream[key] = differences(store, Making(other.a), Making(other.b))
+        lines = upstream[key]
+        for line in lines[~lines["ruled_out"] & lines["what"].isin([CODE, *CAUSES])].to_dict("records"):
+            part = pd.DataFrame({"row": other.rows, "depth": other.depth + line["depth"]})
+            a, b = (pd.Series([line[side]] * len(part), dtype=object) for side in ("a", "b"))
+            same = {name: line[name] for name in ("what", "name", "list", "evidence")}
+            yield part.assign(**same, a=a, b=b)
 
 
 def _nearest(above: pd.DataFrame) -> pd.DataFrame:
@@ -296,12 +347,17 @@ def _line(
 
 
 def _made_by(
-    store: Store, records: Records, pairs: _Pairs, linked: set[str], explained: set[int]
+    store: Store,
+    records: Records,
+    pairs: _Pairs,
+    linked: set[str],
+    explained: set[int],
+    others: list[_OtherVersions],
 ) -> list[pd.DataFrame]:
     """Lines about those who made rows that belong together, where these differ.
 
     Lists that their sessions read count where no row of them is linked: `linked` are the others. Of the flipped rows some are
-    `explained` by what they were made from.
+    `explained` by what they were made from. Versions of lists that were read join the `others`.
     """
     if not len(pairs):
         return []
@@ -326,6 +382,14 @@ def _made_by(
         for some, evidence in elsewhere.by_rows(own, positions):
             causes = evidence.causes(explained=bool(key[2]))
             parts += [_cause(pairs, np.asarray(rows)[some], cause) for cause in causes]
+            for cause in causes:
+                a, b = (
+                    getattr(records.value(makers_of[0], cause.key), "newest", None) for makers_of in makers
+                )
+                if cause.key[0] == READ and a is not None and b is not None:
+                    flipped = np.asarray(rows)[some]
+                    depth = int(pairs.depth[flipped].max(initial=0)) + 1
+                    others.append(_OtherVersions(a, b, pairs.row[flipped], depth))
     return parts
 
 
