@@ -185,38 +185,11 @@ _ELSEWHERE = (
 
 
 #: Calls of a vault that are looked for here. Names only: this is asked for each module that is imported from the package.
-_OF_A_VAULT = frozenset(
-    (
-        "save",
-        "append",
-        "upsert",
-        "delete",
-        "lists",
-        "versions",
-        "metrics",
-        "trend",
-        "compare",
-        "tag",
-        "snapshot",
-        "search",
-        "sessions",
-        "best",
-        "claim",
-        "stale",
-        "session",
-        "lineage",
-        "sql",
-        "explore",
-        "run",
-        "map",
-        "history",
-        "delete_rows",
-        "restore",
-        "rename",
-        "check",
-        "vacuum",
-    )
-)
+_OF_A_VAULT = frozenset((
+    "save", "append", "upsert", "delete", "lists", "versions", "metrics", "trend", "compare", "tag", "snapshot", "search", "sessions",
+    "best", "claim", "stale", "session", "lineage", "sql", "explore", "run", "map", "history", "delete_rows", "restore", "rename",
+    "check", "vacuum",
+))  # fmt: skip
 
 
 def _meant(name: str) -> str:

@@ -20,14 +20,20 @@ from tablevault_pd.errors import (
 )
 from tablevault_pd.keywords import public_call, takes
 from tablevault_pd.names import check_version_name
-from tablevault_pd.places import PLACE_VARIABLE, STORE_OPTIONS, address_of, open_context
+from tablevault_pd.places import (
+    PLACE_VARIABLE,
+    STORE_OPTIONS,
+    address_of,
+    of_node,
+    open_context,
+    refuse_network_disk,
+)
 from tablevault_pd.progress import Bar, say
 from tablevault_pd.session import CaptureMode, Recorder, Run, Settings, active
 from tablevault_pd.session.metrics_buffer import named
 from tablevault_pd.session.recorder import current_recorder
 from tablevault_pd.session.run import run_of
 from tablevault_pd.store.pinned import PinnedStore, pinned
-from tablevault_pd.vault import nodes
 from tablevault_pd.vault.completion import complete_names
 from tablevault_pd.vault.logged import LoggedLists
 from tablevault_pd.vault.options import DEFAULTS, ReadOptions
@@ -181,9 +187,9 @@ def connect(
     if at is not None:
         at = _moment(at, session)
     read_only = mode == "r" or at is not None
-    address = address_of(place) if node is None else nodes.of_node(address_of(place), node)
+    address = address_of(place) if node is None else of_node(address_of(place), node)
     if node is None and not read_only:
-        nodes.refuse_network_disk(address)
+        refuse_network_disk(address)
     shared = open_context(address, read_only, options, credentials)
     settings = Settings.of(capture or "main", redact is not False, user)
     view = None if at is None else _view(shared, at)
@@ -203,7 +209,7 @@ def opened_beside(place: Any, *, read_only: bool) -> Vault:
     """Open a vault without a session. The current vault stays the current one."""
     address = address_of(place)
     if not read_only:
-        nodes.refuse_network_disk(address)
+        refuse_network_disk(address)
     credentials = dict.fromkeys(("password", "token", "replication_factor", "write_concern")) | {
         "create": False
     }

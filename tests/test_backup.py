@@ -11,7 +11,7 @@ import pytest
 from torture.harness import PROCESSES, times
 
 import tablevault_pd as tv
-from tablevault_pd.store.embedded import backup
+from tablevault_pd.store.embedded import maintenance
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,16 +62,16 @@ def test_a_backup_of_which_a_vacuum_takes_files_is_begun_anew(
     folder_vault, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder_vault.save("a", pd.DataFrame({"n": np.zeros(WIDE)}))
-    copy_catalog = backup._copy_catalog
+    copy_catalog = maintenance._copy_catalog
 
     def between(*arguments: Any) -> Any:
-        monkeypatch.setattr(backup, "_copy_catalog", copy_catalog)
+        monkeypatch.setattr(maintenance, "_copy_catalog", copy_catalog)
         copied = copy_catalog(*arguments)
         folder_vault.save("a", pd.DataFrame({"n": np.ones(WIDE)}))
         folder_vault.vacuum(keep=1, dry_run=False)
         return copied
 
-    monkeypatch.setattr(backup, "_copy_catalog", between)
+    monkeypatch.setattr(maintenance, "_copy_catalog", between)
     assert folder_vault.backup(here / "copy").empty
     with tv.connect(here / "copy", mode="r") as copy:
         assert copy.check().empty

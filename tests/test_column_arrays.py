@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tablevault_pd import frames
-from tablevault_pd.frames import column_arrays
+from tablevault_pd.frames import codecs
 
 MIXED = pd.DataFrame(
     {
@@ -28,8 +28,8 @@ MIXED = pd.DataFrame(
 @pytest.fixture(params=["of pandas itself", "public"])
 def way(request, monkeypatch) -> str:
     if request.param == "public":
-        monkeypatch.setattr(column_arrays, "_ITER", "no such method")
-        monkeypatch.setattr(column_arrays, "_OF", "no such method")
+        monkeypatch.setattr(codecs, "_ITER", "no such method")
+        monkeypatch.setattr(codecs, "_OF", "no such method")
     return request.param
 
 
@@ -70,7 +70,7 @@ def test_what_was_found_is_equal_and_may_be_written_to(way, folder_vault):
 
 def test_columns_of_answers_and_of_saved_frames_become_no_series(folder_vault, monkeypatch):
     vault = folder_vault
-    if not hasattr(pd.DataFrame, column_arrays._ITER):
+    if not hasattr(pd.DataFrame, codecs._ITER):
         pytest.skip("this pandas has no such method")
     rows = pd.DataFrame({f"c{number}": np.arange(3.0) for number in range(50)})
     vault.save("rows", rows)

@@ -117,7 +117,7 @@ def test_a_disk_that_machines_share_is_refused_for_one_vault_of_all(here, monkey
     lines = ["22 1 8:1 / / rw - ext4 /dev/sda1 rw", f"36 22 0:40 / {shared} rw,noatime shared:1 - {kind} server:/home rw",
              f"37 36 8:2 / {local} rw - xfs /dev/sdb rw", "broken"]  # fmt: skip
     mounts.write_text("\n".join(line.replace("shared disk", "shared\\040disk") for line in lines))
-    monkeypatch.setattr("tablevault_pd.vault.nodes.MOUNTS", mounts)
+    monkeypatch.setattr("tablevault_pd.places.MOUNTS", mounts)
     with pytest.raises(tv.InvalidInput, match=rf"{kind} at .*node='auto'"):
         tv.connect(shared / "exp" / "v", session=False)
     assert not (shared / "exp").exists()

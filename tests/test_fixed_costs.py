@@ -37,7 +37,7 @@ from tablevault_pd.store import Batch, Session
 from tablevault_pd.store.embedded import fsio, journal
 from tablevault_pd.store.embedded.lockfile import LockFile
 from tablevault_pd.store.embedded.store import EmbeddedStore
-from tablevault_pd.store.engine import edge_codec
+from tablevault_pd.store.engine import int_codec
 
 if TYPE_CHECKING:
     import sqlite3
@@ -202,9 +202,9 @@ def test_a_walk_from_one_row_unpacks_the_positions_of_its_own_edge_alone(
     vault.save("rows", pd.DataFrame({"a": range(rows)}), inputs=False)
     vault.save("shuffled", pd.DataFrame({"a": range(rows)}), inputs={"rows": parents})
     sizes: list[int] = []
-    unpack = edge_codec.unpack
+    unpack = int_codec.unpack
     monkeypatch.setattr(
-        edge_codec, "unpack", lambda *given: [sizes.append(len(unpack(*given))), unpack(*given)][1]
+        int_codec, "unpack", lambda *given: [sizes.append(len(unpack(*given))), unpack(*given)][1]
     )
     for row in (0, CHUNK - 1, CHUNK, rows - 1):
         walked = vault.lineage("shuffled", rows=row)

@@ -34,7 +34,7 @@ CELLS = {name: vectors(rows) for name, rows in ROWS.items()}
 
 @pytest.fixture
 def filled(vault, monkeypatch):
-    monkeypatch.setattr("tablevault_pd.search.hybrid.FIRST", 5)
+    monkeypatch.setattr("tablevault_pd.search.fusion.FIRST", 5)
     for name, rows in ROWS.items():
         frame = pd.DataFrame(
             {"text": TEXTS[name], "n": range(rows), "vec": pd.Series(CELLS[name], dtype=object)}

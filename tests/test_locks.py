@@ -38,7 +38,7 @@ from tablevault_pd.errors import (
     VaultReadOnly,
 )
 from tablevault_pd.store import Beat, Description, Measures, Session
-from tablevault_pd.store.embedded import EmbeddedStore, catalog, connection_pool, logs, vacuum
+from tablevault_pd.store.embedded import EmbeddedStore, catalog, connection_pool, vacuum, write_lock
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.connection import SqliteConnection
 from tablevault_pd.store.embedded.lockfile import locked
@@ -521,7 +521,7 @@ def test_no_connection_is_opened_while_another_thread_looks_for_a_removed_log(st
     """Closing the file that it looks into would drop the locks of that connection."""
     put(store, "a", pa.table({"n": [0]}))
     store.catalog.close_idle(threading.get_ident())
-    looking, go_on, real = threading.Event(), threading.Event(), logs.removed_under
+    looking, go_on, real = threading.Event(), threading.Event(), write_lock.removed_under
 
     def slow(database: str) -> int | None:
         if not looking.is_set():
@@ -529,7 +529,7 @@ def test_no_connection_is_opened_while_another_thread_looks_for_a_removed_log(st
             assert go_on.wait(60)
         return real(database)
 
-    monkeypatch.setattr(logs, "removed_under", slow)
+    monkeypatch.setattr(write_lock, "removed_under", slow)
     (first,), raised = in_threads(lambda: store.head("a"))
     assert looking.wait(60)
     opened = threading.Event()

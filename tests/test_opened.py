@@ -14,7 +14,7 @@ import pytest
 import tablevault_pd as tv
 from tablevault_pd.reading import read as reading
 from tablevault_pd.store.embedded import fsio
-from tablevault_pd.store.embedded.opened import KEPT_FILES
+from tablevault_pd.store.embedded.segments import KEPT_FILES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

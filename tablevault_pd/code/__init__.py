@@ -13,23 +13,3 @@ from tablevault_pd.code.reading import (
 )
 from tablevault_pd.code.slice import Slice, Slicer
 from tablevault_pd.code.statements import Statement, cut, end_of_with, names_of, statement_place
-
-__all__ = [
-    "CodeDiff",
-    "Piece",
-    "Slice",
-    "Slicer",
-    "Statement",
-    "code_diff",
-    "cut",
-    "end_of_with",
-    "function_key",
-    "names_of",
-    "program_trees",
-    "slice_of_rows",
-    "slice_of_session",
-    "slice_of_version",
-    "slices_of",
-    "slices_of_rows",
-    "statement_place",
-]

@@ -7,7 +7,7 @@ by the rules of :mod:`promotion`.
 """
 
 from tablevault_pd.frames.arrow import encode_arrow
-from tablevault_pd.frames.column_arrays import arrays_of, frame_of
+from tablevault_pd.frames.codecs import arrays_of, frame_of
 from tablevault_pd.frames.decode import (
     TextColumn,
     cells_of,
@@ -31,7 +31,6 @@ from tablevault_pd.frames.documents import (
 from tablevault_pd.frames.encode import encode, encode_row
 from tablevault_pd.frames.equal import equal_rows, same
 from tablevault_pd.frames.key_cells import key_column, key_columns
-from tablevault_pd.frames.levels import placed, reset_index
 from tablevault_pd.frames.promotion import fields_with_values
 from tablevault_pd.frames.schema_evolution import (
     Merge,
@@ -62,71 +61,11 @@ from tablevault_pd.frames.schemas import (
     nested_columns,
     once_for_each_schema,
     part_of,
+    placed,
+    reset_index,
     select,
     spec_of,
     with_key,
     with_language,
 )
 from tablevault_pd.frames.vectors import vectors_of
-
-__all__ = [
-    "Column",
-    "Merge",
-    "TextColumn",
-    "ValueCheck",
-    "align",
-    "arrays_of",
-    "as_stored",
-    "beside",
-    "cells_of",
-    "columns",
-    "contents",
-    "decode",
-    "dtype_text",
-    "empty",
-    "encode",
-    "encode_arrow",
-    "encode_cell",
-    "encode_row",
-    "equal_rows",
-    "field_for",
-    "field_labels",
-    "fields_beside",
-    "fields_with_values",
-    "fit_index",
-    "frame_of",
-    "index_fields",
-    "index_names",
-    "key_column",
-    "key_columns",
-    "key_fields",
-    "language_of",
-    "lengths_of",
-    "level_fields",
-    "loosened",
-    "matrix",
-    "merge",
-    "nested_columns",
-    "offsets_of",
-    "once_for_each_schema",
-    "part_of",
-    "placed",
-    "reach_of",
-    "reset_index",
-    "run_check",
-    "same",
-    "same_but_reach",
-    "select",
-    "spec_of",
-    "start_field",
-    "text_column",
-    "text_columns",
-    "texts",
-    "to_arrow",
-    "vectors_of",
-    "with_documents",
-    "with_key",
-    "with_language",
-    "with_offsets",
-    "without_numbers",
-]

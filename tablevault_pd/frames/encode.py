@@ -15,8 +15,7 @@ import pyarrow as pa
 from tablevault_pd import validate
 from tablevault_pd.errors import InvalidInput, UnsupportedColumn, short_repr
 from tablevault_pd.frames import labels, objects, schemas, vectors
-from tablevault_pd.frames.codecs import CannotEncode, Encoded, Spec, encode_array
-from tablevault_pd.frames.column_arrays import arrays_of
+from tablevault_pd.frames.codecs import CannotEncode, Encoded, Spec, arrays_of, encode_array
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

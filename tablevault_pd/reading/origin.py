@@ -30,21 +30,6 @@ ATTR = "tablevault"
 POSITION = "position"
 _NUMBER = re.compile("[0-9]{1,18}")  # every store holds it
 
-__all__ = [
-    "ATTR",
-    "POSITION",
-    "Origin",
-    "OriginLabel",
-    "Read",
-    "marked",
-    "origin_of",
-    "plain",
-    "plain_label",
-    "read_of",
-    "tag",
-    "without_other_attrs",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Origin:

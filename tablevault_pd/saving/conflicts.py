@@ -1,14 +1,17 @@
-"""Add to a Conflict which version the caller expected and who wrote the newer one."""
+"""What stands against a write: who was faster, where a Conflict says which version was expected, and names that mean a column."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tablevault_pd.errors import Conflict, ListRenamed, short_repr
+from tablevault_pd import frames
+from tablevault_pd.errors import Conflict, InvalidName, ListRenamed, short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import pyarrow as pa
 
     from tablevault_pd.store import Session, Store, Version
 
@@ -45,3 +48,40 @@ def _told(version: Version, sessions: dict[int, Session]) -> str:
     session = sessions.get(version.session_id or 0)
     who = f" by {short_repr(session.label)} ({session.user}@{session.host})" if session is not None else ""
     return f"version {version.version} ({version.operation}){who} at {version.time:%Y-%m-%d %H:%M:%S} UTC"
+
+
+# -- names of lists that are addresses of columns (``papers.vec``), and the reverse
+
+
+def check_addresses(store: Store, name: str, schema: pa.Schema, present: pa.Schema | None) -> None:
+    """Refuse a new list's name that is the address of a column, and a new column whose address is the name of a list.
+
+    `present` is the schema that the list has now; None for a new one. Raises InvalidName.
+    """
+    if present is None:
+        _check_name(store, name)
+    elif present.equals(schema):
+        return
+    labels = set() if present is None else _labels(present)
+    addresses = {f"{name}.{label}": label for label in _labels(schema) - labels}
+    if not addresses:
+        return
+    hidden = addresses.keys() & set(store.names(f"{name}."))
+    if hidden:
+        address = min(hidden)
+        raise InvalidName(
+            f"The list {address!r} exists, so the column {addresses[address]!r} of {name!r} could not be addressed. Rename one of them."
+        )
+
+
+def _check_name(store: Store, name: str) -> None:
+    for dot in (number for number, character in enumerate(name) if character == "."):
+        head = store.head(name[:dot])
+        if head is not None and name[dot + 1 :] in _labels(store.schema(head.schema_id)):
+            raise InvalidName(
+                f"{name!r} cannot name a list: it is the address of the column {name[dot + 1 :]!r} of the list {name[:dot]!r}."
+            )
+
+
+def _labels(schema: pa.Schema) -> set[str]:
+    return {str(column.label) for column in frames.columns(schema)}

@@ -15,8 +15,8 @@ from tablevault_pd import frames
 from tablevault_pd.errors import SchemaMismatch
 from tablevault_pd.progress import Bar
 from tablevault_pd.reading.chunks import aligned
-from tablevault_pd.saving.addresses import check_addresses
 from tablevault_pd.saving.commit import WriteRequest, confirm, fitted, head_of, keep_files, retrying
+from tablevault_pd.saving.conflicts import check_addresses
 from tablevault_pd.saving.fit import Fitter
 from tablevault_pd.saving.keyed import KeyOfSave, key_of, write_keyed
 from tablevault_pd.store.engine.languages import ENGLISH

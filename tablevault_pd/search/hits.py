@@ -12,8 +12,15 @@ import numpy as np
 
 from tablevault_pd.search.candidates import Candidate, filter_by_values, masks_of_values
 from tablevault_pd.search.description_vectors import near_descriptions
-from tablevault_pd.search.fusion import NEAR, TEXT, Ranking, from_hits, reciprocal_rank_fusion, unranked
-from tablevault_pd.search.hybrid import Hybrid
+from tablevault_pd.search.fusion import (
+    NEAR,
+    TEXT,
+    Hybrid,
+    Ranking,
+    from_hits,
+    reciprocal_rank_fusion,
+    unranked,
+)
 from tablevault_pd.search.request import DESCRIPTION, Request
 from tablevault_pd.search.words import search_words
 from tablevault_pd.store import Hits, Scope, Store, VectorQuery

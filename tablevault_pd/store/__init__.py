@@ -2,7 +2,7 @@
 
 Arrow tables and frozen dataclasses (:mod:`types`, :mod:`session_types`, :mod:`edges`, :mod:`work`, :mod:`pieces`,
 :mod:`text_query`) go in and come out; SQL rows, cursors and documents stay inside a store. The protocol is split by what it
-keeps: :mod:`lists`, :mod:`names`, :mod:`keys`, :mod:`sessions`, :mod:`code`, :mod:`claims`, :mod:`search`, :mod:`lineage` and
+keeps: :mod:`lists`, :mod:`names`, :mod:`sessions`, :mod:`code`, :mod:`claims`, :mod:`search`, :mod:`lineage` and
 :mod:`maintenance`.
 """
 
@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from tablevault_pd.store.claims import ClaimStore
 from tablevault_pd.store.code import CodeStore
-from tablevault_pd.store.keys import KeyIndexStore
 from tablevault_pd.store.lineage import LineageStore
-from tablevault_pd.store.lists import FileKeeper, ListStore, Staging
+from tablevault_pd.store.lists import FileKeeper, KeyIndexStore, ListStore, Staging
 from tablevault_pd.store.maintenance import MaintenanceStore
 from tablevault_pd.store.names import NameStore, Rename, VersionName
 from tablevault_pd.store.search import SearchStore
@@ -143,62 +142,3 @@ class Store(
 
     def close(self) -> None:
         """Give back connections, threads and files. It waits for calls under way, and may be called again."""
-
-
-__all__ = [
-    "BEAT_S",
-    "LOST_AFTER_BEATS",
-    "NO_STEP",
-    "Attempt",
-    "Batch",
-    "Beat",
-    "BeatResponse",
-    "Cell",
-    "Chunk",
-    "ClaimStore",
-    "CodeStore",
-    "Compacted",
-    "Confirmation",
-    "ControlKind",
-    "ControlRequest",
-    "Description",
-    "Erasure",
-    "FileKeeper",
-    "Freed",
-    "Hits",
-    "IndexInfo",
-    "KeyIndexStore",
-    "LineageStore",
-    "ListInfo",
-    "ListState",
-    "ListStore",
-    "ListSummary",
-    "MaintenanceStore",
-    "Measures",
-    "Metric",
-    "ModuleSource",
-    "NameStore",
-    "Operation",
-    "Overview",
-    "Part",
-    "Pause",
-    "Problem",
-    "Progress",
-    "Rename",
-    "ScanRequest",
-    "Scope",
-    "SearchStore",
-    "Session",
-    "SessionLabel",
-    "SessionStore",
-    "Severity",
-    "Spans",
-    "Staging",
-    "Store",
-    "Timelines",
-    "VectorQuery",
-    "Version",
-    "VersionLookup",
-    "VersionName",
-    "WrittenCode",
-]

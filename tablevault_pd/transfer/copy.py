@@ -1,4 +1,4 @@
-"""A vault copied into another one: from a folder to a server and back, or several into one."""
+"""A vault copied: into another one, from a folder to a server and back, several into one, or as it is into a new folder."""
 
 from __future__ import annotations
 
@@ -12,19 +12,22 @@ import numpy as np
 from tablevault_pd.errors import InvalidInput, ListNotFound, NameTaken, short_repr
 from tablevault_pd.mapping.kept import is_notes, notes_name
 from tablevault_pd.names import check_name
-from tablevault_pd.progress import Bar
+from tablevault_pd.progress import Bar, warn
+from tablevault_pd.store.work import ClaimState
+from tablevault_pd.transfer.files import new_folder
 from tablevault_pd.transfer.list_copy import ListCopier
 from tablevault_pd.transfer.session_copy import copy_code, copy_sessions
-from tablevault_pd.transfer.work_copy import copy_work, done_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from pathlib import Path
 
-    from tablevault_pd.store import Store, Version
+    from tablevault_pd.store import Problem, Store, Version
     from tablevault_pd.store.work import ClaimRecords
 
 #: What :func:`copy_vault` tells of each list.
 COLUMNS = ("source", "list", "copied_to", "versions", "rows", "parents_left_out")
+ROWS_AT_ONCE = 10_000
 
 
 def check_lists(source: Store, lists: Sequence[str] | None) -> None:
@@ -258,3 +261,67 @@ def _copy_reads(source: Store, target: Store, ids: _Ids) -> None:
             reads.setdefault(ids.sessions[session], []).append((list_id, version))
     for session, places in reads.items():
         target.note_reads(session, places)
+
+
+# -- a backup: a copy in a new folder, taken while others write
+
+
+def backup(store: Store, folder: Path) -> list[Problem]:
+    """Copy a vault to a new folder, and return what is wrong with the copy; damage is warned of, too."""
+    with new_folder(folder) as temporary:
+        problems = store.back_up(temporary)
+        if problems is None:
+            raise InvalidInput(
+                f"The vault {store.place} is on a server, which has no files to be copied. tv.copy(vault, folder) copies it commit "
+                "by commit; the server's own arangodump copies the database."
+            )
+    if problems:
+        warn(
+            f"The backup {folder} has {len(problems)} problems, which the vault {store.place} has, too: see its check().",
+            RuntimeWarning,
+        )
+    return problems
+
+
+# -- which rows are done: claims that are held belong to sessions of the old place, and stay there
+
+
+def done_rows(store: Store, lists: Collection[int]) -> dict[int, ClaimRecords]:
+    """Return the rows that are done, by list."""
+    done = {}
+    for list_id in store.worked_lists():
+        if list_id in lists:
+            records = store.claim_records(list_id)
+            done[list_id] = records[
+                np.flatnonzero((records.state == ClaimState.DONE) & (records.rows.generation >= 0))
+            ]
+    return {list_id: records for list_id, records in done.items() if len(records.rows)}
+
+
+def copy_work(
+    source: Store,
+    target: Store,
+    done: Mapping[int, ClaimRecords],
+    lists: Mapping[int, int],
+    sessions: Mapping[int, int],
+) -> None:
+    """Mark the rows as done that are so in the source, unless somebody holds them in the target. Addresses of rows are the same."""
+    present = done_rows(target, lists.values())
+    for list_id, records in done.items():
+        own = lists[list_id]
+        _align(source, target, list_id, own)
+        before = set(present[own].rows.pairs()) if own in present else set()
+        new = records[np.array([pair not in before for pair in records.rows.pairs()], bool)]
+        ids = np.array([sessions.get(session, -1) for session in new.session_id.tolist()], np.int64)
+        new = replace(new, session_id=ids)
+        for first in range(0, len(new.rows), ROWS_AT_ONCE):
+            target.put_done(own, new[first : first + ROWS_AT_ONCE])
+
+
+def _align(source: Store, target: Store, list_id: int, own: int) -> None:
+    """Let the work on a list of the target be at the generation that it is at in the source, unless it is at a later one."""
+    there, here = source.work(list_id), target.work(own)
+    if there is not None and (here is None or here.generation < there.generation):
+        target.align_work(
+            own, after=None if here is None else here.generation, generation=there.generation, same=there.same
+        )

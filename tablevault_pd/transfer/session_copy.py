@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tablevault_pd.store import NO_STEP, Beat, Measures
-from tablevault_pd.store.engine.copy_rules import same_session
+from tablevault_pd.store.session_types import same_session
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping

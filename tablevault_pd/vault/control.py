@@ -59,26 +59,7 @@ class Control(VaultPart):
     def pause(self, which: Any, *, wait_s: float = 0.0) -> pd.DataFrame:
         """Ask sessions to wait at their next checkpoint until :meth:`resume` or :meth:`stop`.
 
-        Parameters
-        ----------
-        which : str, int, session, DataFrame or a list of these
-            As for :meth:`stop`.
-        wait_s : float
-            Wait up to so many seconds until all have acknowledged.
-
-        Returns
-        -------
-        DataFrame
-            As of :meth:`stop`.
-
-        Raises
-        ------
-        SessionNotFound
-            If a name or an id is not there. A pattern or a frame may match no session.
-        InvalidInput
-            If `which` names no sessions, or `wait_s` is no number of seconds.
-        VaultReadOnly
-            If the vault is open for reading.
+        See :meth:`Vault.stop`, which takes and returns the same.
 
         Examples
         --------
@@ -93,26 +74,7 @@ class Control(VaultPart):
     def resume(self, which: Any, *, wait_s: float = 0.0) -> pd.DataFrame:
         """Let paused sessions go on.
 
-        Parameters
-        ----------
-        which : str, int, session, DataFrame or a list of these
-            As for :meth:`stop`.
-        wait_s : float
-            Wait up to so many seconds until all have acknowledged.
-
-        Returns
-        -------
-        DataFrame
-            As of :meth:`stop`.
-
-        Raises
-        ------
-        SessionNotFound
-            If a name or an id is not there. A pattern or a frame may match no session.
-        InvalidInput
-            If `which` names no sessions, or `wait_s` is no number of seconds.
-        VaultReadOnly
-            If the vault is open for reading.
+        See :meth:`Vault.stop`, which takes and returns the same.
 
         Examples
         --------

@@ -172,7 +172,7 @@ class Maintenance(VaultPart):
         position
         0            1   0.5
         """
-        from tablevault_pd.transfer.backup import backup
+        from tablevault_pd.transfer.copy import backup
 
         folder = Path(validate.path(path, "The folder to back up to"))
         store = self.store

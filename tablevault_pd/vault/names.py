@@ -10,8 +10,7 @@ from tablevault_pd.mapping.kept import is_mapped, notes_name
 from tablevault_pd.names import check_name, check_version_name, parse_address
 from tablevault_pd.reading import reports
 from tablevault_pd.reading.read import list_not_found, resolve
-from tablevault_pd.saving.addresses import check_addresses
-from tablevault_pd.saving.conflicts import telling_who
+from tablevault_pd.saving.conflicts import check_addresses, telling_who
 from tablevault_pd.vault.base import VaultPart
 
 if TYPE_CHECKING:

@@ -36,8 +36,7 @@ from tablevault_pd.store.edges import (
     few_spans,
     stored_form,
 )
-from tablevault_pd.store.engine.edge_codec import MISPLACED, edge_table_of, unreadable
-from tablevault_pd.store.engine.int_codec import pack
+from tablevault_pd.store.engine.int_codec import MISPLACED, edge_table_of, pack, unreadable
 from tablevault_pd.store.pieces import Pieces
 from tablevault_pd.store.times import to_time
 from tablevault_pd.store.types import ListInfo

@@ -12,8 +12,8 @@ from tablevault_pd.store import Chunk, Spans
 from tablevault_pd.store.arango.batches import layout_of, schema_key
 from tablevault_pd.store.arango.reader import RowRun, removed
 from tablevault_pd.store.arango.records import reads
+from tablevault_pd.store.engine.content_rules import spans_of
 from tablevault_pd.store.engine.kept_layouts import KeptLayouts, LayoutKey
-from tablevault_pd.store.engine.spans import spans_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -15,7 +15,7 @@ from tablevault_pd.store import Cell, Description, Session, SessionLabel
 from tablevault_pd.store.arango.records import attributes_of, reads, record_of
 from tablevault_pd.store.arango.server_errors import NOT_FOUND, UNIQUE, ExpectedError
 from tablevault_pd.store.arango.terms import code_words, prose_words
-from tablevault_pd.store.engine.copy_rules import free_run, same_session
+from tablevault_pd.store.session_types import free_run, same_session
 from tablevault_pd.store.times import from_time, to_time
 
 if TYPE_CHECKING:

@@ -105,49 +105,39 @@ class ClaimBook:
         self._catalog = catalog
 
     def work(self, list_id: int) -> Work | None:
-        """What is kept of the work on a list."""
         return self._catalog.snapshot(_work, list_id)
 
     def worked_lists(self) -> list[int]:
-        """Lists that are worked on."""
         with self._catalog.reading() as db:
             return [list_id for (list_id,) in db.execute(WORKED_LISTS).fetchall()]
 
     def align_work(
         self, list_id: int, *, after: int | None, generation: int, same: Mapping[int, np.ndarray]
     ) -> bool:
-        """Go on to another generation."""
         return self._catalog.write_unsynced(_align, list_id, after, generation, same)
 
     def claim(self, request: ClaimRequest) -> ClaimAnswer:
-        """Take rows that are open."""
         return self._catalog.write_unsynced(_claim, request)
 
     def give_back(self, list_id: int, holders: Sequence[Holder]) -> int:
-        """Open what these hold."""
         return self._catalog.write_unsynced(_give_back, list_id, holders)
 
     def undo_claim(self, list_id: int, holder: Holder, token: int) -> None:
-        """Open what one call took."""
         self._catalog.write_unsynced(_undo, list_id, holder, token)
 
     def release(self, list_id: int, rows: Addresses, holder: Holder) -> int:
-        """Open some of what the holder holds."""
         return self._catalog.write_unsynced(_release, list_id, rows, holder)
 
     def finish(
         self, finishes: Sequence[Finish], *, session_id: int | None = None, attempt: int | None = None
     ) -> None:
-        """Mark rows as done."""
         self._catalog.write(_finish_by, finishes, session_id, attempt)
 
     def put_done(self, list_id: int, records: ClaimRecords) -> None:
-        """Mark rows of a copied list as done."""
         lines = [(list_id, *line) for line in records.lines()]
         self._catalog.write(lambda db: db.executemany(PUT_DONE, lines))
 
     def claim_records(self, list_id: int) -> ClaimRecords:
-        """All rows that were ever claimed."""
         with self._catalog.reading() as db:
             records = np.array(db.execute(RECORDS, (list_id,)).fetchall(), np.int64).reshape(-1, 6)
         generation, row, state, session_id, attempt, since = records.T
@@ -160,7 +150,6 @@ class ClaimBook:
         )
 
     def holders(self, list_id: int) -> list[HolderState]:
-        """Who may hold rows."""
         with self._catalog.reading() as db:
             return _holders(db, list_id, _now())
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tablevault_pd.store.embedded.attempts import check_attempt
-from tablevault_pd.store.embedded.code_tables import ROWS_CONFIRMED
+from tablevault_pd.store.embedded.tables import ROWS_CONFIRMED
 from tablevault_pd.store.engine.fts_index import add_source, integers, matching_sources, source_ids
 from tablevault_pd.store.engine.slices import Statement, cells_of, code_of, stored_part
 from tablevault_pd.store.session_types import Confirmation, Part, WrittenCode, runs_together
@@ -111,11 +111,9 @@ class SliceStore:
         self._catalog = catalog
 
     def written_code(self, places: Sequence[tuple[int, int, int]]) -> list[WrittenCode]:
-        """The slices of these (session, cell, line); those without one are left out."""
         return self._catalog.snapshot(_written_code, json.dumps([list(map(int, place)) for place in places]))
 
     def put_code(self, code: Sequence[WrittenCode]) -> None:
-        """Keep slices, replacing those of the same place."""
         self._catalog.write(_put_code, code)
 
     def search_slices(self, query: Node) -> np.ndarray:
@@ -123,15 +121,12 @@ class SliceStore:
         return self._catalog.snapshot(_find_slices, query)
 
     def search_code_of_sessions(self, query: Node) -> np.ndarray:
-        """Sessions whose cells and modules, taken together, match."""
         return self._catalog.snapshot(_find_sessions, query)
 
     def confirm(self, confirmation: Confirmation, *, attempt: int | None = None) -> None:
-        """Keep that rows were made again and came out equal."""
         self._catalog.write(_confirm_by, confirmation, attempt)
 
     def confirmations(self, lists: Sequence[int] | None = None) -> list[Confirmation]:
-        """Confirmations of versions of these lists, or of all, oldest first."""
         with self._catalog.reading() as db:
             if db.execute(HAS_ROWS_CONFIRMED).fetchone() is not None:
                 every = [_confirmation(*row[:8]) for row in db.execute(EVERY_CONFIRMATION).fetchall()]

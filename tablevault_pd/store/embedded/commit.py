@@ -86,13 +86,11 @@ class Committer:
         self._journal, self._segments, self._index_later = commits, segments, index_later
 
     def stage(self) -> Stage:
-        """Return a place to put rows before :meth:`commit`."""
         if self._catalog.read_only:
             raise VaultReadOnly("This vault is open for reading. Connect with mode='rw' to write.")
         return Stage(self._segments)
 
     def commit(self, batch: Batch, rows: Staging | None = None) -> Version:
-        """Make the batch visible, or nothing of it."""
         return self.commit_also(batch, rows)
 
     def commit_also(

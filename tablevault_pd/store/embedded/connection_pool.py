@@ -26,8 +26,7 @@ from tablevault_pd.errors import (
     VaultReadOnly,
 )
 from tablevault_pd.store.embedded import fsio as io
-from tablevault_pd.store.embedded import logs
-from tablevault_pd.store.embedded import write_lock as gate
+from tablevault_pd.store.embedded import write_lock
 from tablevault_pd.store.embedded.connection import (
     YOUNG_S,
     Proof,
@@ -62,7 +61,7 @@ class ConnectionPool:
         self.read_only = read_only
         self._timeout_s = timeout_s
         self._synchronous = "NORMAL" if durability == "fast" else "FULL"
-        self._gate = gate.WriteLock(folder, self.lock_name)
+        self._gate = write_lock.WriteLock(folder, self.lock_name)
         self._file, self._log_file = str(self.path), f"{self.path}-wal"
         self._inode = self._check_file()
         self._vault: str | None = None
@@ -153,7 +152,7 @@ class ConnectionPool:
         if self._open_here():
             self._require_log()
             return
-        holder = logs.removed_under(self._file)
+        holder = write_lock.removed_under(self._file)
         if holder is not None:
             self._wait_for_removal()
             raise VaultCorrupt(
@@ -166,7 +165,7 @@ class ConnectionPool:
         while proof is not None and proof.is_young():
             time.sleep(YOUNG_S)
             proof = self._proof()
-        with ConnectionPool._opening:  # until the others see it: see logs.removed_under
+        with ConnectionPool._opening:  # until the others see it: see write_lock.removed_under
             self._require_no_removed_log()
             connection = self._connect(proof)
         try:

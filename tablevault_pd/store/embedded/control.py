@@ -119,7 +119,6 @@ class SessionControl:
         self._catalog = catalog
 
     def beat(self, beats: Sequence[Beat]) -> BeatResponse:
-        """Write what sessions have to tell and return what is asked of them."""
         spoken = [beat for beat in beats if not beat.is_empty]
         ids = json.dumps([beat.session_id for beat in beats])
         if spoken:
@@ -136,11 +135,9 @@ class SessionControl:
         asked_by: int | None = None,
         attempt: int | None = None,
     ) -> list[ControlRequest]:
-        """Ask something of sessions."""
         return self._catalog.write(_ask, session_ids, request, exit_code, asked_by, attempt)
 
     def requests(self, ids: Sequence[int]) -> list[ControlRequest]:
-        """Requests by id."""
         with self._catalog.reading() as db:
             rows = db.execute(REQUESTS_BY_ID, (json.dumps([int(key) for key in ids]),)).fetchall()
         return [_request(row) for row in rows]
@@ -152,7 +149,6 @@ class SessionControl:
         name: str | None = None,
         metrics: Sequence[str] | None = None,
     ) -> Overview:
-        """Sessions with their last metrics."""
         rows, (keys, metrics, values) = self._catalog.snapshot(_overview, ids, name, metrics)
         numbers = np.array(values, dtype=np.float64)  # None is NaN
         table = pa.table(
@@ -167,7 +163,6 @@ class SessionControl:
     def measures(
         self, session_ids: Sequence[int] | None = None, *, metrics: Sequence[str] | None = None
     ) -> pa.Table:
-        """Every logged value."""
         given = {
             "sessions": json.dumps([int(key) for key in session_ids or ()]),
             "metrics": json.dumps(list(metrics or ())),
@@ -183,7 +178,6 @@ class SessionControl:
         return _table(sorted(blocks, key=itemgetter(0, 1, 2, 3)))
 
     def metric_names(self, session_ids: Sequence[int] | None = None) -> list[str]:
-        """Names of metrics."""
         with self._catalog.reading() as db:
             if session_ids is None:
                 rows = db.execute(METRIC_NAMES)
@@ -192,7 +186,6 @@ class SessionControl:
             return sorted(name for (name,) in rows.fetchall())
 
     def timelines(self, session_ids: Sequence[int] | None = None) -> Timelines:
-        """Attempts and pauses."""
         with self._catalog.reading() as db:
             if session_ids is None:
                 rows = db.execute(ALL_TIMELINES).fetchall()
@@ -201,7 +194,6 @@ class SessionControl:
         return Timelines.of(((key, json.loads(timeline)) for key, timeline in rows))
 
     def sources(self, session_ids: Sequence[int]) -> list[ModuleSource]:
-        """Imported project modules."""
         with self._catalog.reading() as db:
             rows = db.execute(SOURCES, (json.dumps([int(key) for key in session_ids]),)).fetchall()
         return [ModuleSource(*row) for row in rows]

@@ -1,22 +1,31 @@
-"""Files beside the catalogue with copies of what can be computed again: digests of keys, approximate indexes."""
+"""Files that are copies of what is in the rows: digests of keys, approximate indexes. They may be lost, damaged or out of date."""
 
 from __future__ import annotations
 
 import time
 import uuid
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tablevault_pd.errors import VaultFormatError
+import xxhash
+
+from tablevault_pd.errors import VaultError, VaultFormatError
 from tablevault_pd.store.embedded import fsio as io
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+    from sqlite3 import Connection
+
+    from tablevault_pd.store import Metric
+    from tablevault_pd.store.embedded.catalog import SqliteCatalog
 
 KEYS = "keys"  #: digests of keys
 INDEXES = "indexes"  #: approximate indexes of vectors
 WRITTEN_WITHIN_S = 3600.0
+ERASED = "SELECT pieces FROM erased WHERE list = ?"
+HAS_ROWS = "SELECT 1 FROM segments WHERE list = ? AND generation = ? LIMIT 1"
 
 
 def is_left_over(path: Path) -> bool:
@@ -73,3 +82,77 @@ class CopyFiles:
     def path(self, list_id: int, name: str) -> Path:
         """Return where that is kept."""
         return self._folder / f"{list_id}-{name}"
+
+
+def rows_named(db: Connection, list_id: int, generation: int) -> str:
+    """How the name of an index says which rows it is of: generation, and a digest of what was erased of the list when they were read.
+
+    So an index that erased vectors have gone into is not found again, and it is not left behind either.
+    """
+    row = db.execute(ERASED, (list_id,)).fetchone()
+    return f"{generation}-{'0' if row is None else xxhash.xxh3_64_hexdigest(row[0])}"
+
+
+def is_index(db: Connection, name: str) -> bool:
+    """Whether a file of that name is of rows that are there."""
+    list_id, generation, *_ = [*name.split("-"), "", ""]
+    if not (list_id.isdecimal() and generation.isdecimal()) or len(list_id + generation) > 36:
+        return False
+    numbers = int(list_id), int(generation)
+    is_there = db.execute(HAS_ROWS, numbers).fetchone() is not None
+    return is_there and name.startswith(f"{list_id}-{rows_named(db, *numbers)}-")
+
+
+def index_name(rows: str, field: str, kind: str, metric: Metric) -> str:
+    """The name of an index of these rows, behind the number of the list."""
+    return f"{rows}-{xxhash.xxh3_64_hexdigest(chr(0).join((field, kind, metric)).encode())}"
+
+
+class VectorIndexFiles:
+    """The approximate indexes of vectors of one vault folder."""
+
+    def __init__(self, catalog: SqliteCatalog, folder: Path, *, read_only: bool) -> None:
+        self.catalog = catalog
+        self.files = CopyFiles(folder / INDEXES, read_only=read_only)
+
+    def column(
+        self, list_id: int, generation: int, field: str, kind: str
+    ) -> Callable[[Metric], ColumnIndexFile]:
+        """Return the files of a column; what is erased from now on is in none of them."""
+        with self.catalog.reading() as db:
+            rows = rows_named(db, list_id, generation)
+
+        def of(metric: Metric) -> ColumnIndexFile:
+            name = index_name(rows, field, kind, metric)
+            return ColumnIndexFile(self, list_id, generation, rows, name)
+
+        return of
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnIndexFile:
+    """The index of one column for one metric."""
+
+    owner: VectorIndexFiles
+    list_id: int
+    generation: int
+    rows: str  #: as :func:`rows_named` them when the column was first read
+    name: str
+
+    def load(self) -> bytes | None:
+        """Return what was kept, unless rows were erased meanwhile."""
+        return self.owner.files.load(self.list_id, self.name) if self._is_current() else None
+
+    def keep(self, parts: Sequence[bytes]) -> None:
+        """Keep an index, unless rows were erased since its vectors were read."""
+        if self._is_current():
+            self.owner.files.keep(self.list_id, self.name, parts)
+            if not self._is_current():  # an erase that came in between may have looked for files before
+                io.remove(self.owner.files.path(self.list_id, self.name))
+
+    def _is_current(self) -> bool:
+        try:
+            with self.owner.catalog.reading() as db:
+                return rows_named(db, self.list_id, self.generation) == self.rows
+        except (VaultError, OSError):
+            return False  # nobody waits for this

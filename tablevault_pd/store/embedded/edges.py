@@ -24,8 +24,7 @@ from tablevault_pd.store.edges import (
 )
 from tablevault_pd.store.embedded.attempts import check_attempt
 from tablevault_pd.store.embedded.versions import BY_NUMBER, NEWEST_OF_GENERATION, erased_rows, version_of
-from tablevault_pd.store.engine.edge_codec import MISPLACED, edge_table_of, unreadable
-from tablevault_pd.store.engine.int_codec import pack
+from tablevault_pd.store.engine.int_codec import MISPLACED, edge_table_of, pack, unreadable
 from tablevault_pd.store.pieces import Pieces
 from tablevault_pd.store.times import to_time
 from tablevault_pd.store.types import ListInfo
@@ -129,7 +128,6 @@ class LineageEdges:
         self._catalog = catalog
 
     def edges(self, queries: Sequence[EdgeQuery], *, side: Literal["child", "parent"]) -> EdgeTable:
-        """Edges that touch what is wanted."""
         some, every = _BY_SIDE[side]
         rows: list[tuple[Any, ...]] = []
         with self._catalog.reading() as db:
@@ -144,13 +142,11 @@ class LineageEdges:
             return edge_table_of(rows)
 
     def edges_of_batch(self, version: Version) -> EdgeTable:
-        """The edges that one commit brought."""
         with self._catalog.reading() as db:
             cursor = db.execute(EDGES_OF_BATCH, (version.list_id, version.generation, version.version))
             return edge_table_of(cursor.fetchall())
 
     def edge_summaries(self) -> list[EdgeSummary]:
-        """Which batch has something from which version, over the whole vault, oldest first."""
         with self._catalog.reading() as db:
             rows = db.execute(SUMMARIES).fetchall()
         return [
@@ -159,7 +155,6 @@ class LineageEdges:
         ]
 
     def writers(self, places: Sequence[tuple[int, int, int, int]]) -> list[Writers]:
-        """The commits that wrote these rows."""
         writers = []
         with self._catalog.reading() as db:
             for place in places:
@@ -168,7 +163,6 @@ class LineageEdges:
         return writers
 
     def describe_lists(self, lists: Sequence[int] = (), versions: Sequence[tuple[int, int]] = ()) -> ListInfo:
-        """Facts about lists, and versions by list id and number."""
         if len(lists) + len(versions) == 1:  # one statement sees one moment
             with self._catalog.reading() as db:
                 info = _facts(db, lists, versions)
@@ -177,7 +171,6 @@ class LineageEdges:
         return self._catalog.snapshot(_facts, lists, versions)
 
     def parent_generations(self, lists: Sequence[int]) -> tuple[Mapping[int, Sequence[int]], bool]:
-        """The generations of these lists that have children."""
         with self._catalog.reading() as db:
             rows = {
                 list_id: db.execute(PARENT_GENERATIONS, {"list": int(list_id)}).fetchall()
@@ -190,7 +183,6 @@ class LineageEdges:
             }, False
 
     def newest_of_generations(self, generations: Sequence[GenerationKey]) -> list[Version]:
-        """The newest version of each of these generations."""
         with self._catalog.reading() as db:
             rows = [db.execute(NEWEST_OF_GENERATION, key).fetchone() for key in generations]
             return [version_of(row) for row in rows if row is not None]
@@ -198,11 +190,9 @@ class LineageEdges:
     def note_reads(
         self, session_id: int, reads: Sequence[tuple[int, int]], *, attempt: int | None = None
     ) -> None:
-        """Keep that a session read these (list id, version)."""
         self._catalog.write(_insert_reads_by, session_id, reads, attempt)
 
     def reads(self, session_ids: Sequence[int] | None = None) -> list[tuple[int, str, int]]:
-        """(session id, list, version): what sessions read, in order."""
         ids = None if session_ids is None else json.dumps([int(session_id) for session_id in session_ids])
         with self._catalog.reading() as db:
             return db.execute(READS, {"sessions": ids}).fetchall()

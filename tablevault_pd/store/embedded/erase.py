@@ -77,7 +77,6 @@ class Eraser:
         self._vault, self._committer, self._vectors = vault, committer, vectors
 
     def erase(self, batch: Batch) -> Erasure:
-        """Commit the batch and forget the rows that it erases."""
         while True:
             head = self._vault.versions.head(batch.list)
             if head is None:

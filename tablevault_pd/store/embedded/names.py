@@ -80,7 +80,6 @@ class NameCatalog:
         session_id: int | None = None,
         attempt: int | None = None,
     ) -> None:
-        """Add tags to versions, and remove some."""
         self._catalog.write(_tag_versions, versions, add, remove, replace, session_id, attempt)
 
     def snapshot(
@@ -91,20 +90,16 @@ class NameCatalog:
         session_id: int | None = None,
         attempt: int | None = None,
     ) -> list[VersionName]:
-        """Name the newest version of every list."""
         return self._catalog.write(_snapshot, name, replace, session_id, attempt)
 
     def drop_snapshot(self, name: str) -> list[VersionName]:
-        """Remove a snapshot."""
         return self._catalog.write(_drop_snapshot, name)
 
     def version_names(self, name: str | None = None) -> list[VersionName]:
-        """What one name stands for, or all names."""
         with self._catalog.reading() as db:
             return names_of(db, name)
 
     def find_named(self, names: Sequence[tuple[str, str]]) -> list[int | None]:
-        """The version that each (list, name) means."""
         with self._catalog.reading() as db:
             rows = [db.execute(FIND_NAMED, pair).fetchone() for pair in names]
             return [row[0] if row else None for row in rows]
@@ -118,21 +113,17 @@ class NameCatalog:
         session_id: int | None = None,
         attempt: int | None = None,
     ) -> Version:
-        """Call a list otherwise."""
         return self._catalog.write(_rename, old, new, expect, session_id, attempt)
 
     def renames(self) -> list[Rename]:
-        """All renames."""
         with self._catalog.reading() as db:
             rows = db.execute(ALL_RENAMES).fetchall()
         return [Rename(old, list_id, session_id, to_time(time)) for old, list_id, session_id, time in rows]
 
     def put_names(self, names: Sequence[VersionName], renames: Sequence[Rename]) -> None:
-        """Keep names and renames of another vault."""
         self._catalog.write(_put_names, names, renames)
 
     def renamed(self, name: str) -> str | None:
-        """What a list that was called `name` is called now."""
         with self._catalog.reading() as db:
             return renamed_to(db, name)
 

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
     from tablevault_pd.store.embedded.catalog import SqliteCatalog
     from tablevault_pd.store.embedded.journal import Journal
-    from tablevault_pd.store.embedded.opened import OpenedFiles
     from tablevault_pd.store.embedded.schemas import Schemas
+    from tablevault_pd.store.embedded.segments import OpenedFiles
     from tablevault_pd.store.embedded.text import TextSearch
     from tablevault_pd.store.embedded.versions import Versions
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from tablevault_pd.filters.predicate import Where
     from tablevault_pd.store import ScanRequest, Version
     from tablevault_pd.store.embedded.catalog import SqliteCatalog
-    from tablevault_pd.store.embedded.opened import OpenedFiles
     from tablevault_pd.store.embedded.schemas import Schemas
+    from tablevault_pd.store.embedded.segments import OpenedFiles
     from tablevault_pd.store.embedded.versions import Versions
     from tablevault_pd.store.pieces import Pieces
 
@@ -68,7 +68,6 @@ class Reader:
         self._decoded = lru_cache(maxsize=DECODED)(self._decode)
 
     def schema(self, schema_id: int) -> pa.Schema:
-        """Return a schema as committed."""
         return self._schemas.schema(schema_id)
 
     def pieces(self, versions: Sequence[Version]) -> list[Pieces]:
@@ -117,7 +116,6 @@ class Reader:
             position += stop - first
 
     def scan_many(self, requests: Sequence[ScanRequest]) -> Iterator[tuple[int, Chunk]]:
-        """Yield rows of several versions, one after the other."""
         for first in range(0, len(requests), LISTS_AT_ONCE):
             some = requests[first : first + LISTS_AT_ONCE]
             small = read_small_lists(self._catalog, self.unpack_batches, some)

@@ -32,7 +32,6 @@ class Schemas:
         self._ids_of_objects: dict[int, int] = {}  # of those in `_schemas`, which stay there
 
     def schema(self, schema_id: int) -> pa.Schema:
-        """Return a schema as committed."""
         if schema_id not in self._schemas:
             data = self._data(schema_id)
             self._seeds[schema_id] = seed_of(data)
@@ -45,7 +44,6 @@ class Schemas:
         return self._schemas[schema_id]
 
     def schemas(self, ids: Iterable[int]) -> dict[int, pa.Schema]:
-        """Return schemas by id."""
         return {schema_id: self.schema(schema_id) for schema_id in ids}
 
     def seed(self, schema_id: int) -> int:

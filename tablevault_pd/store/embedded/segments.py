@@ -50,6 +50,7 @@ SUFFIX = ".arrow"
 _HEX = frozenset("0123456789abcdef")
 #: What Arrow raises on bytes that are no rows of the schema.
 UNDECODABLE = (pa.ArrowException, OSError, ValueError, TypeError, LookupError, OverflowError, SystemError)
+KEPT_FILES = 8  # each costs a file descriptor, and its space on disk where another process removes it
 
 
 def segment_path(folder: Path, name: str) -> Path:
@@ -378,3 +379,37 @@ def project(table: pa.Table, columns: Sequence[str] | None) -> pa.Table:
         return table
     names = table.column_names
     return table.select([name for name in columns if name in names])
+
+
+class OpenedFiles:
+    """The files of rows that few rows were read of last: to open one takes many times as long as to take some rows.
+
+    Threads may lose each other's, and need no lock.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        # By name; replaced as one, the file used last at its end.
+        self._tables: dict[str, tuple[Path, io.Identity | None, pa.Table]] = {}
+
+    def table(self, part: Payload, where: str) -> pa.Table:
+        """Return all columns of a payload that lies uncompressed in a file. Others have the table, too: copy what is handed on.
+
+        Raises what :func:`unpack` raises.
+        """
+        assert part.file is not None
+        earlier = self._tables.get(part.file)
+        path = segment_path(self._folder, part.file) if earlier is None else earlier[0]
+        identity = io.identity_of(path)
+        if earlier is None or identity is None or earlier[1] != identity:
+            earlier = path, identity, unpack(part, self._folder, None, where)[0]
+        tables = {name: opened for name, opened in self._tables.items() if name != part.file}
+        tables[part.file] = earlier
+        if len(tables) > KEPT_FILES:
+            del tables[next(iter(tables))]
+        self._tables = tables
+        return earlier[2]
+
+    def close(self) -> None:
+        """Close all files."""
+        self._tables = {}

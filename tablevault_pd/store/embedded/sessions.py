@@ -13,8 +13,8 @@ from tablevault_pd.errors import Conflict, SessionNotFound
 from tablevault_pd.store import Cell, Description, Session, SessionLabel
 from tablevault_pd.store.embedded.attempts import check_attempt
 from tablevault_pd.store.embedded.catalog_texts import add_code, add_description
-from tablevault_pd.store.engine.copy_rules import free_run, same_session
 from tablevault_pd.store.engine.fts_index import DESCRIPTIONS_FROM, matching
+from tablevault_pd.store.session_types import free_run, same_session
 from tablevault_pd.store.times import from_time, to_time, to_times
 
 if TYPE_CHECKING:
@@ -105,17 +105,14 @@ class Descriptions:
         self._catalog = catalog
 
     def describe(self, description: Description, *, attempt: int | None = None) -> None:
-        """Keep a description."""
         self._catalog.write(_describe_by, description, attempt)
 
     def descriptions(self, *, history: bool = False) -> list[Description]:
-        """The newest description of each target and label, or all that ever were, oldest first."""
         with self._catalog.reading() as db:
             rows = db.execute(ALL_DESCRIPTIONS if history else DESCRIPTIONS).fetchall()
             return [to_description(row) for _, *row in rows]
 
     def search_descriptions(self, query: Node) -> list[Description]:
-        """Descriptions that match."""
         return self._catalog.snapshot(_find_descriptions, query)
 
 
@@ -126,19 +123,15 @@ class SessionRecords:
         self._catalog = catalog
 
     def open_session(self, session: Session) -> Session:
-        """Keep a new session."""
         return self._catalog.write(_insert_session, session)
 
     def reopen_session(self, session: Session, *, last_beat: datetime | None) -> Session:
-        """Let a run go on in another process."""
         return self._catalog.write(_reopen_session, session, last_beat)
 
     def put_session(self, session: Session, timeline: Mapping[str, Any]) -> Session:
-        """Keep a session of another vault as it was there."""
         return self._catalog.write(_put_session, session, timeline)
 
     def update_session(self, session_id: int, /, **changes: Any) -> None:
-        """Set fields of a session."""
         self._catalog.write(change_session, session_id, changes)
 
     def change_tags(
@@ -149,7 +142,6 @@ class SessionRecords:
         add: Sequence[str] = (),
         remove: Sequence[str] = (),
     ) -> None:
-        """Add and remove tags of sessions and versions."""
         targets: list[tuple[str, str, tuple[int, ...]]] = [
             (TAGS_OF, SET_TAGS, (int(key),)) for key in sessions
         ]
@@ -159,7 +151,6 @@ class SessionRecords:
     def sessions(
         self, ids: Sequence[int] | None = None, *, name: str | None = None, info: bool = False
     ) -> list[Session]:
-        """Sessions, oldest first."""
         with self._catalog.reading() as db:
             sessions = to_sessions(session_rows(db, ids, name))
             if not info:
@@ -177,7 +168,6 @@ class SessionRecords:
         return {key: _plain_value(value, kind) for key, value, kind in rows}
 
     def session_labels(self, ids: Sequence[int] | None = None) -> list[SessionLabel]:
-        """Names and times of sessions, oldest first."""
         with self._catalog.reading() as db:
             if ids is None:
                 rows = db.execute(SESSION_LABELS)
@@ -186,16 +176,13 @@ class SessionRecords:
             return [SessionLabel(*row) for row in rows]
 
     def session_ids(self) -> list[int]:
-        """All sessions, oldest first."""
         with self._catalog.reading() as db:
             return [key for (key,) in db.execute(SESSION_IDS).fetchall()]
 
     def put_cell(self, cell: Cell) -> None:
-        """Keep a cell."""
         self._catalog.write(insert_cell, cell)
 
     def cells(self, session_ids: Sequence[int] | None = None) -> list[Cell]:
-        """Cells in order."""
         with self._catalog.reading() as db:
             if session_ids is None:
                 rows = db.execute(ALL_CELLS).fetchall()

@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tablevault_pd.store import ListStore, SearchStore
 from tablevault_pd.store.embedded import folders
 from tablevault_pd.store.embedded.blobs import BlobStore
 from tablevault_pd.store.embedded.catalog import BUSY_TIMEOUT_S, SqliteCatalog
@@ -13,17 +14,16 @@ from tablevault_pd.store.embedded.claims import ClaimBook
 from tablevault_pd.store.embedded.code import SliceStore
 from tablevault_pd.store.embedded.commit import Committer
 from tablevault_pd.store.embedded.control import SessionControl
-from tablevault_pd.store.embedded.copies import KEYS, CopyFiles
+from tablevault_pd.store.embedded.copies import KEYS, CopyFiles, VectorIndexFiles
 from tablevault_pd.store.embedded.edges import LineageEdges
 from tablevault_pd.store.embedded.erase import Eraser
-from tablevault_pd.store.embedded.index_files import VectorIndexFiles
 from tablevault_pd.store.embedded.journal import Journal
 from tablevault_pd.store.embedded.maintenance import MaintenanceTasks
 from tablevault_pd.store.embedded.names import NameCatalog
-from tablevault_pd.store.embedded.opened import OpenedFiles
 from tablevault_pd.store.embedded.parts import VaultParts
 from tablevault_pd.store.embedded.reader import Reader
 from tablevault_pd.store.embedded.schemas import Schemas
+from tablevault_pd.store.embedded.segments import OpenedFiles
 from tablevault_pd.store.embedded.sessions import Descriptions, SessionRecords
 from tablevault_pd.store.embedded.text import TextSearch
 from tablevault_pd.store.embedded.text_file import TextFile
@@ -118,19 +118,19 @@ class EmbeddedStore(PartedStore):
         self.catalog.close()
 
     # -- what parts of these names answer here: the others are in PartedStore
-    erased = Delegate("_versions", Versions.erased)
-    pieces = Delegate("_reader", Reader.pieces)
-    schema = Delegate("_schemas", Schemas.schema)
-    schemas = Delegate("_schemas", Schemas.schemas)
-    scan = Delegate("_reader", Reader.scan)
-    scan_many = Delegate("_reader", Reader.scan_many)
+    erased = Delegate("_versions", ListStore.erased)
+    pieces = Delegate("_reader", ListStore.pieces)
+    schema = Delegate("_schemas", ListStore.schema)
+    schemas = Delegate("_schemas", ListStore.schemas)
+    scan = Delegate("_reader", ListStore.scan)
+    scan_many = Delegate("_reader", ListStore.scan_many)
     load_key_index = Delegate("_keys", CopyFiles.load)
     keep_key_index = Delegate("_keys", CopyFiles.keep)
-    search_descriptions = Delegate("_descriptions", Descriptions.search_descriptions)
-    search_text = Delegate("text", TextSearch.search_text)
-    search_code = Delegate("text", TextSearch.search_code)
-    spans_written = Delegate("_versions", Versions.spans_written)
-    indexes = Delegate("_maintenance", MaintenanceTasks.indexes)
+    search_descriptions = Delegate("_descriptions", SearchStore.search_descriptions)
+    search_text = Delegate("text", SearchStore.search_text)
+    search_code = Delegate("text", SearchStore.search_code)
+    spans_written = Delegate("_versions", ListStore.spans_written)
+    indexes = Delegate("_maintenance", SearchStore.indexes)
 
 
 def _check_folder(folder: Path) -> list[Problem]:

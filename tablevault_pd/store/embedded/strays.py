@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 from tablevault_pd.errors import VaultFormatError
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.blobs import kept_strays
-from tablevault_pd.store.embedded.copies import INDEXES, KEYS, is_left_over, size_of
-from tablevault_pd.store.embedded.index_files import is_index
+from tablevault_pd.store.embedded.copies import INDEXES, KEYS, is_index, is_left_over, size_of
 from tablevault_pd.store.embedded.lockfile import HAS_LOCKS, LockFile
 from tablevault_pd.store.embedded.segments import SUFFIX
 

@@ -262,7 +262,6 @@ class TextSearch:
     # -- rows
 
     def search_text(self, query: Node, scopes: Sequence[Scope], *, k: int | None = None) -> Hits:
-        """Rows with a text that matches."""
         self._begin_in_child()
         with_text = [
             number
@@ -324,7 +323,6 @@ class TextSearch:
     # -- code and descriptions
 
     def search_code(self, query: Node) -> np.ndarray:
-        """Cells whose code matches."""
         with self._catalog.reading() as db:
             sources = matching_sources(db, query)
             return integers(db, CELLS_OF_SOURCES, json.dumps(sources.tolist())).T

@@ -10,10 +10,10 @@ import numpy as np
 from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.store import ListState, ListSummary, Spans, Version
 from tablevault_pd.store.embedded.sizes import ListSizes
+from tablevault_pd.store.engine.content_rules import spans_of
 from tablevault_pd.store.engine.erasing import erased_positions
 from tablevault_pd.store.engine.int_codec import unpack_pieces
 from tablevault_pd.store.engine.kept_layouts import KeptLayouts, LayoutKey
-from tablevault_pd.store.engine.spans import spans_of
 from tablevault_pd.store.pieces import EMPTY, Pieces
 from tablevault_pd.store.times import from_time, to_time, to_times
 from tablevault_pd.store.types import SHOWN_OF_VERSION
@@ -179,16 +179,13 @@ class Versions:
             return version_of(row) if row else None
 
     def head(self, name: str) -> Version | None:
-        """The newest version of a list."""
         with self._catalog.reading() as db:
             return self.heads.of(db, name)[0]
 
     def version(self, name: str, version: int) -> Version | None:
-        """One version of a list."""
         return self.one(ONE_VERSION, name, version)
 
     def version_at(self, name: str, time: datetime) -> Version | None:
-        """The newest version at `time`."""
         return self.one(VERSION_AT, name, from_time(time))
 
     def find_versions(self, lookups: Sequence[VersionLookup]) -> list[Version | None]:
@@ -205,7 +202,6 @@ class Versions:
         self._layouts = KeptLayouts()
 
     def pieces(self, versions: Sequence[Version]) -> list[Pieces]:
-        """Return what each version shows."""
         return self._layouts.pieces(versions, self._read_layouts)
 
     def _read_layouts(self, keys: Sequence[LayoutKey]) -> dict[LayoutKey, Pieces]:
@@ -213,7 +209,6 @@ class Versions:
             return {key: read_layout(db, *key) for key in keys}
 
     def erased(self, versions: Sequence[Version]) -> list[np.ndarray]:
-        """Return the positions of erased rows."""
         return erased_positions(versions, self.pieces, self._read_erased)
 
     def _read_erased(self, lists: Sequence[int]) -> dict[int, Pieces]:
@@ -221,7 +216,6 @@ class Versions:
             return {list_id: erased_rows(db, list_id) for list_id in lists}
 
     def spans_written(self, versions: Sequence[Version]) -> Spans:
-        """Who wrote which rows."""
         shown = self.pieces(versions)
         with self._catalog.reading() as db:
             return spans_of(
@@ -230,13 +224,11 @@ class Versions:
             )
 
     def versions(self, name: str | None = None) -> list[Version]:
-        """All versions of one list, or of all."""
         with self._catalog.reading() as db:
             rows = db.execute(VERSIONS_OF, (name,)) if name is not None else db.execute(ALL_VERSIONS)
             return [version_of(row) for row in rows.fetchall()]
 
     def version_columns(self, name: str | None = None) -> dict[str, Sequence[Any]]:
-        """The same, by column."""
         with self._catalog.reading() as db:
             cursor = db.execute(COLUMNS_OF, (name,)) if name is not None else db.execute(ALL_COLUMNS)
             shown: dict[str, Any] = {name: [] for name in SHOWN_OF_VERSION}
@@ -250,7 +242,6 @@ class Versions:
             return shown
 
     def lists(self) -> list[ListState]:
-        """Every list."""
         return self._catalog.snapshot(self._lists)
 
     def _lists(self, db: Connection) -> list[ListState]:
@@ -260,11 +251,9 @@ class Versions:
         return [ListState(head, to_time(created[head.list_id]), sizes.get(head.list_id, 0)) for head in heads]
 
     def list_summary(self, shown: int) -> ListSummary:
-        """The summary of all lists."""
         return self._catalog.snapshot(_summary, shown)
 
     def names(self, prefix: str = "") -> list[str]:
-        """Names of lists."""
         with self._catalog.reading() as db:
             rows = db.execute(NAMES_FROM, (prefix,)) if prefix else db.execute(NAMES)
             return [name for (name,) in rows.fetchall()]

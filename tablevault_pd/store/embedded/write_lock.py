@@ -15,6 +15,7 @@ import struct
 import time
 from contextlib import suppress
 from functools import cache
+from io import FileIO
 from typing import TYPE_CHECKING
 
 from tablevault_pd.errors import VaultBusy, VaultError
@@ -24,7 +25,6 @@ from tablevault_pd.store.engine import fork_guard as forks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from io import FileIO
     from pathlib import Path
 
 try:
@@ -36,6 +36,7 @@ NEXT_POLL_S = 0.0001  # of the one whose turn comes next; doubled up to …
 LAST_POLL_S = 0.002
 _WRITE, _TURN, _BOTH = (0, 1), (1, 1), (0, 2)  # (first byte, bytes)
 _WIDE = 120  # bytes of what the file says of its holder
+_CONNECTED = (128, 1)  # the byte that SQLite has locked in the index while it is open
 
 
 class WriteLockFile(LockFile):
@@ -182,3 +183,22 @@ def holder_of(file: FileIO, what: tuple[int, int]) -> int | None:
 def _record(kind: int, what: tuple[int, int]) -> bytes:
     """A ``struct flock`` of C: type, whence, start, length, and a pid of 0."""
     return struct.pack(_FLOCK, kind, os.SEEK_SET, *what, 0)
+
+
+# -- a log that was removed
+
+
+def removed_under(database: str) -> int | None:
+    """The process that still uses a write-ahead log of the database that was removed; None if none does.
+
+    SQLite shares the index of the log between processes (``catalog.db-shm``). Whoever opens the database while another process still
+    has the removed log would begin a new log under the index of the old one, and the database would be damaged.
+
+    Not for a process that has the database open: closing the index here would drop SQLite's locks.
+    """
+    index, log = f"{database}-shm", f"{database}-wal"
+    if os.path.exists(log) or not os.path.exists(index):
+        return None
+    with FileIO(index) as file:
+        holder = holder_of(file, _CONNECTED)
+    return None if os.path.exists(log) else holder

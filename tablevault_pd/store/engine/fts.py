@@ -249,25 +249,3 @@ def code_terms(leaf: Leaf) -> tuple[str | None, str | None]:
     terms = [f'{{{column}}} : "{text}"{mark}' for column, text in columns if text is not None]
     triples = None if literal is None else '"' + literal.replace('"', '""') + '"'
     return " OR ".join(terms) or None, triples
-
-
-__all__ = [
-    "IGNORED",
-    "UNSPACED",
-    "any_leaf",
-    "code_parts",
-    "code_sought",
-    "code_terms",
-    "code_text",
-    "code_wholes",
-    "folded",
-    "has_words",
-    "match",
-    "pieces",
-    "prose",
-    "prose_sources",
-    "prose_term",
-    "record",
-    "sought",
-    "spaced",
-]
