@@ -132,7 +132,8 @@ def add_versions_arguments(parser: ArgumentParser) -> None:
 
 def versions(vault: Vault, arguments: Namespace) -> Output:
     """Show the versions of one list, or of all."""
-    return Output(vault.versions(arguments.name, session=arguments.session))
+    frame = vault.versions(arguments.name, session=arguments.session)
+    return Output(frame, "" if len(frame) else "No versions.")
 
 
 def add_files_arguments(parser: ArgumentParser) -> None:

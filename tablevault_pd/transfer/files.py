@@ -62,7 +62,12 @@ def naming(doing: str) -> Iterator[None]:
     except OSError as error:
         if isinstance(error, VaultError):
             raise
-        kind = StorageFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else StorageError
-        renamed = kind(f"The system failed while {doing}: {error}")
+        renamed: StorageError
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            renamed = StorageFull(
+                f"The disk is full while {doing}; nothing of it was kept. Free some space and try again."
+            )
+        else:
+            renamed = StorageError(f"The system failed while {doing}: {error}")
         renamed.errno = error.errno
         raise renamed from error

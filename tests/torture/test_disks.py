@@ -104,6 +104,41 @@ def test_a_small_disk_that_fills_up_again_and_again(small_disk, tmp_path):
         assert not (vault.check()["severity"] == "damage").any()
 
 
+WRITING_FILES = {
+    "append": lambda vault, place: vault.append("a", {"n": 2}),
+    "save of a segment": lambda vault, place: vault.save("b", frame(3, LARGE)),
+    "export": lambda vault, place: vault["a"].export(place / "a.parquet"),
+    "copy": lambda vault, place: tv.copy(vault, place / "copy", lists="a"),
+    "backup": lambda vault, place: vault.backup(place / "backup"),
+}
+
+
+def test_each_call_says_that_the_disk_is_full_and_works_once_there_is_room(small_disk: Path) -> None:
+    ballast = small_disk / "ballast"
+    with tv.connect(small_disk / "v", session=False) as vault:
+        vault.save("hidden", frame(1, LARGE))
+        vault.delete("hidden")
+        ballast.write_bytes(bytes(os.statvfs(small_disk).f_bavail * 4096 - 100_000))
+        acknowledged = 0
+        with pytest.raises(tv.StorageFull):
+            while True:
+                vault.append("a", {"n": acknowledged})
+                acknowledged += 1
+        with contextlib.suppress(OSError):
+            (small_disk / "rest").write_bytes(bytes(200_000))  # not a page is left
+        for name, call in WRITING_FILES.items():
+            with pytest.raises(tv.StorageFull, match=r"disk is full while .* Free some space"):
+                call(vault, small_disk)
+                pytest.fail(name)
+        assert vault.read("a")["n"].tolist() == list(range(acknowledged))
+        assert vault.check().empty
+        ballast.unlink()
+        for call in WRITING_FILES.values():
+            call(vault, small_disk)
+        assert sorted(os.listdir(small_disk)) == ["a.parquet", "backup", "copy", "rest", "v"]
+        assert vault.check().empty
+
+
 # -- logs that are cut, damaged or removed
 
 

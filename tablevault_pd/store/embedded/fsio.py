@@ -90,7 +90,7 @@ def disk_error(error: OSError, doing: str, *, reading: bool = False) -> VaultErr
 def full(doing: str) -> StorageFull:
     """The error for a disk without space."""
     return StorageFull(
-        f"The disk is full while {doing}; nothing of it was kept. Free some space and try again."
+        f"The disk is full while {doing}; nothing of it was kept. Free some space, of which a vacuum needs some, too, and try again."
     )
 
 
