@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -225,6 +227,32 @@ MISTAKES = {
         tv.InvalidInput,
         "It holds no rows before they are aggregated: .mean(), .size() and the like",
     ),
+    "what a call with inplace=True returns": (
+        lambda vault: vault.save("new", None),
+        tv.InvalidInput,
+        "A call of pandas with inplace=True returns None.",
+    ),
+    "a path to save": (
+        lambda vault: vault.save("new", Path("rows.csv")),
+        tv.InvalidInput,
+        "The rows of a file are read first, as in pd.read_csv(path).",
+    ),
+    "a column of paths": (
+        lambda vault: vault.save("new", ROWS.assign(file=Path("a.png"))),
+        tv.UnsupportedColumn,
+        "In column 'file', row 0: a value of type pathlib.PosixPath cannot be stored exactly; a column of paths is named by "
+        "files=['its name'], else convert it to text",
+    ),
+    "a dict as a filter": (
+        lambda vault: vault.read("losses", filters={"epoch": 1, "name": "a"}),
+        tv.InvalidFilter,
+        "filters= is no dict. Rows with these values: [('epoch', '==', 1), ('name', '==', 'a')].",
+    ),
+    "the newest version by a word": (
+        lambda vault: vault.read("losses@latest"),
+        tv.VersionNotFound,
+        "Without an @ the newest version is read: 'losses'.",
+    ),
     "a styled frame": (
         lambda vault: vault.save("new", ROWS.style),
         tv.InvalidInput,
@@ -444,6 +472,16 @@ def test_a_text_that_looks_like_a_number_is_no_metric(folder_vault, value):
         pytest.raises(tv.InvalidInput, match=r"is none\. Texts and settings"),
     ):
         s.log(acc=value)
+
+
+def test_a_level_of_the_index_is_no_column_to_choose(folder_vault):
+    indexed = folder_vault.save("indexed", ROWS.set_index(["epoch", "name"]))
+    with pytest.raises(tv.InvalidInput) as raised:
+        indexed.read(columns=["name", "loss"])
+    assert (
+        "No column 'name'. There are: 'loss'. 'name' belongs to the index, which is read with any columns."
+        in str(raised.value)
+    )
 
 
 def test_arrays_that_could_have_a_mask_and_matrices_are_vectors(folder_vault):

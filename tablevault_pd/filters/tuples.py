@@ -80,6 +80,9 @@ def _unreadable(filters: Any) -> InvalidFilter:
         return InvalidFilter(
             "filters= is a condition on the rows that are stored, not a mask. Select rows of a frame after reading it: df[mask]."
         )
+    if isinstance(filters, dict):
+        equal = [(column, "==", value) for column, value in filters.items()]
+        return InvalidFilter(f"filters= is no dict. Rows with these values: {short_repr(equal)}.")
     return InvalidFilter(
         f"Cannot read the filter {short_repr(filters)}. It is a list of (column, operator, value) tuples, a list of such lists, "
         "a DataFrame.query string, or an expression of pd.col."

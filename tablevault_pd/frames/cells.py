@@ -11,6 +11,7 @@ import datetime as dt
 import decimal
 import json
 import math
+import os
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -36,9 +37,12 @@ class CannotSerialize(Exception):
 def refuse(value: object) -> CannotSerialize:
     """Return the error for a value of a type that is not stored."""
     kind = type(value)
+    files = (
+        "a column of paths is named by files=['its name'], else " if isinstance(value, os.PathLike) else ""
+    )
     return CannotSerialize(
         f"a value of type {kind.__module__}.{kind.__qualname__} cannot be stored exactly; "
-        "convert it to text, numbers, lists or dicts, or drop the column"
+        f"{files}convert it to text, numbers, lists or dicts, or drop the column"
     )
 
 

@@ -344,7 +344,13 @@ def _find(schema: pa.Schema, labels: Sequence[Hashable]) -> list[pa.Field]:
     fields = [_one(label, by_key, by_label) for label in labels]
     unknown = [label for label, field in zip(labels, fields, strict=True) if field is None]
     if unknown:
-        raise InvalidInput(_unknown(unknown, list(by_label)))
+        levels = [label for label in unknown if label in index_names(schema)]
+        hint = (
+            f" {', '.join(map(short_repr, levels))} belongs to the index, which is read with any columns."
+            if levels
+            else ""
+        )
+        raise InvalidInput(_unknown(unknown, list(by_label)) + hint)
     return [field for field in fields if field is not None]
 
 

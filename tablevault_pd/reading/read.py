@@ -142,6 +142,10 @@ def _not_named(store: Store, name: str, version_name: str) -> LookupError:
             f"The snapshot {short_repr(version_name)} has no list {short_repr(name)}: it did not exist then, or was deleted. It has "
             f"{', '.join(short_repr(entry.list) for entry in there[:10])}."
         )
+    if version_name in ("latest", "newest", "last"):
+        return VersionNotFound(
+            f"Without an @ the newest version is read: {short_repr(name)}. None is called {short_repr(version_name)}."
+        )
     known_names = sorted({entry.name for entry in store.version_names() if entry.list == name})
     hint = did_you_mean(version_name, known_names) or (
         f"Its names: {', '.join(map(short_repr, known_names[:10]))}."

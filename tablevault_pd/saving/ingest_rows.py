@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -38,6 +39,10 @@ def cannot_save(obj: Any) -> InvalidInput:
         )
     elif hasattr(obj, "collect"):  # lazy frames of polars
         hint = "It holds no rows before .collect()."
+    elif obj is None:
+        hint = "A call of pandas with inplace=True returns None."
+    elif isinstance(obj, os.PathLike):
+        hint = "The rows of a file are read first, as in pd.read_csv(path)."
     elif type(obj).__name__ == "Styler":
         hint = "Its frame is .data."
     elif isinstance(obj, (int, float, complex, np.generic)):

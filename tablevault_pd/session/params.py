@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from copy import deepcopy
@@ -15,6 +16,7 @@ import pandas as pd
 from tablevault_pd.capture.redact import MASK, is_secret_name, masked_shapes
 from tablevault_pd.errors import InvalidInput, InvalidType, short_repr
 
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  #: in the text of an object, another one in each process
 DEEPEST = 100  # levels of nested parameters
 
 
@@ -134,9 +136,17 @@ def plain(value: Any, depth: int = 0) -> Any:
                 f"Two keys of a parameter are the same text: {short_repr(list(as_mapping(value)))}."
             )
         return by_name
-    if isinstance(value, (Sequence, set, frozenset)) and not isinstance(value, (bytes, bytearray)):
+    if isinstance(value, (set, frozenset)):  # in an order of its own in each process
+        return sorted((plain(item, depth + 1) for item in value), key=_place)
+    if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
         return [plain(item, depth + 1) for item in value]
-    return str(value)
+    return _ADDRESS.sub("", str(value))
+
+
+def _place(item: Any) -> tuple[bool, float, str]:
+    """Where an item of a set stands: numbers in their order, then the others in that of their texts."""
+    number = isinstance(item, (int, float))
+    return not number, item if number else 0, str(item)
 
 
 def _cell(value: Any) -> Any:
