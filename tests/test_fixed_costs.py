@@ -177,6 +177,24 @@ def test_a_read_of_a_small_list_is_two_statements(vault: tv.Vault, opened: list[
     assert opened == []
 
 
+def test_who_wrote_the_rows_of_a_version_is_asked_once(vault: tv.Vault) -> None:
+    def search() -> tuple[int, list[str]]:
+        with statements(vault) as seen:
+            found = vault.search(filters="a == 1", lists="small", k=9)
+        return seen.count("SELECT version,"), found["session"].tolist()
+
+    with vault.session("first"):
+        vault.save("small", {"a": 1})
+    assert [search(), search()] == [(1, ["first#1"]), (0, ["first#1"])]
+    with vault.session("second"):
+        vault.append("small", {"a": 1})
+    assert [search(), search()] == [(1, ["first#1", "second#1"]), (0, ["first#1", "second#1"])]
+    with vault.session("third"):
+        vault.save("small", {"a": 1})
+    assert vault.search(filters="a == 1", lists="small@2")["session"].tolist() == ["first#1", "second#1"]
+    assert [search(), search()] == [(1, ["third#1"]), (0, ["third#1"])]
+
+
 @pytest.mark.parametrize("versions", [1, 50])
 def test_parents_of_one_row_are_as_many_statements_at_any_number_of_versions(
     vault: tv.Vault, versions: int

@@ -121,6 +121,14 @@ class _Written:
     def __init__(self) -> None:
         self._of_lists: dict[int, tuple[int, np.ndarray]] = {}  # with the newest version that is in it
 
+    def kept(self, version: Version) -> np.ndarray | None:
+        """Return what :meth:`of` returns of its list; None if that does not go up to `version` yet, or was not kept."""
+        entry = self._of_lists.pop(version.list_id, None)
+        if entry is None:
+            return None
+        self._of_lists[version.list_id] = entry  # the last one used
+        return entry[1] if entry[0] >= version.version else None
+
     def of(self, db: Connection, list_id: int) -> np.ndarray:
         """Generation, start, end, session, cell, time and line of each commit with rows, in order of address."""
         last, written = self._of_lists.pop(list_id, (0, np.empty((7, 0), np.int64)))
@@ -217,6 +225,9 @@ class Versions:
 
     def spans_written(self, versions: Sequence[Version]) -> Spans:
         shown = self.pieces(versions)
+        commits = [written for version in versions if (written := self._written.kept(version)) is not None]
+        if len(commits) == len(versions):
+            return spans_of(zip(shown, commits, strict=True))
         with self._catalog.reading() as db:
             return spans_of(
                 (pieces, self._written.of(db, version.list_id))
