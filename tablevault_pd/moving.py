@@ -120,7 +120,7 @@ def merge(sources: Iterable[Place], into: Place) -> pd.DataFrame:
     rows: list[tuple[Any, ...]] = []
     with ExitStack() as stack:
         origins = [stack.enter_context(_opened(source, read_only=True)) for source in places]
-        prefixes = [_last_name(origin.place) for origin in origins]
+        prefixes = [PurePosixPath(origin.place).stem for origin in origins]
         twice = {prefix for prefix in prefixes if prefixes.count(prefix) > 1}
         if twice:
             raise InvalidInput(
@@ -318,10 +318,6 @@ def _places(sources: Any) -> list[Place]:
         with suppress(TypeError):
             return list(sources)
     raise InvalidType(f"sources= is a list of vaults, not {short_repr(sources)}.")
-
-
-def _last_name(place: str) -> str:
-    return PurePosixPath(place).stem
 
 
 @contextmanager

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import NameTaken, short_repr
+from tablevault_pd.importers.runs import time_of
 from tablevault_pd.importers.tablevault_lists import ListImporter
 from tablevault_pd.importers.tablevault_source import TableVaultDatabase
 from tablevault_pd.names import check_name
@@ -35,7 +37,8 @@ def import_database(url: str, place: AbstractContextManager[Vault]) -> list[tupl
         before = {
             session.info.get("tablevault_process"): session for session in _imported(target, source.place)
         }
-        names = {item_list.name: _name_of(item_list.name) for item_list in source.lists}
+        # names have no @ here
+        names = {item_list.name: check_name(item_list.name.replace("@", "_")) for item_list in source.lists}
         _check_names(target, names, {session.id for session in before.values()})
         answers, sessions = _put_processes(target, source, before)
         lists = ListImporter(source, target, names, sessions)
@@ -55,11 +58,6 @@ def _told(item_list: ItemList, left_out: Counter[str]) -> str:
     elif not item_list.items:
         counts.insert(0, "the list is empty")
     return ", ".join(counts)
-
-
-def _name_of(name: str) -> str:
-    """Return what a list is called here, where names have no ``@``."""
-    return check_name(name.replace("@", "_"))
 
 
 def _imported(target: Store, place: str) -> Iterator[Session]:
@@ -91,7 +89,8 @@ def _put_processes(
     target: Store, source: TableVaultDatabase, before: dict[Any, Session]
 ) -> tuple[list[tuple[Any, ...]], dict[str, int]]:
     """Bring the sessions of all processes up to date. Return the answers for them, and their ids by name."""
-    cells = {name: list(rows) for name, rows in groupby(sorted(source.cells, key=_process), _process)}
+    by_name = itemgetter("name")
+    cells = {name: list(rows) for name, rows in groupby(sorted(source.cells, key=by_name), by_name)}
     ids: dict[str, int] = {}
     answers: list[tuple[Any, ...]] = []
     for process in source.processes:
@@ -110,10 +109,6 @@ def _put_processes(
     return answers, ids
 
 
-def _process(cell: dict[str, Any]) -> str:
-    return str(cell["name"])
-
-
 def _session(
     process: dict[str, Any],
     cells: list[dict[str, Any]],
@@ -122,7 +117,7 @@ def _session(
     before: Session | None,
 ) -> Session:
     """Return a process as a session. One that was imported before keeps its start, by which it is known."""
-    newest = _time(process["changed"])
+    newest = time_of(process["changed"])
     times = [moment for cell in cells for moment in _times(cell, process)]
     started = before.started if before is not None else min([newest, _moment(process["began"]), *times])
     ended, outcome, error = _end(process, cells)
@@ -164,17 +159,13 @@ def _last_line(error: str) -> str | None:
 
 def _times(cell: dict[str, Any], process: dict[str, Any]) -> tuple[datetime, datetime]:
     """Return when a cell began and ended: by revisions, which a restored database has anew, so at most when its process changed."""
-    newest = _time(process["changed"])
+    newest = time_of(process["changed"])
     ended = min(_moment(cell["ended"]), newest)
     return min(_moment(cell["began"] or cell["ended"]), ended), ended
 
 
 def _moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
-
-
-def _time(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
 
 
 # -- descriptions

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import MissingDependency
 from tablevault_pd.imports import for_own_use
-from tablevault_pd.lineage.layout import Box, GraphLayout, Pair, Point, layout
+from tablevault_pd.lineage.layout import GraphLayout, Pair, Point, layout
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -22,6 +22,8 @@ PADDING, MARGIN = 10.0, 12.0  # beside the text in a box, around the picture
 HEAD = 6.0  # length of an arrow's head
 LONGEST = 32  # characters of a name that are shown
 BOX, EDGE, ARROW, TEXT = "#eef3fb", "#4c72b0", "#666666", "#222222"
+_ROUNDED: Any = {"boxstyle": "round,pad=0,rounding_size=4", "facecolor": BOX, "edgecolor": EDGE}
+_CENTRED: Any = {"ha": "center", "va": "center", "fontfamily": FONT, "color": TEXT, "parse_math": False}
 
 
 def svg(names: Sequence[str], pairs: Sequence[Pair], dashed: Collection[Pair] = ()) -> str:
@@ -113,27 +115,9 @@ def _draw(ax: Axes, place: GraphLayout, texts: Mapping[str, str], dashed: Collec
     size = FONT_SIZE * _scale(ax, place)
     for name, box in place.boxes.items():
         width, height = box.right - box.left, box.bottom - box.top
-        shape = FancyBboxPatch(
-            (box.left, box.top),
-            width,
-            height,
-            boxstyle="round,pad=0,rounding_size=4",
-            facecolor=BOX,
-            edgecolor=EDGE,
-        )
-        ax.add_patch(shape)
-        x, y = _middle(box)
-        ax.text(
-            x,
-            y,
-            texts[name],
-            ha="center",
-            va="center",
-            fontsize=size,
-            fontfamily=FONT,
-            color=TEXT,
-            parse_math=False,
-        )
+        ax.add_patch(FancyBboxPatch((box.left, box.top), width, height, **_ROUNDED))
+        middle = (box.left + box.right) / 2, (box.top + box.bottom) / 2
+        ax.text(*middle, texts[name], fontsize=size, **_CENTRED)
 
 
 def _scale(ax: Axes, place: GraphLayout) -> float:
@@ -142,10 +126,6 @@ def _scale(ax: Axes, place: GraphLayout) -> float:
     window: Any = ax.get_window_extent()
     width, height = place.width + 2 * MARGIN, place.height + 2 * MARGIN
     return float(min(window.width / width, window.height / height) * 72 / figure.dpi)
-
-
-def _middle(box: Box) -> Point:
-    return (box.left + box.right) / 2, (box.top + box.bottom) / 2
 
 
 def arrow_path(points: Sequence[Point]) -> Path:

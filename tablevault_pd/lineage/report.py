@@ -355,17 +355,12 @@ def _refs(
         list_id = lists[int(codes[0])]
         return RefArray.of(Source(vault_id, list_id, int(version[0]), names[list_id]), position)
     bits = int(version.max()).bit_length()
-    keys, which = _factorized((codes << bits) | version)
+    which, keys = pd.factorize((codes << bits) | version)  # a hash table: no sorting of millions of lines
     sources = [
         Source(vault_id, lists[key >> bits], key & ((1 << bits) - 1), names[lists[key >> bits]])
         for key in keys.tolist()
     ]
     return RefArray.joined(sources, which, position)
-
-
-def _factorized(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    which, distinct = pd.factorize(values)  # a hash table: no sorting of millions of lines
-    return np.asarray(distinct), which
 
 
 def integers(values: np.ndarray, missing: np.ndarray | None = None) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import chain
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 #: What :func:`copy_vault` tells of each list.
 COLUMNS = ("source", "list", "copied_to", "versions", "rows", "parents_left_out")
 ROWS_AT_ONCE = 10_000
+#: What the same version has in both vaults.
+_FACTS = attrgetter("version", "time", "operation", "generation", "start", "rows", "total")
 
 
 def check_lists(source: Store, lists: Sequence[str] | None) -> None:
@@ -70,15 +73,9 @@ def copy_vault(
     _copy_reads(source, target, ids)
     copy_work(source, target, done, ids.lists, ids.sessions)
     called = {version.list_id: version.list for version in versions}
+    counts = copier.versions, copier.rows, copier.left_out
     return [
-        (
-            source.place,
-            called[list_id],
-            name,
-            copier.versions[list_id],
-            copier.rows[list_id],
-            copier.left_out[list_id],
-        )
+        (source.place, called[list_id], name, *(count[list_id] for count in counts))
         for list_id, name in names.items()
     ]
 
@@ -168,19 +165,7 @@ def _is_same(history: Sequence[Version], there: Sequence[Version]) -> bool:
     """Whether a list of the target has the first versions of a list of the source, or all of them and more."""
     common = min(history[-1].version, there[-1].version) if there else 0
     facts = [
-        [
-            (
-                version.version,
-                version.time,
-                version.operation,
-                version.generation,
-                version.start,
-                version.rows,
-                version.total,
-            )
-            for version in versions
-            if version.version <= common
-        ]
+        [_FACTS(version) for version in versions if version.version <= common]
         for versions in (history, there)
     ]
     return bool(facts[0]) and facts[0] == facts[1]
