@@ -543,6 +543,23 @@ def test_what_made_the_list_that_was_read_is_a_cause_too(tmp_path, above, what):
         assert ("parameter", "k") in set(zip(why["what"], why["name"], strict=True))
 
 
+def test_what_made_a_list_that_a_run_wrote_and_read_again_is_a_cause(tmp_path):
+    """In one session, and without a link: the rows depend on the function that made the chunks."""
+    with tv.connect(tmp_path / "v", session=False) as vault:
+        vault.save("docs", pd.DataFrame({"text": ["alpha beta", "gamma"]}))
+    text = CHAIN.replace('    with vault.session("cut"):', "    if True:").replace(
+        "session=False", "session='all'"
+    )
+    text = text.replace('with vault.session("answer", params={{"k": {k}}}):', "if True:")
+    for size in (3, 9):
+        script(tmp_path, text.format(size=size, k=4, above="False"))
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        why = vault.compare("answers@1", "answers@2", measure="right").why()
+        assert set(zip(why["what"], why["name"], strict=True)) == {("code", "train.py: chunk")}
+        upstream = vault.differences("answers@1", "answers@2")
+        assert set(zip(upstream["what"], upstream["name"], strict=True)) == {("code", "train.py: chunk")}
+
+
 def test_what_made_the_rows_that_came_and_went_is_a_cause(vault):
     """Rows of another list are above the same answer: they share no key, and both were there alone."""
     for size in (1, 2):

@@ -73,6 +73,13 @@ class ReadVersions:
         """Those that the sessions did not write themselves."""
         return [version for version in self.versions if version.session_id not in self.writers]
 
+    def own_of_both(self, other: ReadVersions) -> tuple[Version, Version] | None:
+        """The last version of each where both were written by those who read them, and show other rows."""
+        if self.given or other.given or not self.versions or not other.versions:
+            return None
+        one, two = self.versions[-1], other.versions[-1]
+        return None if self.contents.is_same(one, two) else (one, two)
+
     @property
     def newest(self) -> Version | None:
         """The last of them; None if there are none."""

@@ -151,6 +151,9 @@ class _Walk:
         """Note lists that stand above in other versions, which are no cause where they show the same rows."""
         for name in sorted(a.keys() | b.keys()):
             one, two = self._versions_of(name, a, b)
+            if (versions := one.own_of_both(two)) is not None:
+                queue = self.equal if ruled_out is _no_causes else self.waiting
+                queue.append((Making(versions[0]), Making(versions[1]), depth + 1))
             if one.is_identical(two):
                 continue
             verdict = _OTHER_ROWS

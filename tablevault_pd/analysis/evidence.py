@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tablevault_pd.analysis.facts import Fact, Facts
     from tablevault_pd.code.reading import Place
-    from tablevault_pd.store import Part, Store
+    from tablevault_pd.store import Part, Store, Version
 
 CODE = "code"
 #: What may make a row come out otherwise. The commit, command line and host are told by ``vault.differences``.
@@ -161,6 +161,13 @@ class Evidence:
             return [replace(one, evidence=same.get(one.change, said)) for one in left]
         together = self._together
         return [replace(one, evidence=_with_others(one, together.values())) for one in together.values()]
+
+    def own_lists(self) -> Iterator[tuple[Version, Version]]:
+        """Of lists that both first makers wrote and read again the versions, where these show other rows."""
+        one, two = self._causes_of(self.a[0][0]), self._causes_of(self.b[0][0])
+        for fact in one.keys() & two.keys():
+            if fact[0] == READ and (versions := one[fact].own_of_both(two[fact])) is not None:
+                yield versions
 
     def verdicts(
         self, differences: Sequence[tuple[Key, CodeChange | None]], *, explained: bool = False

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from tablevault_pd.analysis.contents import Contents
     from tablevault_pd.analysis.context import Context
-    from tablevault_pd.analysis.evidence import MakersDiffer
+    from tablevault_pd.analysis.evidence import Makers, MakersDiffer
     from tablevault_pd.analysis.sides import Side
     from tablevault_pd.code.reading import Place
     from tablevault_pd.store import Store, Version
@@ -382,15 +382,24 @@ def _made_by(
         for some, evidence in elsewhere.by_rows(own, positions):
             causes = evidence.causes(explained=bool(key[2]))
             parts += [_cause(pairs, np.asarray(rows)[some], cause) for cause in causes]
-            for cause in causes:
-                a, b = (
-                    getattr(records.value(makers_of[0], cause.key), "newest", None) for makers_of in makers
-                )
-                if cause.key[0] == READ and a is not None and b is not None:
-                    flipped = np.asarray(rows)[some]
-                    depth = int(pairs.depth[flipped].max(initial=0)) + 1
-                    others.append(_OtherVersions(a, b, pairs.row[flipped], depth))
+            flipped = np.asarray(rows)[some]
+            depth = int(pairs.depth[flipped].max(initial=0)) + 1
+            others += [
+                _OtherVersions(*versions, pairs.row[flipped], depth)
+                for versions in (*evidence.own_lists(), *_read_versions(records, makers, causes))
+            ]
     return parts
+
+
+def _read_versions(
+    records: Records, makers: Sequence[Makers], causes: Sequence[MakersDiffer]
+) -> Iterator[tuple[Version, Version]]:
+    """The newest version of both sides of each list among the causes that both read."""
+    for cause in causes:
+        if cause.key[0] == READ:
+            a, b = (getattr(records.value(of_side[0], cause.key), "newest", None) for of_side in makers)
+            if a is not None and b is not None:
+                yield a, b
 
 
 def _cause(pairs: _Pairs, rows: np.ndarray, cause: MakersDiffer) -> pd.DataFrame:
