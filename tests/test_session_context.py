@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -273,6 +274,28 @@ def test_on_stop_reaches_the_sessions_inside_of_the_stopped_one_once(vault):
     assert found.tolist() == ["finished", "stopped", "stopped", "stopped"]
 
 
+@pytest.mark.parametrize(("asked", "worker", "state"), [
+    (True, "stopped", "stopped"), (True, "finished", "finished"), (False, "stopped", "finished"), (True, "failed", "finished"),
+])  # fmt: skip
+def test_who_catches_the_stop_of_a_worker_is_stopped_if_it_was_asked(
+    sessionless_vault: tv.Vault, asked: bool, worker: str, state: str
+) -> None:
+    vault, store = sessionless_vault, sessionless_vault.store
+    with vault.session("boss") as s:
+        row = store.sessions([s.id])[0]
+        child = store.open_session(replace(row, name="boss/worker", pid=7, parent=row.id))
+        below = store.open_session(replace(row, name="boss/worker", pid=8, parent=child.id))
+        vault.stop("boss" if asked else "boss/worker")
+        store.beat([Beat(child.id, outcome="finished"), Beat(below.id, outcome=worker)])
+    assert (
+        vault.run("boss").state == state
+    )  # no checkpoint obeyed: it caught WorkerStopped, or never heard of it
+    store.update_session(below.id, ended=row.started - timedelta(minutes=1))
+    with vault.session("boss", resume="boss#1"):
+        vault.stop("boss")
+    assert vault.run("boss").state == "finished"  # it was the attempt before whose worker was stopped
+
+
 @pytest.mark.parametrize("group", [True, False])
 def test_a_stop_that_leaves_the_event_loop_stops_the_tasks_beside_quietly(vault, capfd, group):
     others: list[dict[str, Any]] = []
@@ -473,7 +496,7 @@ def test_pools_never_hang_lose_nothing_and_stop(tmp_path):
     assert lines[1].startswith("sweep/worker#")
     assert " was asked to stop by boss#1 (" in lines[1]
     assert all(line.startswith("boss/worker#") and "stop by boss#1" in line for line in lines[2:9])
-    assert lines[9] == "['finished', 'stopped', 'stopped'] False"
+    assert lines[9] == "['stopped', 'stopped', 'stopped'] False"
     assert lines[10] == "[0, 0, 1, 1] ['stopped', 'stopped']"
     warnings = [line for line in done.stderr.splitlines() if "Warning" in line]
     slow = "The store did not take within 2 s"  # it says so on a busy machine, while sessions are listed

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from tablevault_pd.errors import VaultError
 from tablevault_pd.reading import liveness
 from tablevault_pd.reading import reports as answers
 from tablevault_pd.session.lookup import resolve_sessions
+from tablevault_pd.store import Beat
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import pandas as pd
 
     from tablevault_pd.store import ControlKind, ControlRequest, Session, Store
 
 POLL_S = 0.05
+CLOCKS = timedelta(seconds=1)  # how far a process may be from the time of the store
 CONTROL = ("session", "request", "state", "requested", "acknowledged")
 
 
@@ -72,17 +77,28 @@ def _describe_asker(store: Store, session_id: int | None) -> str:
 
 
 def started_by(store: Store, ids: Sequence[int]) -> list[int]:
-    """Return the sessions of other processes below these: a request to a session holds for all that it started."""
+    """Return the sessions of other processes below these that go on: a request to a session holds for all that it started."""
+    return [session.id for session in _started_by(store, ids) if session.outcome is None]
+
+
+def stop_with_workers(store: Store, row: Session, stop: ControlRequest) -> None:
+    """Let a session that has just finished be stopped if a worker has obeyed the stop that was asked of it: it caught that one's stop."""
+    since = stop.requested - CLOCKS
+    with suppress(VaultError):  # it has ended all the same
+        workers = _started_by(store, [row.id])
+        if any(one.outcome == "stopped" and one.ended is not None and one.ended >= since for one in workers):
+            store.beat([Beat(row.id, outcome="stopped", attempt=row.attempt)])
+
+
+def _started_by(store: Store, ids: Sequence[int]) -> Iterator[Session]:
     sessions = {session.id: session for session in store.sessions()}
-    started: dict[int, None] = {}
     inside = set(ids)
     for session in sessions.values():  # oldest first: parents before their children
         parent = sessions.get(session.parent or 0)
         if parent is not None and parent.id in inside and session.id not in inside:
             inside.add(session.id)
-            if session.outcome is None and (session.pid, session.host) != (parent.pid, parent.host):
-                started[session.id] = None
-    return list(started)
+            if (session.pid, session.host) != (parent.pid, parent.host):
+                yield session
 
 
 def _waiting(store: Store, requests: Sequence[ControlRequest]) -> list[int]:

@@ -15,7 +15,7 @@ from tablevault_pd.session.heartbeat import warn
 from tablevault_pd.session.outbox import Outbox
 from tablevault_pd.session.params import Params
 from tablevault_pd.session.read_log import Reads
-from tablevault_pd.session.requests import describe_request
+from tablevault_pd.session.requests import describe_request, stop_with_workers
 from tablevault_pd.store.engine.threads import Flag, Wakeup
 
 if TYPE_CHECKING:
@@ -204,6 +204,10 @@ class SessionState:
         Return whether there is more to send at once.
         """
         self.failing = False  # before a thread that waits for this beat goes on
+        sent = self.outbox.unsent
+        stop = next((request for request in requests if request.request == "stop"), None)
+        if sent is not None and sent.outcome == "finished" and stop is not None:
+            stop_with_workers(self.store, self.row, stop)
         self.outbox.on_sent(now)
         if not self.flushed.is_set():
             self.control.take(requests, lambda request: describe_request(self.store, self.row, request))
