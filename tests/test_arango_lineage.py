@@ -220,18 +220,20 @@ def test_the_graph_leads_from_a_batch_to_those_it_came_from(url: str, store: Ara
     for name in "bcd":
         versions.append(put(store, name, numbers(4), edges=(one_to_one(versions[-1], 4),)))
     database = database_of(url)
-    (start,) = [d["_id"] for d in database.collection("tv_batches").find({"name": "d"})]
-    walk = "FOR v, e IN 1..5 OUTBOUND @start GRAPH 'tv_lineage' RETURN [v.name, e.parent_version, e.basis, e.rows]"
+    (start,) = [d["_id"] for d in database.collection("tv_batches").find({"list": store.head("d").list_id})]
+    walk = "FOR v, e IN 1..5 OUTBOUND @start GRAPH 'tv_lineage' RETURN [v.list, e.parent_version, e.basis, e.rows]"
     found = list(database.aql.execute(walk, bind_vars={"start": start}))
-    assert found == [["c", 1, "stated", 4], ["b", 1, "stated", 4], ["a", 1, "stated", 4]]
+    assert found == [[store.head(name).list_id, 1, "stated", 4] for name in "cba"]
     documented = re.findall(r"```aql\n(.*?)```", (DOCS / "server.md").read_text(encoding="utf-8"), re.DOTALL)
     (walk,) = [each.replace("answers", "d") for each in documented if "GRAPH" in each]
     assert [(each["list"], each["steps"]) for each in database.aql.execute(walk)] == [
         ("c", 1), ("b", 2), ("a", 3)
     ]  # fmt: skip
-    (end,) = [d["_id"] for d in database.collection("tv_batches").find({"name": "a"})]
-    back = "FOR v IN 1..5 INBOUND @start GRAPH 'tv_lineage' RETURN v.name"
-    assert list(database.aql.execute(back, bind_vars={"start": end})) == ["b", "c", "d"]
+    (end,) = [d["_id"] for d in database.collection("tv_batches").find({"list": store.head("a").list_id})]
+    back = "FOR v IN 1..5 INBOUND @start GRAPH 'tv_lineage' RETURN v.list"
+    assert list(database.aql.execute(back, bind_vars={"start": end})) == [
+        store.head(name).list_id for name in "bcd"
+    ]
 
 
 # ---------------------------------------------------------------- requests

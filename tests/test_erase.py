@@ -236,6 +236,20 @@ def test_what_goes_is_what_is_the_same_in_any_pair_of_versions(vault, key):
             } == expected
 
 
+def test_erased_rows_are_no_matter_in_a_wider_type(vault):
+    """Nothing stands where their cells were, which not every type can say; and rows beside them are read along on a server."""
+    vault.save("t", pd.DataFrame({"n": range(1, 7)}))
+    vault.erase("t", [1])
+    vault.append("t", pd.DataFrame({"n": [1.5]}))  # a column of floats from here on
+    vault.erase("t", filters="n == 3")
+    vault.delete_rows("t", filters="n == 4")
+    vault.erase("t", filters="n == 1")
+    assert vault.read("t")["n"].tolist() == [5, 6, 1.5]
+    every = vault.read("t", versions="all")
+    assert every.groupby("version")["n"].apply(list).tolist()[-2:] == [[5, 6, 1.5], [5, 6, 1.5]]
+    assert vault.lineage(vault["t"]).empty
+
+
 def test_what_is_restored_lacks_them(vault):
     vault.save("people", PEOPLE)
     vault.append("people", {"name": "Ed", "age": 70})
@@ -488,11 +502,11 @@ def test_nothing_of_erased_rows_is_left_on_a_server(tmp_path, monkeypatch, inter
         assert TEXT in _texts_of_server(place.address)
         if interrupted:
 
-            def killed(self: ServerEraser, document: dict[str, Any]) -> bool:
+            def killed(self: ServerEraser, document: dict[str, Any], new: list[Any]) -> bool:
                 raise KeyboardInterrupt
 
             with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-                patch.setattr(ServerEraser, "_overwrite_batch", killed)
+                patch.setattr(ServerEraser, "_put", killed)
                 vault.erase("people", filters="number > 99")
             assert vault.read("people@1")["id"].tolist() == [0, 2, 3, 4, 5, 6]
             assert TEXT in _texts_of_server(place.address)
@@ -507,6 +521,23 @@ def test_nothing_of_erased_rows_is_left_on_a_server(tmp_path, monkeypatch, inter
         assert vault.read("people@1").index.tolist() == [0, 2, 3, 4, 5, 6]
         assert vault.search(TEXT, lists=["people@1"]).empty
         assert len(vault.search(near=VECTOR, lists=["people@1"], k=9)) == 6
+        assert vault.check().empty
+        vault.close()
+
+
+@pytest.mark.arango
+def test_erasing_the_states_of_a_row_asks_a_server_twice_for_each_at_most(tmp_path, sent):
+    """The batches that hold them are read together; each is written by itself."""
+    with new_place("arango", tmp_path) as place:
+        vault = tv.Vault(VaultContext((place.address, "one"), place.open(), {}), None)
+        requests = []
+        for states in (5, 15):
+            for number in range(states):
+                vault.upsert("people", pd.DataFrame({"id": [states], "name": [f"name {number}"]}), key="id")
+            sent.clear()
+            vault.erase("people", filters=f"id == {states}")
+            requests.append(len(sent))
+        assert requests[1] - requests[0] <= 2 * (15 - 5) + 2
         assert vault.check().empty
         vault.close()
 

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.arango
 
 
+LIST = "FIRST(FOR l IN tv_lists FILTER l.name == @list RETURN l.id)"
+
+
 def of_batches(version: int, change: str) -> str:
-    return f"FOR b IN tv_batches FILTER b.name == @list AND b.version == {version} UPDATE b WITH {change} IN tv_batches"
+    return f"FOR b IN tv_batches FILTER b.list == {LIST} AND b.version == {version} UPDATE b WITH {change} IN tv_batches"
 
 
 def of_lists(change: str) -> str:
@@ -29,7 +32,7 @@ def of_lists(change: str) -> str:
 
 
 def of_batch(collection: str, version: int, change: str) -> str:
-    return f"""FOR b IN tv_batches FILTER b.name == @list AND b.version == {version}
+    return f"""FOR b IN tv_batches FILTER b.list == {LIST} AND b.version == {version}
       FOR i IN {collection} FILTER i.batch == b._key LIMIT 1 UPDATE i WITH {change} IN {collection}"""
 
 

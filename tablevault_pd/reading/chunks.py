@@ -11,7 +11,11 @@ from tablevault_pd.store import Chunk
 
 
 def aligned(chunk: Chunk, schema: pa.Schema) -> pa.Table:
-    """Align the rows of a chunk to the schema of the version that is read."""
+    """Align the rows of a chunk to the schema of the version that is read. What was erased has no cells in any schema."""
+    if chunk.erased is not None and len(chunk.erased):
+        gone = np.zeros(len(chunk.positions), bool)
+        gone[chunk.erased] = True
+        return aligned(living(chunk), schema).take(pa.array(np.cumsum(~gone) - 1, mask=gone))
     table = chunk.table
     if not table.num_columns and table.num_rows != len(chunk.positions):
         # Written before any of these columns was added: an Arrow table without columns has no number of rows.

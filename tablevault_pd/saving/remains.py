@@ -12,7 +12,7 @@ from tablevault_pd import frames
 from tablevault_pd.display import counted
 from tablevault_pd.lineage.report import RowsToTrace, joined_rows, lines
 from tablevault_pd.reading import reports
-from tablevault_pd.reading.read import rows_at
+from tablevault_pd.reading.read import rows_at_each
 from tablevault_pd.store.engine.fts import has_words
 from tablevault_pd.store.text_query import AnyOf, Phrase
 
@@ -104,7 +104,7 @@ def remains_of(
     passed_over: Sequence[Version],
 ) -> Remains:
     """Look at rows that are about to be erased, each given in one version; `showing` are the versions that have any of them."""
-    rows = sum(len(positions) for _, positions in selections)
+    count = sum(len(positions) for _, positions in selections)
     report_lines = [*_children(store, selections)]
     if passed_over:
         report_lines.append(
@@ -112,11 +112,11 @@ def remains_of(
              "they lack a column of the filter: name their rows by rows=, a frame read from them")
         )  # fmt: skip
     texts: dict[str, None] = {}
-    for version, positions in selections:
-        table = rows_at(store, version, store.schema(version.schema_id), positions[:QUOTED])
+    quoted = [(version, store.schema(version.schema_id), rows[:QUOTED]) for version, rows in selections]
+    for table in rows_at_each(store, quoted):
         texts |= dict.fromkeys(_texts(table))
         report_lines += [line for line in _ordered_categories(head, table) if line not in report_lines]
-    return Remains(head, rows, tuple(showing), tuple(texts)[:QUOTED], tuple(report_lines))
+    return Remains(head, count, tuple(showing), tuple(texts)[:QUOTED], tuple(report_lines))
 
 
 def _children(store: Store, selections: Sequence[tuple[Version, np.ndarray]]) -> Iterator[AnswerLine]:

@@ -13,10 +13,17 @@ from tablevault_pd.store.times import from_time, to_time
 if TYPE_CHECKING:
     from tablevault_pd.store.pieces import Pieces
 
+# What a batch document says of its version, without the name of its list: that is in the list's document alone.
+SHAPE = 'UNSET(b, "parts", "pieces", "reads")'
+NAME = 'DOCUMENT("tv_lists", TO_STRING(b.list)).name'
+NAMED = f"MERGE({SHAPE}, {{name: {NAME}}})"
+# The newest version of @list, or of the list that a loop goes over.
+HEAD = f"FIRST(FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN {SHAPE})"
 # A batch document, with what of it may lie beside it.
 WHOLE_BATCH = """MERGE(UNSET(b, "pieces", "reads"),
     b.parts == null OR b.holds_erased ? KEEP(DOCUMENT("tv_details", b._key), "parts", "erased_rows") : {})"""
-BATCHES_BY_KEY = f"FOR b IN tv_batches FILTER b._key IN @keys RETURN {WHOLE_BATCH}"
+WHOLE_NAMED = f"MERGE({WHOLE_BATCH}, {{name: {NAME}}})"
+BATCHES_BY_KEY = f"FOR b IN tv_batches FILTER b._key IN @keys RETURN {WHOLE_NAMED}"
 
 # The batches that hold rows of @ranges: [number, list, generation, first, end] each. They are a range of an index, whose first
 # entry is looked up by the end of the rows.
@@ -48,7 +55,6 @@ def document_of(version: Version, token: str, layout: Pieces | None) -> dict[str
     time = from_time(version.time)
     return {
         "list": version.list_id,
-        "name": version.list,
         "version": version.version,
         "operation": version.operation,
         "generation": version.generation,

@@ -12,12 +12,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tablevault_pd.errors import ClaimLost, Conflict
-from tablevault_pd.store.arango.batches import document_of, layout_of, so_far, version_of
+from tablevault_pd.store.arango.batches import HEAD, NAMED, SHAPE, document_of, layout_of, so_far, version_of
 from tablevault_pd.store.arango.claims import FINISHED, finishing, raise_if_lost
 from tablevault_pd.store.arango.code import CONFIRMED, confirmation_document
 from tablevault_pd.store.arango.edges import carried
 from tablevault_pd.store.arango.layout import BATCHES, DETAILS, EDGES
-from tablevault_pd.store.arango.names import RENAME_BATCHES
 from tablevault_pd.store.arango.server_errors import UNIQUE, ExpectedError
 from tablevault_pd.store.arango.sessions import (
     ADD_DESCRIPTIONS,
@@ -48,14 +47,13 @@ MOST_READS = 16  # versions that a session read, told by the commit after it; mo
 
 # All statements: 3.12 now; nothing in them is newer than 3.8, and nothing is removed in 4.0. Names are looked up by
 # their hash, because the server compares texts by the rules of a language.
-LOOK = """
+LOOK = f"""
 LET known = FIRST(
   FOR l IN tv_lists
     FILTER l.digest == @digest
     COLLECT list = l.id, erased = l.erased, revision = l._rev
-    LET head = FIRST(
-      FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "pieces", "reads"))
-    RETURN {list, erased, revision, head})
+    LET head = {HEAD}
+    RETURN {{list, erased, revision, head}})
 LET list = known.list
 LET head = known.head
 LET was = FIRST(
@@ -63,15 +61,14 @@ LET was = FIRST(
     FOR l IN tv_lists FILTER l.id == r.list RETURN l
 )
 LET renamed = head == null ? was.name : null
-LET committed = FIRST(
-  FOR b IN tv_batches FILTER b.list IN [list, was.id] AND b.token == @token RETURN UNSET(b, "pieces", "reads"))
-LET target = FIRST(FOR b IN tv_batches FILTER @target > 0 AND b.list == list AND b.version == @target RETURN UNSET(b, "pieces", "reads"))
+LET committed = FIRST(FOR b IN tv_batches FILTER b.list IN [list, was.id] AND b.token == @token RETURN {NAMED})
+LET target = FIRST(FOR b IN tv_batches FILTER @target > 0 AND b.list == list AND b.version == @target RETURN {SHAPE})
 LET layouts = MERGE(FOR b IN tv_batches FILTER @content AND b.list == list AND b.version IN [head.layout, target.layout]
-  RETURN {[TO_STRING(b.version)]: b.pieces == null ? DOCUMENT("tv_details", b._key).pieces : b.pieces})
+  RETURN {{[TO_STRING(b.version)]: b.pieces == null ? DOCUMENT("tv_details", b._key).pieces : b.pieces}})
 LET resumed = FIRST(
   FOR s IN tv_sessions FILTER @openings != null AND s._key == @session AND s.openings != @openings RETURN [s.name, s.run, s.pid, s.host])
-RETURN {now: DATE_NOW(), resumed, list, revision: known.revision, head, renamed, committed, target, layouts,
-  erased: @target == null ? null : known.erased}
+RETURN {{now: DATE_NOW(), resumed, list, revision: known.revision, head, renamed, committed, target, layouts,
+  erased: @target == null ? null : known.erased}}
 """
 NEW_LIST = """
 FOR m IN tv_meta
@@ -125,10 +122,10 @@ LET inserted = (FOR b IN [@batch] FILTER may INSERT b INTO tv_batches OPTIONS {w
 RETURN {held: held[*]._key, resumed, made: may}
 """
 )
-IN_ITS_PLACE = """
-LET by_key = FIRST(FOR b IN tv_batches FILTER b._key == @key RETURN UNSET(b, "pieces", "reads"))
-LET by_token = FIRST(FOR b IN tv_batches FILTER b.list == @list AND b.token == @token RETURN UNSET(b, "pieces", "reads"))
-RETURN {by_key, by_token}
+IN_ITS_PLACE = f"""
+LET by_key = FIRST(FOR b IN tv_batches FILTER b._key == @key RETURN true)
+LET by_token = FIRST(FOR b IN tv_batches FILTER b.list == @list AND b.token == @token RETURN {NAMED})
+RETURN {{by_key, by_token}}
 """
 
 
@@ -162,7 +159,7 @@ class Committer:
 
     def head(self, batch: Batch) -> Version:
         """The version that a batch without rows is to follow. Raises if it must not follow it."""
-        return version_of(self._look(batch)["head"])
+        return version_of(self._look(batch)["head"] | {"name": batch.list})
 
     def commit(self, batch: Batch, rows: Staging | None = None) -> Version:
         """Make the batch visible, or nothing of it."""
@@ -189,7 +186,7 @@ class Committer:
             return same.head
         if rows is not None:
             rows.settled = rows.settled or committed["_key"] == rows.batch
-        return version_of(committed)
+        return version_of({"name": batch.list} | committed)
 
     def _try(
         self,
@@ -204,8 +201,6 @@ class Committer:
         state = self._look(batch)
         if state["committed"]:
             return dict(state["committed"])
-        if state["head"] and state["head"]["name"] != batch.list:  # it was committed beside a rename
-            self._client.query(RENAME_BATCHES, list=state["list"], name=batch.list)
         list_id = state["list"] or self._new_list(batch.list)
         if list_id is None:
             return None
@@ -263,7 +258,7 @@ class Committer:
             if state["resumed"] and not batch.finishes:  # of claims ClaimLost says it
                 raise continued_by(state["resumed"])
             check_not_renamed(batch, state["renamed"])
-            check_commit(batch, _version(state["head"]))
+            check_commit(batch, _version(batch, state["head"]))
         return dict(state)
 
     def _insert_alone(
@@ -387,8 +382,8 @@ def _documents(
     """The batch document in its place, and the document of what makes it large, if it is."""
     version, layout = placed_version(
         batch,
-        _version(state["head"]),
-        _version(state["target"]),
+        _version(batch, state["head"]),
+        _version(batch, state["target"]),
         list_id=list_id,
         rows=0 if rows is None else rows.rows,
         schema_id=None if schema is None else int(schema, 16),
@@ -410,8 +405,8 @@ def _documents(
 _NO_ITEMS: dict[str, Any] = {"parts": [], "items": {}, "bytes": 0}
 
 
-def _version(document: dict[str, Any] | None) -> Version | None:
-    return None if document is None else version_of(document)
+def _version(batch: Batch, document: dict[str, Any] | None) -> Version | None:
+    return None if document is None else version_of(document | {"name": batch.list})
 
 
 def _content(version: Version, state: dict[str, Any]) -> Pieces:

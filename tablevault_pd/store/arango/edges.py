@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tablevault_pd.errors import SessionNotFound, VaultCorrupt
 from tablevault_pd.progress import warn
 from tablevault_pd.store import Batch, Problem, Version
-from tablevault_pd.store.arango.batches import BATCHES_OF_RANGES, layout_of, version_of
+from tablevault_pd.store.arango.batches import BATCHES_OF_RANGES, NAME, NAMED, layout_of, version_of
 from tablevault_pd.store.arango.layout import BATCHES, Clock
 from tablevault_pd.store.arango.reader import INCOMPLETE_PAUSES_S
 from tablevault_pd.store.arango.records import reads, to_bytes, to_text
@@ -122,17 +122,17 @@ WRITERS = f"""{BATCHES_OF_RANGES}
 """
 # Nothing is asked of the batches' rows unless some version of the list lost its own. Hints: most versions are not gone, so
 # the server would rather look through all of them.
-FACTS = """
+FACTS = f"""
 LET lists = (
   FOR l IN tv_lists
     FILTER l.id IN @lists
     LET layouts = LENGTH(
-      FOR b IN tv_batches OPTIONS {indexHint: "tv_list_layout"} FILTER b.list == l.id AND b.layout > 0 LIMIT 1 RETURN 1)
+      FOR b IN tv_batches OPTIONS {{indexHint: "tv_list_layout"}} FILTER b.list == l.id AND b.layout > 0 LIMIT 1 RETURN 1)
     LET any_gone = LENGTH(
-      FOR b IN tv_batches OPTIONS {indexHint: "tv_list_gone"} FILTER b.list == l.id AND b.gone == true LIMIT 1 RETURN 1) > 0
+      FOR b IN tv_batches OPTIONS {{indexHint: "tv_list_gone"}} FILTER b.list == l.id AND b.gone == true LIMIT 1 RETURN 1) > 0
     LET some_gone = any_gone OR l.erased != null
     LET kept = (
-      FOR b IN tv_batches OPTIONS {indexHint: "tv_list_generation_start", maxProjections: 9}
+      FOR b IN tv_batches OPTIONS {{indexHint: "tv_list_generation_start", maxProjections: 9}}
         FILTER some_gone AND b.list == l.id AND b.emptied == false AND b.rows > 0
         SORT b.generation, b.start
         RETURN [b.generation, b.start, b.start + b.rows])
@@ -141,8 +141,8 @@ LET versions = (
   FOR v IN @versions
     FOR b IN tv_batches
       FILTER b.list == v[0] AND b.version == v[1]
-      RETURN UNSET(b, "parts", "pieces", "reads"))
-RETURN {lists, versions}
+      RETURN {NAMED})
+RETURN {{lists, versions}}
 """
 # Told by the index alone.
 PARENT_GENERATIONS = """
@@ -152,7 +152,7 @@ FOR m IN tv_edges
   RETURN [parent, generations]
 """
 # Batches without rows begin where the one before them ends. Loop variables: see versions.py.
-NEWEST_OF_GENERATION = """
+NEWEST_OF_GENERATION = f"""
 FOR list IN @lists
   FOR generation IN @generations[TO_STRING(list)]
     LET start = FIRST(
@@ -161,7 +161,7 @@ FOR list IN @lists
       FOR b IN tv_batches
         FILTER b.list == list AND b.generation == generation AND b.start == start
         SORT b.version DESC LIMIT 1
-        RETURN UNSET(b, "parts", "pieces", "reads"))
+        RETURN {NAMED})
     FILTER newest != null
     RETURN newest
 """
@@ -195,7 +195,7 @@ READS_NOTED = f"FOR s IN tv_sessions{_NOTED}"
 READS_NOTED_BY = f"FOR s IN tv_sessions FILTER s.id IN @ids{_NOTED}"
 # A page at a time, of as many batches as fit one answer: there may be megabytes of positions in each. The last of the rows that
 # an edge names was written by the first batch that ends behind it: by the version named, or before.
-CHECK_EDGES = """
+CHECK_EDGES = f"""
 FOR b IN tv_batches
   FILTER b.list > 0 AND b._key > @after AND b.edges > 0
   SORT b._key LIMIT @page
@@ -208,7 +208,7 @@ FOR b IN tv_batches
         FOR p IN tv_batches
           FILTER p.list == e[0] AND p.generation == e[2] AND p.end >= e[7] + e[8] AND p.rows > 0
           SORT p.end LIMIT 1 RETURN p.version), e[1] + 1))
-  RETURN {_key: b._key, name: b.name, version: b.version, rows: b.rows, declared: b.edges, edges, filed, written}
+  RETURN {{_key: b._key, name: {NAME}, version: b.version, rows: b.rows, declared: b.edges, edges, filed, written}}
 """
 _PER_ANSWER = 50_000  # batches, most of them of a few rows
 _FIRST_PAGE = 20

@@ -8,6 +8,7 @@ document says which are left, and whoever opens the vault next goes on.
 from __future__ import annotations
 
 from contextlib import suppress
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -25,11 +26,11 @@ from tablevault_pd.store.engine import erasing, int_codec
 from tablevault_pd.store.pieces import EMPTY, Pieces
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import numpy as np
 
-    from tablevault_pd.store import Batch, Version
+    from tablevault_pd.store import Batch, Chunk, Version
     from tablevault_pd.store.arango.commit import Committer
     from tablevault_pd.store.arango.parts import VaultParts
 
@@ -39,7 +40,7 @@ BATCHES_OF = f"FOR b IN tv_batches FILTER b.list == @list SORT b.version RETURN 
 PENDING = 'FOR m IN tv_meta FILTER m._key == "vault" RETURN NOT_NULL(m.erasing, [])'
 REMOVE_PENDING = """
 FOR m IN tv_meta FILTER m._key == "vault"
-  UPDATE m WITH {erasing: MINUS(NOT_NULL(m.erasing, []), [@key])} IN tv_meta
+  UPDATE m WITH {erasing: MINUS(NOT_NULL(m.erasing, []), @keys)} IN tv_meta
 """
 FILES_NAMED = (
     "FOR p IN tv_payloads FILTER p.batch IN @batches AND p.named == true FOR f IN p.files RETURN DISTINCT f"
@@ -86,6 +87,7 @@ FOR b IN tv_batches
   RETURN true
 """
 AT_ONCE = 50  # payloads in one request: some 8 MB
+BATCHES_AT_ONCE = 100  # that are read together
 
 
 class Eraser:
@@ -114,8 +116,9 @@ class Eraser:
         assert batch.erases is not None
         documents = self._client.query(BATCHES_OF, list=head.list_id, batch_rows=1000)
         before = self._erased_of([head.list_id])[head.list_id]
-        every = (before + batch.erases.without(before)).by_address()
-        marks = self._marks(documents, every)
+        new = batch.erases.without(before)
+        every = (before + new).by_address()
+        marks = self._marks(batch.list, documents, new, every)
         files = set(self._client.query(FILES_NAMED, batches=marks.erasing))
         version = self._committer.commit_with(batch, None, marks)
         remains: str | None = None
@@ -129,18 +132,22 @@ class Eraser:
         categories = any(part["dictionaries"] for document in documents for part in document["parts"])
         return Erasure(version, unused, remains, categories)
 
-    def _marks(self, documents: Sequence[dict[str, Any]], every: Pieces) -> Marks:
-        """How many erased rows the version of each batch shows, and which the batch holds."""
-        contents = self._vault.rows.pieces([version_of(document) for document in documents])
+    def _marks(self, name: str, documents: Sequence[dict[str, Any]], new: Pieces, every: Pieces) -> Marks:
+        """How many erased rows the version of each batch shows, and which the batch holds, where `new` ones change that."""
+        contents = self._vault.rows.pieces([version_of(document | {"name": name}) for document in documents])
         batches, details = [], []
         for document, content in zip(documents, contents, strict=True):
             key, start = document["_key"], document["start"]
             own = Pieces.of([(document["generation"], start, start + document["rows"])])
             numbers = own.positions_of(every)
             holds = len(numbers) > 0 and not document["emptied"]
-            erased = int(content.overlaps(every)[2].sum())
-            batches.append({"_key": key, "erased": erased, "holds_erased": holds})
-            if holds:
+            mark = {"erased": int(content.overlaps(every)[2].sum()), "holds_erased": holds}
+            if mark != {
+                "erased": document.get("erased", 0),
+                "holds_erased": document.get("holds_erased", False),
+            }:
+                batches.append({"_key": key, **mark})
+            if holds and len(own.positions_of(new)):
                 packed = to_text(int_codec.pack(numbers))
                 details.append({"_key": key, "batch": key, "erased_rows": packed})
         erasing = [document["_key"] for document in details]
@@ -154,53 +161,90 @@ class Eraser:
             self._overwrite()
 
     def _overwrite(self) -> None:
-        """Overwrite the rows of all batches that are marked."""
-        for key in self._client.query(PENDING)[0]:
-            while not all(map(self._overwrite_batch, self._client.query(BATCHES_BY_KEY, keys=[key]))):
-                pass  # more of its rows were erased meanwhile, or all removed
-            self._client.query(REMOVE_PENDING, key=key)
+        """Overwrite the rows of all batches that are marked, some batches at a time."""
+        pending = list(self._client.query(PENDING)[0])
+        while pending:
+            some, rest = pending[:BATCHES_AT_ONCE], pending[BATCHES_AT_ONCE:]
+            again = self._overwrite_batches(self._client.query(BATCHES_BY_KEY, keys=some))
+            self._client.query(REMOVE_PENDING, keys=[key for key in some if key not in again])
+            pending = [*again, *rest]
 
-    def _overwrite_batch(self, document: dict[str, Any]) -> bool:
-        """Overwrite the rows that are marked in a batch document. Whether these are all."""
-        if document["emptied"]:  # a vacuum has removed them
-            return True
-        key = document["_key"]
-        numbers = unpack_numbers(document["erased_rows"])
+    def _overwrite_batches(self, documents: Sequence[dict[str, Any]]) -> list[str]:
+        """Overwrite the rows that are marked in batches.
+
+        Return the keys of those to be looked at again: more of their rows were erased meanwhile, or a vacuum has removed all.
+        """
+        left = {document["_key"]: document for document in documents if not document["emptied"]}
+        again = []
         try:
-            new = self._payloads(document, numbers)
+            for document, new in self._payloads(list(left.values())):
+                if not self._put(document, new):
+                    again.append(document["_key"])
+                del left[document["_key"]]
         except VaultError:
-            [present] = self._client.query(BATCHES_BY_KEY, keys=[key])
-            if present["emptied"]:
-                return True
-            raise
-        marked = {"key": key, "numbers": document["erased_rows"], "what": f"the list {document['name']!r}"}
-        for at in range(0, len(new), AT_ONCE):
-            self._client.query(PUT_PAYLOADS, documents=new[at : at + AT_ONCE], **marked)
-        return bool(self._client.query(REMOVE_MIRRORED, rows=numbers.tolist(), **marked))
+            if len(left) > 1:  # one of them, perhaps, that is not to hold up the others
+                return again + [
+                    key for document in left.values() for key in self._overwrite_batches([document])
+                ]
+            present = self._client.query(BATCHES_BY_KEY, keys=list(left))
+            if not all(document["emptied"] for document in present):
+                raise
+        return again
 
-    def _payloads(self, document: dict[str, Any], numbers: np.ndarray) -> list[dict[str, Any]]:
-        """The payloads of a batch that hold erased rows, without their cells."""
-        version, first, made = version_of(document), 0, []
-        for part in document["parts"]:
-            here = numbers[(numbers >= first) & (numbers < first + part["rows"])] - first
-            if len(here):
-                start = document["start"] + first
-                chunks = self._vault.rows.rows_of_generation(
-                    version, document["generation"], start, start + part["rows"], None
-                )
-                table = (
-                    pa.concat_tables([chunk.table for chunk in chunks]).unify_dictionaries().combine_chunks()
-                )
-                schema = self._vault.rows.schema(int(part["schema"], 16))
-                table = pa.Table.from_arrays(table.select(schema.names).columns, schema=schema)
-                groups = {place: rows for place, rows, _ in part["payloads"]}
-                blank = erasing.blanked(table, here)
-                for _, payload in payloads.documents(blank, groups, document["_key"], first):
-                    row = payload["row"] - first
-                    if ((here >= row) & (here < row + payload["rows"])).any():
-                        made.append({**payload, "erased": document["erased_rows"]})
-            first += part["rows"]
-        return made
+    def _put(self, document: dict[str, Any], new: Sequence[dict[str, Any]]) -> bool:
+        """Write new payloads of a batch, then remove what its mirror has of the erased rows. Whether these are all."""
+        marks = {"key": document["_key"], "numbers": document["erased_rows"]}
+        what = f"the list {document['name']!r}"
+        for at in range(0, len(new), AT_ONCE):
+            self._client.query(PUT_PAYLOADS, documents=new[at : at + AT_ONCE], binds=marks, what=what)
+        rows = unpack_numbers(document["erased_rows"]).tolist()
+        return bool(self._client.query(REMOVE_MIRRORED, rows=rows, binds=marks, what=what))
+
+    def _payloads(
+        self, documents: Sequence[dict[str, Any]]
+    ) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+        """Batch documents, each with those of its payloads that hold erased rows, without their cells. All are read together."""
+        parts = []
+        for document in documents:
+            numbers, first = unpack_numbers(document["erased_rows"]), 0
+            for part in document["parts"]:
+                here = numbers[(numbers >= first) & (numbers < first + part["rows"])] - first
+                if len(here):
+                    parts.append((document, part, first, here))
+                first += part["rows"]
+        ranges = [
+            (version_of(document), document["start"] + first, document["start"] + first + part["rows"])
+            for document, part, first, _ in parts
+        ]
+        made = (
+            (parts[number][0], self._without(*parts[number], chunks))
+            for number, chunks in self._vault.rows.rows_by_address(ranges)
+        )
+        for _, group in groupby(made, lambda one: one[0]["_key"]):
+            several = list(group)
+            yield several[0][0], [payload for _, payloads_of_part in several for payload in payloads_of_part]
+
+    def _without(
+        self,
+        document: dict[str, Any],
+        part: dict[str, Any],
+        first: int,
+        erased: np.ndarray,
+        chunks: Iterable[Chunk],
+    ) -> list[dict[str, Any]]:
+        """The payloads of a part of a batch that hold these of its rows, without their cells."""
+        table = pa.concat_tables([chunk.table for chunk in chunks]).unify_dictionaries().combine_chunks()
+        schema = self._vault.rows.schema(int(part["schema"], 16))
+        table = pa.Table.from_arrays(table.select(schema.names).columns, schema=schema)
+        groups = {place: rows for place, rows, _ in part["payloads"]}
+        made = payloads.documents(erasing.blanked(table, erased), groups, document["_key"], first)
+        return [
+            {**payload, "erased": document["erased_rows"]}
+            for _, payload in made
+            if (
+                (erased + first >= payload["row"]) & (erased + first < payload["row"] + payload["rows"])
+            ).any()
+        ]
 
     def _unused(self, files: set[str]) -> tuple[tuple[str, int], ...]:
         """Remove those of these kept files that no row names any more, unless somebody is keeping them now."""

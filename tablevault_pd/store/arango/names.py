@@ -3,8 +3,7 @@
 Each change is one statement that writes the documents of the lists concerned, and nothing where one of them was written since
 it was looked at: of two changes at once, a vacuum of the list among them, the later one looks again. A name that was removed leaves
 a document behind that a vacuum takes: a statement cannot both write and remove documents of one collection. The name of a list is
-that of its document. Batches have a copy of it; that of a commit which looked the list up before a rename, and came after it, is
-the old one until the next commit or rename mends it.
+in its document alone.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import NameTaken, VersionNotFound, short_repr
 from tablevault_pd.store import Rename, VersionName
-from tablevault_pd.store.arango.batches import version_of
+from tablevault_pd.store.arango.batches import HEAD, NAMED, version_of
 from tablevault_pd.store.arango.records import attributes_of, reads, record_of
 from tablevault_pd.store.arango.server_errors import UNIQUE, ExpectedError
 from tablevault_pd.store.arango.sessions import RESUMED, attempt_of, continued_by, digest_of
@@ -49,7 +48,7 @@ LET versions = (
   FOR w IN @versions
     FOR b IN tv_batches
       FILTER b.list == w[0] AND b.version == w[1]
-      RETURN UNSET(b, "pieces", "reads"))
+      RETURN {NAMED})
 LET names = (FOR n IN tv_version_names FILTER n.digest IN @digests{_NAMED})
 LET lists = (
   FOR l IN tv_lists
@@ -61,8 +60,7 @@ STATE_OF_ALL = f"""
 LET lists = (FOR l IN tv_lists FILTER l.id > 0 AND l.id < "" RETURN [l.id, l._rev, l.name])
 LET versions = (
   FOR list IN lists[*][0]
-    LET head = FIRST(
-      FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "pieces", "reads"))
+    LET head = {HEAD}
     FILTER head != null
     RETURN head)
 LET names = (FOR n IN tv_version_names FILTER n.digest IN @digests{_NAMED})
@@ -97,14 +95,11 @@ FOR r IN tv_renames
   RETURN FIRST(FOR l IN tv_lists FILTER l.id == r.list RETURN l.name)
 """
 # A rename looks first, and then changes nothing where the list's document was written meanwhile: by a delete, say.
-LOOK = """
-LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @old RETURN KEEP(l, "id", "_rev"))
+LOOK = f"""
+LET known = FIRST(FOR l IN tv_lists FILTER l.digest == @old RETURN KEEP(l, "id", "_rev"))
 LET other = FIRST(FOR l IN tv_lists FILTER l.digest == @new RETURN l.id)
-LET heads = (
-  FOR id IN [list.id, other]
-    RETURN FIRST(
-      FOR b IN tv_batches FILTER id != null AND b.list == id SORT b.version DESC LIMIT 1 RETURN UNSET(b, "pieces", "reads")))
-RETURN {revision: list._rev, other, heads, done: LENGTH(FOR r IN tv_renames FILTER r._key == @key RETURN 1) > 0}
+LET heads = (FOR list IN [known.id, other] RETURN list == null ? null : {HEAD})
+RETURN {{revision: known._rev, other, heads, done: LENGTH(FOR r IN tv_renames FILTER r._key == @key RETURN 1) > 0}}
 """
 RENAME = (
     RESUMED
@@ -114,14 +109,10 @@ LET renamed = (
     FILTER l.id == @list AND l._rev == @revision AND LENGTH(resumed) == 0
     UPDATE l WITH {name: @name, digest: @digest} IN tv_lists
     INSERT MERGE(@rename, {time: DATE_NOW() * 1000}) INTO tv_renames OPTIONS {waitForSync: true}
-    RETURN l.id
+    RETURN true
 )
-LET batches = (FOR b IN tv_batches FILTER b.list IN renamed AND b.name != @name UPDATE b WITH {name: @name} IN tv_batches)
 RETURN {made: LENGTH(renamed) > 0, resumed}
 """
-)
-RENAME_BATCHES = (
-    "FOR b IN tv_batches FILTER b.list == @list AND b.name != @name UPDATE b WITH {name: @name} IN tv_batches"
 )
 RENAMES_MADE = "FOR r IN tv_renames FILTER r.list > 0 SORT r.time, r._key RETURN r"
 COPY_NAMES = """
@@ -287,7 +278,10 @@ class NameCatalog:
 
         def once() -> Version | None:
             [state] = self._client.query(LOOK, old=digest_of(old), new=digest_of(new), key=key)
-            head, taken = (None if row is None else version_of(row) for row in state["heads"])
+            head, taken = (
+                None if row is None else version_of(row | {"name": name})
+                for row, name in zip(state["heads"], (old, new), strict=True)
+            )
             if state["done"]:  # an answer was lost
                 return taken
             check_rename(old, new, head, taken, self.renamed(old) if head is None else None, expect)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tablevault_pd.errors import VaultCorrupt
-from tablevault_pd.store import Chunk, Spans
 from tablevault_pd.store.arango.batches import layout_of, schema_key
 from tablevault_pd.store.arango.reader import RowRun, removed
 from tablevault_pd.store.arango.records import reads
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from tablevault_pd.filters.predicate import Where
-    from tablevault_pd.store import ScanRequest, Version
+    from tablevault_pd.store import Chunk, ScanRequest, Spans, Version
     from tablevault_pd.store.arango.client import Client
     from tablevault_pd.store.arango.reader import Reader
     from tablevault_pd.store.pieces import Pieces
@@ -114,6 +115,18 @@ class Scanner:
         for _, chunk in self._reader.scan_runs([run], columns):
             yield chunk
 
+    def rows_by_address(
+        self, ranges: Sequence[tuple[Version, int, int]]
+    ) -> Iterator[tuple[int, Iterator[Chunk]]]:
+        """Yield rows of the generations of versions, (version, low, high) each, with the number of their range; read together."""
+        shown = self.pieces([version for version, _, _ in ranges])
+        runs = [
+            RowRun(version, version.generation, low, high, low, pieces)
+            for (version, low, high), pieces in zip(ranges, shown, strict=True)
+        ]
+        for number, chunks in groupby(self._reader.scan_runs(runs, None), itemgetter(0)):
+            yield number, (chunk for _, chunk in chunks)
+
     def scan_many(self, requests: Sequence[ScanRequest]) -> Iterator[tuple[int, Chunk]]:
         """Rows of several versions, read together; those with the same `where` one after the other."""
         shown = self.pieces([rows.version for rows in requests])
@@ -133,7 +146,7 @@ class Scanner:
             chunks = self._reader.scan_runs(windows, sorted(names), where)
             for at, chunk in chunks:
                 mine = [name for name in requests[numbers[at]].columns if name in chunk.table.schema.names]
-                yield numbers[at], Chunk(chunk.positions, chunk.table.select(mine), private=False)
+                yield numbers[at], replace(chunk, table=chunk.table.select(mine))
 
     def spans_written(self, versions: Sequence[Version]) -> Spans:
         """Who wrote which rows."""

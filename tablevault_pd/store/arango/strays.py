@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tablevault_pd.store import Problem
 from tablevault_pd.store.arango.batches import WHOLE_BATCH
 from tablevault_pd.store.arango.layout import BLOBS, DESCRIPTIONS, DETAILS, EDGES, ITEMS
+from tablevault_pd.store.arango.names import LIST_NAMES
 from tablevault_pd.store.arango.stage import remove_items, staged_ms
 
 if TYPE_CHECKING:
@@ -81,9 +82,16 @@ def pages(
 
 
 def batch_pages(client: Client) -> Iterator[list[dict[str, Any]]]:
-    """All batches by list and version."""
+    """All batches by list and version, with the names of their lists."""
+    names: dict[int, str] = {}
     place = {"list": 0, "version": 0}
     while page := client.query(BATCHES_AFTER, binds=place, page=PAGE):
+        if (
+            not {batch["list"] for batch in page} <= names.keys()
+        ):  # also those of lists that were made meanwhile
+            names = dict(client.query(LIST_NAMES))
+        for batch in page:
+            batch["name"] = names.get(batch["list"])
         yield page
         if len(page) < PAGE:
             return

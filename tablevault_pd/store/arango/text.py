@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tablevault_pd.errors import short_repr
+from tablevault_pd.store.arango.records import reads
 from tablevault_pd.store.arango.sessions import description_of, newest_of
 from tablevault_pd.store.arango.term_queries import PROSE, BindVars, in_prose
 from tablevault_pd.store.arango.text_hits import Items
@@ -203,7 +205,7 @@ class _Search:
             items, bound = self._matches(count)
         if needs_everything(self._query):
             present, nothing = items.keys(), [0] * len(self._bound.terms)
-            for key, row, column in self._client.query(ALL_TEXTS, batches=self._indexed()):
+            for key, row, column in _found(self._client.query(ALL_TEXTS, batches=self._indexed())):
                 if (key, row, column) not in present:
                     items.add(self._shown[key], row, column, 0, nothing)
         return self._hits(items)
@@ -255,7 +257,7 @@ class _Search:
             if one is not None:
                 weights[self._bound.columns[one]] += weight
         few = len(keys) <= MOST_BATCHES
-        return self._client.query(
+        rows = self._client.query(
             RANK_TEXTS,
             binds=self._bound.values,
             batches=keys if few else [],
@@ -270,6 +272,7 @@ class _Search:
             count=count,
             exactly=any(one.overlaps for one in self._bound.terms),
         )
+        return _found(rows)
 
     def _indexed(self) -> list[str]:
         """The batches that are searched, and that the view holds all texts of."""
@@ -290,3 +293,12 @@ class _Search:
         return items.located(
             texts.matching(self._query), texts.scores(self._query), self._places, self._scopes
         )
+
+
+@reads("tv_search")
+def _found(rows: list[list[Any]]) -> list[list[Any]]:
+    """What the view shows of items: batch, row, column and more."""
+    for _, row, column, *_ in rows:
+        if int(row) != row or not isinstance(column, str | None):
+            raise TypeError(f"an item is of the row {short_repr(row)} and the column {short_repr(column)}")
+    return rows

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tablevault_pd import frames
 from tablevault_pd.errors import VaultCorrupt
-from tablevault_pd.store.arango.batches import BATCHES_BY_KEY, WHOLE_BATCH
+from tablevault_pd.store.arango.batches import BATCHES_BY_KEY, WHOLE_NAMED
 from tablevault_pd.store.arango.records import reads
 from tablevault_pd.store.arango.text_hits import TextBatch
 from tablevault_pd.store.engine.fts_index import item_texts
@@ -42,7 +42,7 @@ LET totals = [SUM(lists[*][0]), SUM(lists[*][1]), SUM(lists[*][2])]
 LET changed = (
   FOR b IN tv_batches
     FILTER b.text_changed >= @since
-    LET document = b.text_changed > DATE_NOW() - @lag ? {WHOLE_BATCH} : null
+    LET document = b.text_changed > DATE_NOW() - @lag ? {WHOLE_NAMED} : null
     RETURN [b._key, b.list, b.generation, b.start, b.text_items, b.text_words, b.text_changed, document]
 )
 RETURN {{totals, changed, view: DOCUMENT("tv_meta/views").value}}

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tablevault_pd.store import Freed
-from tablevault_pd.store.arango.batches import own_totals, version_of
+from tablevault_pd.store.arango.batches import SHAPE, own_totals, version_of
 from tablevault_pd.store.arango.layout import BLOBS, ITEMS
-from tablevault_pd.store.arango.names import FORGET_REMOVED, LIST_NAMES, NAMED_OF
+from tablevault_pd.store.arango.names import FORGET_REMOVED, NAMED_OF
 from tablevault_pd.store.arango.stage import remove_items
 from tablevault_pd.store.arango.strays import NOW, REMOVE_UPLOADS, batch_pages, is_old, stray_items, sweep
 from tablevault_pd.store.engine.vacuuming import StoredParts, vacuum_plan
@@ -25,9 +25,7 @@ if TYPE_CHECKING:
     from tablevault_pd.store.arango.parts import VaultParts
 
 # All statements: 3.12; nothing in them is newer than 3.8.
-SHAPES_OF = """
-FOR b IN tv_batches FILTER b.list == @list SORT b.version RETURN UNSET(b, "parts", "pieces", "reads")
-"""
+SHAPES_OF = f"FOR b IN tv_batches FILTER b.list == @list SORT b.version RETURN {SHAPE}"
 ALL_NAMED = "FOR n IN tv_version_names FILTER n.list > 0 RETURN DISTINCT [n.list, n.version]"
 # Content that no cell of a file column names, and that nobody has kept or found to be kept since @before.
 UNUSED = """
@@ -77,14 +75,13 @@ def vacuum(
 ) -> list[Freed]:
     """Remove the rows that no kept version shows, then strays."""
     freed = []
-    names = dict(vault.client.query(LIST_NAMES))
     named: dict[int, list[int]] = defaultdict(list)
     for list_id, version in vault.client.query(ALL_NAMED):
         named[list_id].append(version)
     every = chain.from_iterable(batch_pages(vault.client))
     for list_id, group in groupby(every, key=itemgetter("list")):
         batches = list(group)
-        name = names.get(list_id, batches[-1]["name"])
+        name = batches[-1]["name"]
         plan = _plan(vault, name, batches, named[list_id], keep, deleted)
         if plan.emptied and not dry_run:
             plan = _vacuum_list(vault, name, list_id, keep, deleted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.store import ListState, ListSummary, Version, VersionLookup
-from tablevault_pd.store.arango.batches import Document, version_of
+from tablevault_pd.store.arango.batches import HEAD, SHAPE, Document, version_of
 from tablevault_pd.store.arango.records import reads
 from tablevault_pd.store.arango.sessions import digest_of
 from tablevault_pd.store.times import from_time, to_time
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # All statements: 3.12; nothing in them is newer than 3.10. Names are looked up by their hash, because the server compares
 # texts by the rules of a language. COLLECT makes the id of a list a plain variable: behind an attribute the server would read and
 # sort all versions of the list to find the newest. Schemas come along for who does not know the lists.
-FIND_VERSIONS = """
+FIND_VERSIONS = f"""
 FOR l IN tv_lists
   FILTER l.digest IN @digests
   COLLECT digest = l.digest, list = l.id
@@ -29,14 +29,14 @@ FOR l IN tv_lists
     FOR number IN NOT_NULL(@numbers[digest], [])
       FOR b IN tv_batches
         FILTER b.list == list AND b.version == number
-        RETURN [number, null, UNSET(b, "pieces", "reads")])
+        RETURN [number, null, {SHAPE}])
   LET dated = (
     FOR time IN NOT_NULL(@times[digest], [])
       RETURN [null, time, FIRST(
         FOR b IN tv_batches
           FILTER b.list == list AND b.time <= time
           SORT b.version DESC LIMIT 1
-          RETURN UNSET(b, "pieces", "reads"))])
+          RETURN {SHAPE})])
   LET versions = APPEND(numbered, dated[* FILTER CURRENT[2] != null])
   LET schemas = (
     FOR s IN tv_schemas
@@ -44,33 +44,31 @@ FOR l IN tv_lists
       RETURN [s._key, s.arrow, s.digest])
   RETURN [digest, versions, schemas]
 """
-VERSIONS_OF = """
+VERSIONS_OF = f"""
 FOR list IN (FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
   FOR b IN tv_batches
     FILTER b.list == list
     SORT b.version
-    RETURN UNSET(b, "parts", "pieces", "reads")
+    RETURN {SHAPE}
 """
-# The copy of the name in a batch may be an old one: see names.py.
-ALL_VERSIONS = """
+ALL_VERSIONS = f"""
 FOR b IN tv_batches
   FILTER b.list > 0 AND b.list < ""
   SORT b.list, b.version
   LET name = FIRST(FOR l IN tv_lists FILTER l.id == b.list RETURN l.name)
-  RETURN MERGE(UNSET(b, "parts", "pieces", "reads"), {name})
+  RETURN MERGE({SHAPE}, {{name}})
 """
 # The last row are the schemas. The size of a list is what its newest version says of all versions, less what a vacuum has
 # removed since: see :func:`so_far`.
-HEADS = """
+HEADS = f"""
 LET lists = (
   FOR l IN tv_lists
     FILTER l.id > 0
     COLLECT list = l.id, name = l.name, lost = l.lost
-    LET head = FIRST(
-      FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "parts", "pieces", "reads"))
+    LET head = {HEAD}
     FILTER head != null
     LET created = FIRST(FOR b IN tv_batches FILTER b.list == list SORT b.version LIMIT 1 RETURN b.time)
-    RETURN {head: MERGE(head, {name}), created, bytes: head.so_far[0] - lost[0]})
+    RETURN {{head: MERGE(head, {{name}}), created, bytes: head.so_far[0] - lost[0]}})
 LET schemas = (
   FOR s IN tv_schemas
     FILTER s._key IN SLICE(UNIQUE(lists[*].head.schema), 0, @schemas)
