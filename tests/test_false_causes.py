@@ -9,6 +9,9 @@ from stores import BOTH, new_place
 from test_causes import in_both
 from warm import script
 
+from tablevault_pd.analysis.evidence import UNRECORDED
+from tablevault_pd.analysis.facts import NOT_RECORDED, NOTHING_RECORDED, different
+
 # -- sessions that were killed and resumed
 
 
@@ -50,3 +53,90 @@ def test_code_that_a_resumed_session_has_as_before_is_no_cause(tmp_path, kind):
         script(tmp_path, RESUMED.format(place=place.address, rest=5), "3", "crash", fails=True)
         script(tmp_path, text, "3")  # repaired: what counts is what ran last
         assert not vault.code_diff("run-1", "run-3")
+
+
+# -- what was not recorded
+
+
+SHORT = """
+    import os, signal, sys, threading
+    import pandas as pd
+    import tablevault_pd as tv
+    from tablevault_pd.capture import environment
+    n = int(sys.argv[1])
+    if n == 1:  # the packages are never read to their end
+        environment.package_versions = lambda *_: threading.Event().wait()
+    vault = tv.connect({place!r}, session=False)
+    with vault.session("run", params={{"n": n}}):
+        rows = pd.DataFrame({{"id": [1, 2], "pred": [n, 0]}}).set_index("id")
+        rows.vault.save("preds", inputs=False)
+        if n == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills processes")
+@pytest.mark.parametrize("kind", BOTH)
+def test_packages_that_were_not_recorded_are_told_as_such_and_are_no_cause(tmp_path, kind):
+    """Of a process that was killed before they were read it is not known whether it had others."""
+    with new_place(kind, tmp_path) as place, in_both(place) as vault:
+        for n in (1, 2):
+            script(tmp_path, SHORT.format(place=place.address), str(n), fails=n == 1)
+        for a, b, shown in ((1, 2, ["not recorded", "recorded"]), (2, 1, ["recorded", "not recorded"])):
+            why = vault.compare(f"preds@{a}", f"preds@{b}", measure="pred").why()
+            assert set(zip(why["what"], why["name"], why["evidence"], strict=True)) == {
+                ("parameter", "n", "the only difference")
+            }
+            for sides in ((f"preds@{a}", f"preds@{b}"), (f"run#{a}", f"run#{b}")):
+                upstream = vault.differences(*sides).query("what == 'package'")
+                assert upstream[["name", "a", "b"]].values.tolist() == [["all packages", *shown]]
+                assert upstream["evidence"].tolist() == [UNRECORDED]
+                environment = vault.environment_diff(*sides).query("what == 'package'")
+                assert environment[["name", "a", "b"]].values.tolist() == [["all packages", *shown]]
+
+
+def test_rows_that_no_session_wrote_have_an_environment_that_is_not_recorded(sessionless_vault):
+    """In a vault that was opened without a session."""
+    vault = sessionless_vault
+    vault.save("preds", {"pred": 1})
+    with vault.session("run"):
+        vault.save("preds", {"pred": 2})
+    upstream = vault.differences("preds@1", "preds@2").query("what in ['package', 'python', 'host']")
+    assert upstream[["what", "a"]].values.tolist() == [
+        [what, "not recorded"] for what in ("package", "python", "host")
+    ]
+    causes = vault.compare("preds@1", "preds@2", on="position", measure="pred").why()["what"]
+    assert not {"package", "python"} & set(causes)
+
+
+KNOWN = {
+    ("package", "all packages"): "recorded",
+    ("package", "numpy"): "2.4",
+    ("python", "python"): "3.13",
+    ("python", "platform"): "Linux",
+    ("git", "commit"): "abc",
+    ("git", "dirty"): False,
+    ("parameter", "lr"): 1,
+}
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        (KNOWN, []),
+        (KNOWN | {("package", "numpy"): "2.5"}, [("package", "numpy")]),
+        (KNOWN | {("package", "pandas"): "3.0"}, [("package", "pandas")]),
+        (
+            {fact: value for fact, value in KNOWN.items() if fact[0] != "package"}
+            | {("package", "all packages"): NOT_RECORDED, ("git", "dirty"): True},
+            [("package", "all packages"), ("git", "dirty")],
+        ),
+        (
+            {**NOTHING_RECORDED, ("parameter", "lr"): 2},
+            [("parameter", "lr"), ("package", "all packages"), ("python", "python"), ("git", "commit")],
+        ),
+    ],
+)
+def test_of_a_part_that_one_side_has_not_recorded_that_alone_is_told(other, told):
+    for sides in ([KNOWN, other], [other, KNOWN]):
+        assert sorted(fact for fact in different(sides) if fact[0] not in ("host", "argv")) == sorted(told)

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tablevault_pd.analysis.code_changes import ALL, UNNAMED, CodeChange, code_changes, trees_by_bound
 from tablevault_pd.analysis.contents import Contents, ReadVersions
-from tablevault_pd.analysis.facts import ABSENT, PARAMETER, READ, alike, different, facts_by_session
+from tablevault_pd.analysis.facts import (
+    ABSENT,
+    NOTHING_RECORDED,
+    PARAMETER,
+    READ,
+    alike,
+    different,
+    facts_by_session,
+    is_unknown,
+)
 from tablevault_pd.analysis.mixes import is_mix, parsed
 from tablevault_pd.analysis.written_out import parameters_written
 from tablevault_pd.capture.position import is_between
@@ -64,7 +73,7 @@ class Records:
 
     def facts(self, place: Place) -> Facts:
         """What is recorded of the session, and what it read."""
-        return self._facts.get(place[0], {})
+        return self._facts.get(place[0], NOTHING_RECORDED)
 
     def label(self, place: Place) -> str:
         """The session, as ``fit#3``."""
@@ -96,7 +105,8 @@ class Records:
     def value(self, place: Place, key: Key) -> Any:
         """What was there of a fact or a piece of code, or that it is not known."""
         if key[0] != CODE:
-            return self._facts[place[0]].get(key, ABSENT) if place[0] in self._facts else _UNKNOWN
+            facts = self._facts.get(place[0])
+            return _UNKNOWN if facts is None or is_unknown(facts, key) else facts.get(key, ABSENT)
         if not self.code(place).parts:
             return _UNKNOWN
         if place not in self._trees:
@@ -127,6 +137,7 @@ class Verdict(NamedTuple):
 BOTH_HAVE_IT = "both had it; what uses it changed"
 NEEDED_ALIKE = "the rows of both needed the same of it"
 MADE_ALIKE = "those who made the rows had the same"
+UNRECORDED = "not recorded for both: it may differ or not"  #: what is said of a difference that is none
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +185,8 @@ class Evidence:
     ) -> list[Verdict]:
         """Which of these differences are no cause, and why."""
         said = [self._ruled_out_by(*difference) for difference in differences]
-        causes = [text for text, (key, _) in zip(said, differences, strict=True) if key[0] in (*CAUSES, CODE)]
+        may_be = [key[0] == CODE or (key[0] in CAUSES and self._is_known(key)) for key, _ in differences]
+        causes = [text for text, is_cause in zip(said, may_be, strict=True) if is_cause]
         left = causes.count("")
         same = self._same_as_parameters(
             [difference for difference, text in zip(differences, said, strict=True) if not text]
@@ -182,11 +194,11 @@ class Evidence:
         why_left = _left(left - len(same), len(causes) - len(same), explained=explained)
         is_together = bool(causes) and not left and not explained
         verdicts = []
-        for text, (key, change) in zip(said, differences, strict=True):
+        for text, is_cause, (key, change) in zip(said, may_be, differences, strict=True):
             if is_together and (one := self._together.get(key)) is not None:
                 verdicts.append(Verdict(False, _with_others(one, self._together.values())))
-            elif text or key[0] not in (*CAUSES, CODE):
-                verdicts.append(Verdict(bool(text), text))
+            elif text or not is_cause:
+                verdicts.append(Verdict(bool(text), text or ("" if self._is_known(key) else UNRECORDED)))
             else:
                 verdicts.append(Verdict(False, same.get(change, why_left)))
         return verdicts
@@ -331,7 +343,13 @@ class Evidence:
         return [MakersDiffer((CODE, change.bound), *change.line, change) for change in changes] + [
             MakersDiffer(fact, fact[1], _shown(one.get(fact)), _shown(two.get(fact)))
             for fact in different([one, two])
+            if not (is_unknown(one, fact) or is_unknown(two, fact))
         ]
+
+    def _is_known(self, key: Key) -> bool:
+        """Whether something is recorded of it, or of all like it, on both sides."""
+        facts = [self.records.facts(makers[0]) for makers in (*self.a, *self.b)]
+        return not any(is_unknown(of_maker, key) for of_maker in facts)
 
     def _causes_of(self, place: Place) -> Facts:
         """What is recorded of a maker that may be a cause."""
@@ -386,7 +404,12 @@ def _is_inside(inner: CodeChange, outer: CodeChange) -> bool:
 
 
 def _is_one_of(fact: Fact, own: Facts, a: Facts, b: Facts) -> bool:
-    """Whether a maker had of a fact what one of two others had. A package that one of them did not import says nothing."""
+    """Whether a maker had of a fact what one of two others had.
+
+    What is not recorded of one of them says nothing, nor does a package that one did not import.
+    """
+    if any(is_unknown(facts, fact) for facts in (own, a, b)):
+        return True
     value, *others = (facts.get(fact, ABSENT) for facts in (own, a, b))
     if fact[0] == "package":
         others = [other for other in others if other is not ABSENT] or [value]

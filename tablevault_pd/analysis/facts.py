@@ -22,10 +22,21 @@ if TYPE_CHECKING:
 PARAMETER = "parameter"
 READ = "read"  #: a list that a session read, and of which no row is linked to what it wrote
 _KERNEL = "ipykernel_launcher.py"  # its command line names a file that is another one each time
-ABSENT = "∅"  # never a value: it stands for what is not recorded
+ABSENT = "∅"  # never a value: it stands for what a session did not have
+NOT_RECORDED = "not recorded"
 
 Fact = tuple[str, str]  #: (what, name), such as ("package", "numpy")
 Facts = Mapping[Fact, Any]
+#: Of each part of the environment what says that it is not recorded, for all of the part.
+_PARTS: Mapping[str, Fact] = {
+    "package": ("package", "all packages"),
+    "python": ("python", "python"),
+    "git": ("git", "commit"),
+    "argv": ("argv", "command line"),
+    "host": ("host", "host"),
+}
+#: Of rows that no session wrote.
+NOTHING_RECORDED: Facts = dict.fromkeys(_PARTS.values(), NOT_RECORDED)
 Inputs = dict[str, ReadVersions]  #: versions of each list
 
 
@@ -49,7 +60,9 @@ def writers(store: Store, version: Version, positions: np.ndarray | None = None)
 
 def facts_of(store: Store, session_ids: Sequence[int]) -> dict[Fact, Any]:
     """Everything recorded of these sessions. Where they differ among themselves, all values, separated by a bar."""
-    sessions = store.sessions(list(session_ids), info=True) if session_ids else []
+    if not session_ids:
+        return dict(NOTHING_RECORDED)
+    sessions = store.sessions(list(session_ids), info=True)
     every = [_facts(session) for session in sessions]
     names = dict.fromkeys(fact for facts in every for fact in facts)
     return {fact: _together([facts[fact] for facts in every if fact in facts]) for fact in names}
@@ -112,7 +125,7 @@ def by_list(contents: Contents, versions: Iterable[Version | None], writers: Col
 
 def _together(values: list[Any]) -> Any:
     distinct: list[Any] = []
-    for value in values:
+    for value in [value for value in values if not is_unrecorded(value)] or values:
         if not any(type(value) is type(other) and value == other for other in distinct):
             distinct.append(value)
     return distinct[0] if len(distinct) == 1 else " | ".join(map(text_of, distinct))
@@ -121,30 +134,48 @@ def _together(values: list[Any]) -> Any:
 def _facts(session: Session) -> dict[Fact, Any]:
     info = environment(session)
     facts: dict[Fact, Any] = {(PARAMETER, name): value for name, value in flat(session.params).items()}
-    facts |= {("package", name): version for name, version in (info.get("packages") or {}).items()}
-    facts |= {("python", name): info[name] for name in ("python", "platform") if info.get(name)}
-    facts |= {
-        ("git", name): info[f"git_{name}"]
-        for name in ("commit", "branch", "dirty")
-        if info.get(f"git_{name}") is not None
-    }
-    if info.get("git_recorded") is False:
-        facts["git", "commit"] = "not recorded"
+    packages = info.get("packages")
+    facts["package", "all packages"] = NOT_RECORDED if packages is None else "recorded"
+    facts |= {("package", name): version for name, version in (packages or {}).items()}
+    facts |= {("python", name): info.get(name) or NOT_RECORDED for name in ("python", "platform")}
+    if info.get("git_recorded") is not None:
+        facts |= {
+            ("git", name): NOT_RECORDED if (state := info.get(f"git_{name}")) is None else state
+            for name in ("commit", "branch", "dirty")
+        }
     argv = list(map(str, info.get("argv") or ()))
-    if argv and not argv[0].endswith(_KERNEL):
-        facts["argv", "command line"] = " ".join(argv)
+    if not argv or not argv[0].endswith(_KERNEL):
+        facts["argv", "command line"] = " ".join(argv) or NOT_RECORDED
     return facts | {("host", "host"): session.host}
 
 
 def different(every: Sequence[Facts]) -> list[Fact]:
-    """What is not the same everywhere: parameters first, then as recorded."""
+    """What is not the same everywhere: parameters first, then as recorded.
+
+    Of a part of the environment that one of them has not recorded, that alone is told: the rest may differ or not.
+    """
+    unrecorded = {
+        part for part, fact in _PARTS.items() if any(is_unrecorded(facts.get(fact)) for facts in every)
+    }
     names = dict.fromkeys(fact for facts in every for fact in facts)
     names_that_differ = [
         fact
         for fact in names
-        if any(not alike(every[0].get(fact, ABSENT), facts.get(fact, ABSENT)) for facts in every)
+        if (fact == _PARTS[fact[0]] if fact[0] in unrecorded else fact != _PARTS["package"])
+        and any(not alike(every[0].get(fact, ABSENT), facts.get(fact, ABSENT)) for facts in every)
     ]
     return sorted(names_that_differ, key=lambda fact: fact[0] != PARAMETER)
+
+
+def is_unrecorded(value: Any) -> bool:
+    """Whether the value of a fact says that it is not recorded."""
+    return isinstance(value, str) and value == NOT_RECORDED
+
+
+def is_unknown(facts: Facts, fact: Fact) -> bool:
+    """Whether a session may have had a fact of which nothing is recorded: of its packages, say, none are."""
+    part = _PARTS.get(fact[0])
+    return part is not None and (is_unrecorded(facts.get(part)) or is_unrecorded(facts.get(fact)))
 
 
 def alike(a: Any, b: Any) -> bool:
