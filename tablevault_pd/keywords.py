@@ -137,6 +137,11 @@ def public_call(label: str) -> Callable[[F], F]:
             if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
         ]
         needed = [name for name in places if signature.parameters[name].default is inspect.Parameter.empty]
+        needed_options = [
+            parameter.name
+            for parameter in parameters
+            if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is inspect.Parameter.empty
+        ]
         takes_any = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
         most = sys.maxsize if takes_any else len(places)
         undo = getattr(function, "undo", None)
@@ -146,8 +151,8 @@ def public_call(label: str) -> Callable[[F], F]:
                 raise _unknown(label, [name for name in options if name not in names], names - {"self"})
             if len(values) > most:
                 raise _too_many(label, places, names.difference(places))
-            if len(values) < len(needed) and (
-                missing := [*filterfalse(options.__contains__, needed[len(values) :])]
+            if (needed_options or len(values) < len(needed)) and (
+                missing := [*filterfalse(options.__contains__, [*needed[len(values) :], *needed_options])]
             ):
                 needs = " and ".join(_needed(signature.parameters[name]) for name in missing)
                 raise InvalidType(f"{label}() needs {needs} as well.")

@@ -227,6 +227,31 @@ MISTAKES = {
         tv.InvalidInput,
         "It holds no rows before they are aggregated: .mean(), .size() and the like",
     ),
+    "an option that is needed": (
+        lambda vault: vault.history("losses"),
+        tv.InvalidType,
+        "Vault.history() needs 'key' as well.",
+    ),
+    "a run as of MLflow": (
+        lambda vault: vault.start_run,
+        AttributeError,
+        "Write with vault.session(name, params={…}) as s.",
+    ),
+    "a metric as of MLflow": (
+        lambda vault: vault.session("train").log_metric,
+        AttributeError,
+        "A Run has no attribute 'log_metric'. Write s.log({'acc': 0.9}, step=1).",
+    ),
+    "a misspelt part of a session": (
+        lambda vault: vault.session("train").parms,
+        AttributeError,
+        "A Run has no attribute 'parms'. Did you mean 'params'?",
+    ),
+    "the configuration of a run": (
+        lambda vault: vault.run(began(vault)).config,
+        AttributeError,
+        "A RunInfo has no attribute 'config'. Its parameters: .params.",
+    ),
     "what a call with inplace=True returns": (
         lambda vault: vault.save("new", None),
         tv.InvalidInput,
@@ -472,6 +497,12 @@ def test_a_text_that_looks_like_a_number_is_no_metric(folder_vault, value):
         pytest.raises(tv.InvalidInput, match=r"is none\. Texts and settings"),
     ):
         s.log(acc=value)
+
+
+def test_a_column_with_a_line_end_has_one_line_where_a_vault_and_a_list_are_shown(folder_vault):
+    handle = folder_vault.save("odd", pd.DataFrame({"a\nb": [1], "c": [2]}))
+    assert repr(handle).splitlines() == ["<List 'odd', version 1: 1 row>", r"  a\nb  int64", "  c     int64"]
+    assert repr(folder_vault).splitlines()[1:] == [r"  odd  version 1, 1 row, a\nb, c"]
 
 
 def test_a_level_of_the_index_is_no_column_to_choose(folder_vault):

@@ -339,6 +339,10 @@ _ELSEWHERE = {
     "plot": "A picture of its curves: .curve(…).vault.plot().",
     "rows": "The versions that it wrote: .written().",
 }
+_ELSEWHERE |= {"config": "Its parameters: .params.", "data": "What it logged: .metrics, .curve('loss')."}
+_ELSEWHERE |= dict.fromkeys(
+    ("summary", "history"), "What it logged: .metrics has the last values, .curve('loss') all."
+)
 _ELSEWHERE |= {name: f"It is a call of the vault: vault.{name}(run)." for name in ("stop", "pause", "resume")}
 _ELSEWHERE |= dict.fromkeys(
     ("log", "log_table", "step", "checkpoint"),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 import weakref
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self
 
-from tablevault_pd.errors import InvalidType, short_repr
+from tablevault_pd.errors import InvalidType, did_you_mean, short_repr
 from tablevault_pd.session.metrics_buffer import named
 
 if TYPE_CHECKING:
@@ -398,6 +398,12 @@ class Run:
             self._recorder.exit(error, wait=False)
             raise
 
+    def __getattr__(self, name: str) -> NoReturn:
+        """Say what is meant, in the words of other libraries."""
+        parts = [part for part in dir(self) if not part.startswith("_")]
+        hint = "" if name.startswith("_") else _ELSEWHERE.get(name) or did_you_mean(name, parts)
+        raise AttributeError(f"A Run has no attribute {name!r}. {hint}".rstrip(), name=name, obj=self)
+
     def __repr__(self) -> str:
         name, state = self._told()
         return f"<Session {name!r}: {state}>"
@@ -415,6 +421,21 @@ class Run:
             return recorder.name, recorder.state
         unwritten = ", nothing could be written for now" if recorder.failing and not recorder.ended else ""
         return recorder.row.label, f"{recorder.state}{unwritten}"
+
+
+#: What other libraries call what a session has.
+_ELSEWHERE = dict.fromkeys(("finish", "end", "close", "end_run"), "It ends where its with is left.")
+_ELSEWHERE |= dict.fromkeys(("log_metric", "log_metrics"), "Write s.log({'acc': 0.9}, step=1).")
+_ELSEWHERE |= dict.fromkeys(("log_param", "log_params", "config"), "Write s.params['lr'] = 0.1.")
+_ELSEWHERE |= dict.fromkeys(
+    ("log_artifact", "log_artifacts", "log_dataset"),
+    "Write rows.vault.save(name), or s.log_table, log_text, log_figure or log_model.",
+)
+_ELSEWHERE |= dict.fromkeys(("set_tag", "set_tags"), "Write s.tags = ['baseline'].")
+_ELSEWHERE |= dict.fromkeys(
+    ("metrics", "summary", "history", "curve"),
+    "vault.run(name) reads what was logged: .metrics, .curve('loss').",
+)
 
 
 _runs: weakref.WeakValueDictionary[int, Run] = weakref.WeakValueDictionary()  # by key of the recorder

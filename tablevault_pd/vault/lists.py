@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tablevault_pd import frames, validate
-from tablevault_pd.display import counted, printable_lines
+from tablevault_pd.display import counted, printable, printable_lines
 from tablevault_pd.errors import InvalidInput, InvalidType, VaultCorrupt, short_repr
 from tablevault_pd.keywords import public, takes
 from tablevault_pd.names import parse_address
@@ -458,8 +458,12 @@ class List(ListReference):
         language = frames.language_of(schema)
         said = f"{counted(version.shown, 'row')}{'' if language is None else f' in {language}'}"
         lines = [f"<List {version.list!r}, version {version.version}: {said}>"]
-        width = max((len(str(column.label)) for column in columns), default=0)
-        lines += [f"  {column.label!s:<{width}}  {column.dtype}{_kind(column)}" for column in columns]
+        labels = [printable(str(column.label)) for column in columns]
+        width = max(map(len, labels), default=0)
+        lines += [
+            f"  {label:<{width}}  {column.dtype}{_kind(column)}"
+            for label, column in zip(labels, columns, strict=True)
+        ]
         return printable_lines("\n".join(lines))
 
 

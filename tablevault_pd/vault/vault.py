@@ -11,7 +11,7 @@ import pandas as pd
 
 from tablevault_pd import frames, validate
 from tablevault_pd.capture.exits import ExitStatus, ending_of
-from tablevault_pd.display import counted, printable_lines
+from tablevault_pd.display import counted, printable, printable_lines
 from tablevault_pd.errors import InvalidInput, InvalidType, VaultError, did_you_mean, short_repr
 from tablevault_pd.keywords import public, takes
 from tablevault_pd.lineage.record import LineageRecorder
@@ -400,7 +400,8 @@ class Vault(
         said, lists, more = self._summary()
         lines = [f"<Vault {place}: {said}>"]
         for name, version, rows, labels in lists:
-            lines.append(f"  {name}  version {version}, {counted(rows, 'row')}, {', '.join(labels[:8])}")
+            columns = printable(", ".join(labels[:8]))
+            lines.append(f"  {name}  version {version}, {counted(rows, 'row')}, {columns}")
         return printable_lines("\n".join([*lines, f"  … and {more} more: vault.lists()"] if more else lines))
 
     def _summary(self) -> tuple[str, list[tuple[str, int, int, list[str]]], int]:
@@ -417,20 +418,28 @@ class Vault(
 
 #: What other libraries call our calls.
 _ELSEWHERE = {
-    "log": "tv.log(…) inside of a session",
     "step": "tv.step(…) inside of a session",
-    "log_table": "s.log_table(…), where s is a session: with vault.session(name) as s",
-    "log_text": "s.log_text(…), where s is a session: with vault.session(name) as s",
-    "log_figure": "s.log_figure(…), where s is a session: with vault.session(name) as s",
-    "log_model": "s.log_model(…), where s is a session: with vault.session(name) as s",
+    **{
+        call: f"s.{call}(…), where s is a session: with vault.session(name) as s"
+        for call in ("log_table", "log_text", "log_figure", "log_model")
+    },
     "checkpoint": "s.checkpoint(), where s is a session: with vault.session(name) as s",
+    **dict.fromkeys(("start_run", "init", "log_param"), "with vault.session(name, params={…}) as s"),
+    **dict.fromkeys(("log", "log_metric"), "tv.log(…) inside of a session"),
+    "log_artifact": "vault.save(name, rows), or with files=['path'], copy=True to keep files",
+    "runs": "vault.sessions()",
+    "search_runs": "vault.sessions(filters='metrics.acc > 0.9')",
+    "create_table": "vault.save(name, rows)",
+    "open_table": "vault[name]",
+    "diff": "vault.compare(a, b)",
+    "checkout": "tv.connect(place, at=…), or vault.restore(name, version)",
+    "commit": "vault.save(name, rows): each write is a commit",
     "load": "vault.read(name)",
     "get": "vault[name]",
     "drop": "vault.delete(name)",
-    "keys": "list(vault), or vault.lists() for a frame",
-    "list": "list(vault), or vault.lists() for a frame",
-    "names": "list(vault), or vault.lists() for a frame",
-    "tables": "list(vault), or vault.lists() for a frame",
+    **dict.fromkeys(
+        ("keys", "list", "names", "tables", "table_names"), "list(vault), or vault.lists() for a frame"
+    ),
     "query": "vault.sql(…), or vault.read(name, filters=…)",
     "to_sql": "vault.save(name, rows)",
     "insert": "vault.append(name, rows)",
