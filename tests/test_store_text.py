@@ -233,7 +233,8 @@ FOR d IN tv_search
     OPTIONS {waitForSync: true}
   FOR b IN tv_batches
     FILTER b._key == d.batch AND b.list > 0
-    RETURN {list: b.name, version: b.version, row: b.start + d.row, column: d.column, values: d.values, text: d.text}
+    RETURN {list: DOCUMENT("tv_lists", TO_STRING(b.list)).name, version: b.version, row: b.start + d.row, column: d.column,
+      values: d.values, text: d.text}
 """
 
 
