@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import itertools
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +15,9 @@ from torture.harness import times
 
 from tablevault_pd.code import Piece, Slice, Slicer, code_diff
 from tablevault_pd.code.order import are_free, in_order_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 HEAD = """
 import asyncio, contextlib, functools
@@ -437,36 +440,35 @@ f()()
 """.strip().split("\n----\n")
 
 
+NAMES = ["a", "b", "c", "d", "D", "K.rows", "o.v", "[n, m]", "h()", "u([0])", "list(it)"]
+
+
+def statements(draw: Any, numbers: Iterator[int], depth: int = 0) -> str:
+    """A statement, perhaps a block of others."""
+    several = BLOCKS if depth < 2 and draw(st.integers(0, 3)) == 0 else LINES
+    text = draw(st.sampled_from(several))
+    names = {"x": draw(st.sampled_from("abcd")), "y": draw(st.sampled_from("abcd"))}
+    text = re.sub(r"\b[xy]\b(?!=)(?! *= *8)", lambda found: names[found[0]], text)
+    text = re.sub(r"\b0\b", lambda _: str(next(numbers)), text)
+    if not text.startswith(("for ", "with ")):
+        text = text.replace("; ", "\n")
+    lines = []
+    for line in text.splitlines():
+        indent = line[: len(line) - len(line.lstrip())]
+        if line.strip() != "S":
+            lines.append(line)
+            continue
+        for _ in range(draw(st.integers(1, 2))):
+            lines += [f"{indent}{inner}" for inner in statements(draw, numbers, depth + 1).splitlines()]
+    return "\n".join(lines)
+
+
 @st.composite
 def programs(draw: Any) -> list[str]:
-    """Top-level statements; calls of ``out`` among them."""
+    """Top-level statements; a call of ``out`` at the end."""
     numbers = itertools.count(10)
-
-    def filled(text: str, depth: int) -> str:
-        names = {"x": draw(st.sampled_from("abcd")), "y": draw(st.sampled_from("abcd"))}
-        text = re.sub(r"\b[xy]\b(?!=)(?! *= *8)", lambda found: names[found[0]], text)
-        text = re.sub(r"\b0\b", lambda _: str(next(numbers)), text)
-        if not text.startswith(("for ", "with ")):
-            text = text.replace("; ", "\n")
-        lines = []
-        for line in text.splitlines():
-            indent = line[: len(line) - len(line.lstrip())]
-            if line.strip() != "S":
-                lines.append(line)
-                continue
-            for _ in range(draw(st.integers(1, 2))):
-                lines += [f"{indent}{inner}" for inner in statement(depth + 1).splitlines()]
-        return "\n".join(lines)
-
-    def statement(depth: int) -> str:
-        several = BLOCKS if depth < 2 and draw(st.integers(0, 3)) == 0 else LINES
-        return filled(draw(st.sampled_from(several)), depth)
-
-    body = [statement(0) for _ in range(draw(st.integers(2, 9)))]
-    body.append(
-        f"out({draw(st.sampled_from(['a', 'b', 'c', 'd', 'D', 'K.rows', 'o.v', '[n, m]', 'h()', 'u([0])', 'list(it)']))})"
-    )
-    return body
+    body = [statements(draw, numbers) for _ in range(draw(st.integers(2, 9)))]
+    return [*body, f"out({draw(st.sampled_from(NAMES))})"]
 
 
 def made(text: str) -> list[str] | None:

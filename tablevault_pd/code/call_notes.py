@@ -133,7 +133,9 @@ def _note_arguments(
     if method in SETTING and method != chain and not is_of_display(node):
         notes.change(node.func.value, scope)  # type: ignore[attr-defined]
     if node.args and changes_first(chain, method):
-        notes.change(node.args[0], scope)
+        base = notes.change(node.args[0], scope)
+        if chain == "setattr":
+            scope.shares += [(base, name, HOLDS) for value in node.args[2:] for name, _ in held_by(value)]
     if "out" in options:
         notes.change(options["out"], scope)
     if chain in RUNNING_TEXT and node.args:

@@ -71,12 +71,13 @@ class Namespace:
     declared: dict[str, list[int]] = field(default_factory=dict)
     effects: Iterator[tuple[str, ...]] | None = None  #: for each statement all names that it binds or changes
     indexed: int = 0  #: how many statements are in `names`, `bindings` and `imports`
-    #: what has bound nothing yet when the function that it calls runs
+    #: what has bound nothing yet when the function that it calls runs, and what failed before it could
     under_way: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         for statement in _executed(self.pieces):
             self._append(*statement)
+        self.under_way |= _cut_off(self.pieces, self.owners)
 
     def _append(self, statement: Statement, owner: int, header: int | None) -> None:
         self.statements.append(statement)
@@ -113,11 +114,14 @@ class Namespace:
         """
         statements, size = list(_executed(pieces)), len(self)
         same = statements[:size] == list(zip(self.statements, self.owners, self.headers, strict=True))
+        cut_off = _cut_off(pieces, [owner for _, owner, _ in statements])
+        same = same and self.under_way == {number for number in cut_off if number < size}
         if not same or any(statement.methods for statement, _, _ in statements[size:]):
             return False
         self.pieces = pieces
         for more in statements[size:]:
             self._append(*more)
+        self.under_way = cut_off
         return True
 
     def index(self) -> None:
@@ -142,8 +146,11 @@ class Namespace:
         if not numbers:
             return
         above = self._headers_of(before)
-        if before < len(self) and self.statements[before].block == "loop":
+        block = self.statements[before].block if before < len(self) else ""
+        if block == "loop":
             above.insert(0, before)  # its test runs again in each turn
+        elif block == "else":
+            del above[0]  # it runs where the branch before it did not
         end, later = bisect_left(numbers, before), before
         for loop in (header for header in above if self.statements[header].block == "loop"):
             start = bisect_left(numbers, loop)
@@ -244,6 +251,16 @@ def _executed(pieces: Sequence[Piece]) -> Iterator[tuple[Statement, int, int | N
         for statement in statements:
             yield statement, number, None if statement.header is None else start + statement.header
         start += len(statements)
+
+
+def _cut_off(pieces: Sequence[Piece], owners: Sequence[int]) -> set[int]:
+    """The statements in which cells ended: they failed, and may have bound nothing."""
+    last = dict(zip(owners, range(len(owners)), strict=True))
+    return {
+        number
+        for owner, number in last.items()
+        if pieces[owner].until is not None and pieces[owner].path is None
+    }
 
 
 @lru_cache(maxsize=4096)

@@ -20,7 +20,12 @@ class _Edge(NamedTuple):
     outer: int
     inner: int
     key: str
-    taken: bool  #: whether it was taken out of the other, and may be a copy; else it was put in
+    taken: bool  #: whether it was taken out of the other; else it was put in
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether it is no copy: items of frames are, and attributes of objects are not."""
+        return not self.taken or self.key.startswith(".")
 
 
 class Objects:
@@ -30,8 +35,8 @@ class Objects:
         self._of: dict[str, set[int]] = {}
         self._names: dict[int, set[str]] = defaultdict(set)
         self._number = 0
-        self._outwards: dict[int, list[_Edge]] = defaultdict(list)
-        self._inwards: dict[int, list[_Edge]] = defaultdict(list)
+        self._outwards: dict[int, dict[_Edge, None]] = defaultdict(dict)
+        self._inwards: dict[int, dict[_Edge, None]] = defaultdict(dict)
         self._containers: set[int] = set()  # lists, dicts, sets: their items are no copies
         self._arrays: set[int] = set()  # nor are slices of these
 
@@ -51,15 +56,17 @@ class Objects:
         before = {source: set(self._of.get(source, ())) for _, source, _ in shares}
         for name in statement.bound:
             if not any(change.adds and change.name == name for change in statement.changed):
-                earlier = set() if statement.sure else self._of.get(name, set())
-                self._name(name, earlier | {self._new()})
+                # Where it may stand for what it stood for, a new object would be one more to go through, and tell nothing more.
+                self._name(name, (not statement.sure and self._of.get(name)) or {self._new()})
                 self._arrays.update(self._of[name] if name in arrays else ())
         for share in shares:
             self._share(share, before)
-        for share in (
-            () if statement.sure else shares
-        ):  # what a block binds, a later line in it may go on with
-            self._share(share, {share[1]: set(self._of.get(share[1], ()))})
+        bound = set(statement.bound)
+        for share in shares:
+            name, source, _ = share
+            if not statement.sure or (source in bound and source != name):
+                # what a block binds, a later line in it may go on with, and so may what stands behind ``(a := [1])``
+                self._share(share, {source: set(self._of.get(source, ()))})
 
     def _new(self) -> int:
         self._number += 1
@@ -100,8 +107,8 @@ class Objects:
             for inner in inners:
                 if outer != inner:
                     edge = _Edge(outer, inner, key, taken)
-                    self._inwards[outer].append(edge)
-                    self._outwards[inner].append(edge)
+                    self._inwards[outer][edge] = None
+                    self._outwards[inner][edge] = None
 
     def reached(self, changes: Iterable[Change]) -> Iterator[str]:
         """All names of what is changed: of the same objects, of those around them, of those in them that may be meant."""
@@ -114,9 +121,7 @@ class Objects:
             yield from sorted(self._names[number])
 
     def _counts(self, change: Change, number: int) -> bool:
-        if change.adds:
-            return self._has_items(number)
-        return not change.through or change.grows or self._has_items(number)
+        return not (change.adds or change.through) or change.grows or self._has_items(number)
 
     def _has_items(self, number: int) -> bool:
         return number in self._containers or number in self._arrays
@@ -136,6 +141,6 @@ class Objects:
                     waiting.append(inside)
             for edge in self._outwards[number]:
                 around = (edge.outer, ITEM + edge.key)
-                if around not in visited and (not edge.taken or grows or self._has_items(edge.outer)):
+                if around not in visited and (edge.is_inside or grows or self._has_items(edge.outer)):
                     visited.add(around)
                     waiting.append(around)

@@ -106,7 +106,14 @@ class Program:
                     objects.bind(inner._replace(sure=False), shares, apart, ())
             if number in namespace.under_way or not namespace.always_runs(number):
                 statement = statement._replace(sure=False)
-            others_of = self._shared_with_modules(namespace, statement, imported, current)
+            others_of = [*self._shared_with_modules(namespace, statement, imported, current)]
+            if statement.kind == "def":
+                others_of += [
+                    (name, default, HOLDS)
+                    for name in statement.names
+                    for _, default in statement.defaults
+                    if default
+                ]
             names = dict.fromkeys(statement.names)
             for name in statement.touches:
                 if name in current and name not in handles and name not in imported:
@@ -119,15 +126,24 @@ class Program:
             names |= dict.fromkeys(passed)
             others = [self._other_name(namespace, use, current) for use in statement.uses if use in current]
             may_write = dict.fromkeys([*statement.uses, *others])
-            names |= dict.fromkeys(self._writes(namespace, [*may_write], current, set()))
+            written = list(self._writes(namespace, [*may_write], current, set()))
+            names |= dict.fromkeys(written)
             with_state = list(self._with_state(namespace, statement.uses, current))
+            for name, chain in statement.attributes:
+                if name in statement.uses and chain.rpartition(".")[2] in CHANGING:
+                    with_state.append(_base(chain))  # of ``add = rows.append``, which a block binds and calls
             names |= dict.fromkeys(with_state)
             handed = self._handed_on(namespace, statement, current)
             for name in waiting.keys() & map(_base, statement.uses) if waiting else ():
                 handed |= waiting[name]
             names |= dict.fromkeys(sorted(handed))
+            for function, arguments in statement.calls if with_state else ():
+                if (owner := _base(function)) != function and owner in with_state:  # ``box.put(rows)``
+                    others_of += [(owner, argument, HOLDS) for _, argument in arguments]
+            # ``x = up()``, which returns what it keeps
+            others_of += [(maker, name, HOLDS) for name, maker in statement.results if maker in with_state]
             changes = [change for change in statement.changed if change.name not in apart]
-            others = [*passed, *(name for name in names if name not in statement.names)]
+            others = [*passed, *written, *(name for name in names if name not in statement.names)]
             changes += map(Change, others)
             changes += [Change(name, ITEM) for name in with_state]
             # ``b = [h(b)]`` changes what the name stood for; a block that is one statement, what it binds in it.

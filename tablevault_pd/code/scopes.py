@@ -78,10 +78,14 @@ class NameScope:
 
     def returned(self) -> tuple[Source, ...]:
         """The names of objects that this function may return, or return something of."""
-        if not any(name == RETURNED for name, _, _ in self.shares):
+        given = [(source, how) for name, source, how in self.shares if name == RETURNED]
+        if not given:
             return ()
         changes = self.all_changes({Change(RETURNED): None})
-        return tuple([(change.name, change.path) for change in changes if change.name != RETURNED])
+        sources = [(change.name, change.path) for change in changes if change.name != RETURNED]
+        for inside in [Change(source) for source, how in given if how[:1] == HOLDS]:
+            sources += [(change.name, HOLDS) for change in self.all_changes({inside: None})]
+        return tuple(dict.fromkeys(sources))
 
     def all_changes(self, changes: Mapping[Change, None] | None = None) -> dict[Change, None]:
         """The changes, and those of what its own names share with others."""

@@ -92,7 +92,7 @@ def _shares(target: Any, value: Any) -> list[Share]:
     if kind is ast.Name:
         shares = [(target.id, source, how) for source, how in sources_of(value)]
         if _is_container(value):
-            shares += [(target.id, source, how) for source, how in _held(value)]
+            shares += [(target.id, source, how) for source, how in held_in(value)]
             shares.append((target.id, "", MADE))
         return shares + [(target.id, source, HOLDS) for source in _gone_through_later(value)]
     if kind in _UNPACKING:
@@ -131,7 +131,7 @@ def shares_of_pattern(pattern: Any, subject: Any, how: str = SAME) -> Iterator[S
     if isinstance(pattern, ast.MatchAs) and pattern.name is not None:
         for source, kind in sources_of(subject):
             yield pattern.name, source, kind or how
-        for source, _ in _held(subject) if subject.__class__ in _CONTAINERS else ():
+        for source, _ in held_in(subject):
             yield pattern.name, source, SAME
     inside = how if isinstance(pattern, (ast.MatchAs, ast.MatchOr)) else ITEM
     for field in ("pattern", "patterns", "kwd_patterns"):
@@ -162,6 +162,9 @@ def sources_of(value: Any) -> list[Source]:
         and getattr(value.func, "attr", getattr(value.func, "id", "")) in _HANDING
     ):
         return sources_of(value.args[0])
+    if kind is ast.Call and len(value.args) > 1 and getattr(value.func, "id", None) == "getattr":
+        owner, name = root(value.args[0]), getattr(value.args[1], "value", None)
+        return [] if owner is None else [(owner, f"{ITEM}.{name}" if isinstance(name, str) else ITEM)]
     if kind is ast.Call and value.args and getattr(value.func, "id", None) in _TAKING:
         return _elements(value.args[0])
     if kind is ast.Call and value.args and getattr(value.func, "attr", None) in _GETTING:
@@ -170,8 +173,10 @@ def sources_of(value: Any) -> list[Source]:
     return []
 
 
-def _held(value: Any) -> Iterator[Source]:
+def held_in(value: Any) -> Iterator[Source]:
     """The names that a display puts into what it makes."""
+    if not _is_container(value):
+        return
     if value.__class__ is ast.Dict:
         elements = [
             (_constant(key), element) for key, element in zip(value.keys, value.values, strict=True) if key
@@ -181,16 +186,16 @@ def _held(value: Any) -> Iterator[Source]:
     else:
         elements = [(str(number), element) for number, element in enumerate(getattr(value, "elts", ()))]
     for key, element in elements:
-        if element.__class__ is ast.Name:
-            yield element.id, HOLDS + key
-        elif element.__class__ in _CONTAINERS:
-            yield from ((name, HOLDS + key) for name, _ in _held(element))
+        if element.__class__ in _CONTAINERS:
+            yield from ((name, HOLDS + key) for name, _ in held_in(element))
+        else:
+            yield from ((name, HOLDS + key) for name, how in sources_of(element) if how in (SAME, SAME_NEW))
 
 
 def held_by(value: Any) -> Iterator[Source]:
     """The names that something puts into what it is added to: those of a display, or itself."""
     if _is_container(value):
-        yield from ((name, PUT + how[1:]) for name, how in _held(value))
+        yield from ((name, PUT + how[1:]) for name, how in held_in(value))
     elif value.__class__ in (ast.Name, ast.NamedExpr) and (name := root(value)) is not None:
         yield name, PUT
 

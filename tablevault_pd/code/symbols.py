@@ -17,6 +17,7 @@ from tablevault_pd.code.sharing import (
     STAND_IN,
     Change,
     held_by,
+    held_in,
     shares_of_elements,
     shares_of_pattern,
     shares_of_targets,
@@ -130,7 +131,8 @@ class Finder(StatementNotes):
     def _augmented(self, node: ast.AugAssign, scope: NameScope) -> None:
         if isinstance(node.target, ast.Name):
             scope.loads[node.target.id] = None
-            self.change(node.target, scope, adds=True)
+            grows = node.value.__class__ in (ast.List, ast.ListComp)  # which is added to no number
+            self.change(node.target, scope, grows=grows, adds=True)
             scope.shares += [(node.target.id, *held) for held in held_by(node.value)]
         self.walk(node.target, scope)
         self.walk(node.value, scope)
@@ -162,7 +164,8 @@ class Finder(StatementNotes):
             self.walk(node.value, scope)
 
     def _return(self, node: ast.Return, scope: NameScope) -> None:
-        scope.shares.extend((RETURNED, name, how) for name, how in scope.current_sources(node.value))
+        sources = [*scope.current_sources(node.value), *held_in(node.value)]
+        scope.shares.extend((RETURNED, scope.current(name), how) for name, how in sources)
         self._children(node, scope)
 
     def _delete(self, node: ast.Delete, scope: NameScope) -> None:
@@ -243,11 +246,11 @@ class Finder(StatementNotes):
             or target.id in scope.rebound
         ):
             return
-        sources = [how for name, how in sources_of(statement.value) if name == target.id]  # type: ignore[attr-defined]
-        if "" not in sources:
+        sources = sources_of(statement.value)  # type: ignore[attr-defined]
+        if (target.id, SAME) not in sources:
             scope.shares = [share for share in scope.shares if share[:2] != (target.id, target.id)]
             scope.rebound.add(target.id)
-            scope.shares += [(scope.current(target.id), target.id, how) for how in sources]
+            scope.shares += [(scope.current(target.id), *source) for source in sources]
 
     def _register(self, decorators: list[ast.expr]) -> None:
         """Note the objects that a decorator such as ``@app.cell`` or ``@app.route("/")`` adds the function to."""
@@ -312,9 +315,13 @@ class Finder(StatementNotes):
 
     def _walrus(self, node: ast.NamedExpr, scope: NameScope) -> None:
         self.walk(node.value, scope)
-        scope.shares.extend(shares_of_targets([node.target], node.value))
+        shares = shares_of_targets([node.target], node.value)
         while scope.kind == "comprehension" and scope.outer is not None:
+            shares += [
+                (name, outer, ITEM) for name, source, _ in shares for outer in scope.outside(source)[1:]
+            ]
             scope = scope.outer
+        scope.shares.extend(shares)
         self._bind(node.target.id, scope)
 
     def _match(self, node: ast.Match, scope: NameScope) -> None:
