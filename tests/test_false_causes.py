@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import signal
+import subprocess
+import sys
 
 import pytest
 from stores import BOTH, new_place
@@ -140,3 +145,77 @@ KNOWN = {
 def test_of_a_part_that_one_side_has_not_recorded_that_alone_is_told(other, told):
     for sides in ([KNOWN, other], [other, KNOWN]):
         assert sorted(fact for fact in different(sides) if fact[0] not in ("host", "argv")) == sorted(told)
+
+
+# -- parameters that have no value of their own
+
+
+PARAMETERS = """
+import collections, dataclasses, datetime, decimal, enum, functools, json, pathlib, re, types, warnings
+import numpy as np, pandas as pd
+from tablevault_pd.session.params import Params
+class Color(enum.Enum): RED = 1
+class Plain:
+    def run(self): pass
+class Holder:
+    def __repr__(self): return f"Holder({Plain()!r}, loss={score!r})"
+def score(rows): pass
+@dataclasses.dataclass
+class Model:
+    loss: object = score
+    names: frozenset = frozenset("abcdefgh")
+    inner: object = dataclasses.field(default_factory=Plain)
+given = {
+    "mean": np.mean, "sum": sum, "own": score, "lambda": lambda x: x, "class": Plain, "method": Plain().run,
+    "partial": functools.partial(score, set("abcdefgh"), by=np.mean), "cached": functools.lru_cache(score), "module": json,
+    "words": set("abcdefgh"), "mixed": {1, "a", (1, 2), None, float("nan")}, "sets": {frozenset("abc"), frozenset("xyz")},
+    "functions": {score, np.mean, sum}, "keys": {frozenset("abcdefgh"): 1, score: 2, Color.RED: 3, (1, 2): 4},
+    "scalars": [np.float32(0.5), np.int8(3), np.bool_(True), np.datetime64("2026-01-01")],
+    "arrays": [np.eye(2), np.array([{"b", "a", "c"}, score], dtype=object)], "pandas": [pd.Series([1]), pd.Index(["a"])],
+    "times": [pd.Timestamp("2026-01-01", tz="UTC"), pd.Timedelta("1D"), datetime.date(2026, 1, 1), pd.Period("2026")],
+    "path": pathlib.PurePosixPath("a/b"), "enum": Color.RED, "model": Model(), "types": [list[int], int | None, np.float64],
+    "others": [decimal.Decimal("1.0"), re.compile("a"), b"a", 1j, slice(1), np.dtype("f8"), np.random.default_rng(0)],
+    "object": Plain(), "holder": Holder(), "deep": {"a": [Plain(), types.SimpleNamespace(f=score)]},
+    "counts": collections.Counter("abca"),
+}
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    params = Params(given).plain()
+    Params(given)
+told = [params, sorted(str(warning.message).partition(" only")[0] for warning in caught)]
+"""
+
+
+@pytest.mark.ci
+def test_equal_parameters_of_two_processes_are_equal():
+    """Whatever the addresses of objects and the order of sets there are."""
+    printed = []
+    for seed in ("1", "2"):
+        environment = os.environ | {"PYTHONHASHSEED": seed}
+        command = [sys.executable, "-c", f"{PARAMETERS}\nprint(json.dumps(told))"]
+        printed.append(
+            subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+        )
+    assert printed[0] == printed[1]
+    params, warned = json.loads(printed[0])
+    assert not re.search("0x[0-9a-f]{4}", printed[0])
+    assert {name: params[name] for name in ("mean", "sum", "own", "lambda", "class", "module", "cached")} == {
+        "mean": "numpy.mean",
+        "sum": "builtins.sum",
+        "own": "__main__.score",
+        "lambda": "__main__.<lambda>",
+        "class": "__main__.Plain",
+        "module": "json",
+        "cached": "__main__.score",
+    }
+    assert params["partial"] == f"functools.partial(__main__.score, {list('abcdefgh')}, by=numpy.mean)"
+    assert params["model"] == {"loss": "__main__.score", "names": list("abcdefgh"), "inner": "__main__.Plain"}
+    assert params["functions"] == ["__main__.score", "builtins.sum", "numpy.mean"]
+    assert params["types"] == ["list[int]", "int | None", "numpy.float64"]
+    assert params["deep"] == {"a": ["__main__.Plain", {"f": "__main__.score"}]}
+    assert (params["object"], params["holder"]) == (
+        "__main__.Plain",
+        "Holder(<__main__.Plain object>, loss=<function score>)",
+    )
+    # once each, and not of functions, whose names say what they are
+    assert warned == [f"Of a parameter that is an object of {kind}" for kind in ("Holder", "Plain")]

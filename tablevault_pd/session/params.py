@@ -7,7 +7,8 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from copy import deepcopy
 from dataclasses import fields, is_dataclass
-from types import SimpleNamespace
+from functools import partial
+from types import MethodType, ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,11 @@ import pandas as pd
 
 from tablevault_pd.capture.redact import MASK, is_secret_name, masked_shapes
 from tablevault_pd.errors import InvalidInput, InvalidType, short_repr
+from tablevault_pd.progress import warn
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  #: in the text of an object, another one in each process
+_FUNCTION = re.compile(r"<(?:bound method|(?:built-in )?function|cyfunction) (?:[^<>]|<lambda>|<locals>)+>")
+_warned_of: set[type] = set()  # whose objects have no text of their own
 DEEPEST = 100  # levels of nested parameters
 
 
@@ -37,7 +41,8 @@ class Params(MutableMapping[str, Any]):
         self._redact = redact
         self._check: Callable[[], None] = lambda: None
         self._values: dict[str, Any] = {}
-        self.update(as_mapping(values))
+        for name, value in as_mapping(values).items():
+            self[name] = value
         self._taken = self.plain()
         self._check = check
 
@@ -130,7 +135,7 @@ def plain(value: Any, depth: int = 0) -> Any:
     if isinstance(value, (Mapping, Namespace, SimpleNamespace)) or (
         is_dataclass(value) and not isinstance(value, type)
     ):
-        by_name = {str(key): plain(item, depth + 1) for key, item in as_mapping(value).items()}
+        by_name = {_key(key, depth): plain(item, depth + 1) for key, item in as_mapping(value).items()}
         if len(by_name) < len(as_mapping(value)):
             raise InvalidInput(
                 f"Two keys of a parameter are the same text: {short_repr(list(as_mapping(value)))}."
@@ -140,12 +145,52 @@ def plain(value: Any, depth: int = 0) -> Any:
         return sorted((plain(item, depth + 1) for item in value), key=_place)
     if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
         return [plain(item, depth + 1) for item in value]
-    return _ADDRESS.sub("", str(value))
+    return _text(value, depth)
+
+
+def _text(value: Any, depth: int) -> str:
+    """Return a text that is alike for equal values in each process."""
+    if isinstance(value, ModuleType):
+        return value.__name__
+    if isinstance(value, partial):
+        named = [f"{name}={plain(item, depth + 1)}" for name, item in value.keywords.items()]
+        items = [str(plain(item, depth + 1)) for item in (value.func, *value.args)]
+        return f"functools.partial({', '.join([*items, *named])})"
+    name = getattr(value, "__qualname__", None) if callable(value) else None
+    if isinstance(name, str) and not hasattr(value, "__origin__"):  # a function or class, and no list[int]
+        module = getattr(value, "__module__", None)
+        name = f"{module}.{name}" if isinstance(module, str) else name
+        if isinstance(value, MethodType) and not isinstance(value.__self__, type):
+            _warn_of(type(value.__self__), name)
+        return name
+    text = str(value)
+    plain_text = _ADDRESS.sub("", text)
+    kind: Any = type(value)
+    if kind.__repr__ is object.__repr__ and kind.__str__ is object.__str__:
+        plain_text = f"{kind.__module__}.{kind.__qualname__}"
+    if _ADDRESS.search(_FUNCTION.sub("", text)):
+        _warn_of(kind, plain_text)
+    return plain_text
+
+
+def _warn_of(kind: type, text: str) -> None:
+    """Warn once that the value of such objects is not recorded."""
+    if kind not in _warned_of:
+        _warned_of.add(kind)
+        warn(
+            f"Of a parameter that is an object of {kind.__qualname__} only {short_repr(text)} is recorded, and not its value: "
+            "its own text has an address in memory, another one in each process. Pass what it is made of, such as vars(…) or "
+            "the arguments it was made with, or give the class a __repr__."
+        )
+
+
+def _key(key: Any, depth: int) -> str:
+    return str(key) if isinstance(key, (str, int, float, tuple)) else str(plain(key, depth + 1))
 
 
 def _place(item: Any) -> tuple[bool, float, str]:
     """Where an item of a set stands: numbers in their order, then the others in that of their texts."""
-    number = isinstance(item, (int, float))
+    number = isinstance(item, (int, float)) and item == item
     return not number, item if number else 0, str(item)
 
 
