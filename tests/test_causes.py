@@ -474,6 +474,12 @@ def test_a_message_makes_a_version_of_equal_rows_and_rules_out_what_differs(tmp_
         ("C = {1: 1, 2: 2}", "C = {1: 1, 2: 3}", ["C"]),
         ("C = {'x': 1, 'y': 2}", "C = load()", ["C"]),
         ("C = D = {'x': 1, 'y': 2}", "C = D = {'x': 1, 'y': 3}", ["C, D"]),
+        ("C = {}; C['m'] = {'x': 1, 'y': 2}", "C = {}; C['m'] = {'x': 1, 'y': 3}", ["C"]),
+        (
+            "C = {}; C['m'] = {'x': 1, 'y': 2}",
+            "C = {}; C['m'] = {'x': 1, 'y': 2}; C['n'] = {'x': 1, 'y': 3}",
+            ["C"],
+        ),
     ],
 )
 def test_what_differs_in_a_dict_is_told_by_its_keys_where_nothing_else_does(a, b, names):

@@ -131,8 +131,8 @@ def _in_list(
     nearest = [_own(part[part["depth"] == part.groupby("row")["depth"].transform("min")]) for part in parts]
     if any(part["row"].duplicated().any() for part in nearest):
         return None
-    numbers = sorted({int(number) for part in nearest for number in part["version"].unique()})
-    versions = [_version(store, name, number) for number in numbers]
+    numbers = sorted({number for part in nearest for number in part["version"].unique()})
+    versions = reading.versions_numbered(store, name, numbers)
     keys = []
     for number, (side, part) in enumerate(zip(sides, nearest, strict=True)):
         assert side.positions is not None
@@ -151,12 +151,6 @@ def _own(part: pd.DataFrame) -> pd.DataFrame:
     rows = part.groupby(["version", "position"])["row"].transform("nunique")
     own = part[rows < part["row"].nunique()]
     return own if own["row"].nunique() == part["row"].nunique() else part
-
-
-def _version(store: Store, name: str, number: int) -> Version:
-    version = store.version(name, number)
-    assert version is not None
-    return version
 
 
 def _numbers(store: Store, part: pd.DataFrame, versions: Sequence[Version]) -> np.ndarray:

@@ -120,7 +120,10 @@ def _members(part: Part) -> tuple[Part, ...]:
     """
     text = dedent(part.text)
     node = _only_statement(text)
-    if isinstance(node, (ast.Assign, ast.AnnAssign)) and len(part.names) == 1:
+    if isinstance(node, (ast.Assign, ast.AnnAssign)):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        if len(targets) > 1 or not isinstance(targets[0], ast.Name):  # of C["model"] = {…} a part is C, too
+            return (part,)
         items = [
             replace(
                 part,
@@ -128,7 +131,7 @@ def _members(part: Part) -> tuple[Part, ...]:
                 names=(name,),
                 tree=f"{name}: {digest_of_tree(value)}",
             )
-            for name, value in _items(part.names[0], node.value)
+            for name, value in _items(targets[0].id, node.value)
         ]
         return tuple(items) or (part,)
     if not isinstance(node, ast.ClassDef) or node.body[0].lineno == node.lineno:

@@ -22,7 +22,7 @@ from tablevault_pd.analysis.facts import (
     facts_by_session,
     is_unknown,
 )
-from tablevault_pd.analysis.mixes import is_mix, parsed
+from tablevault_pd.analysis.mixes import is_mix, located_tree, parsed
 from tablevault_pd.analysis.written_out import parameters_written
 from tablevault_pd.capture.position import is_between
 from tablevault_pd.code import Slice, program_trees, slices_of
@@ -333,7 +333,7 @@ class Evidence:
     def _times(self, change: CodeChange, place: Place) -> list[int]:
         trees = self.records.value(place, (CODE, UNNAMED))
         statements = trees if trees is not _UNKNOWN else ()
-        return [statements.count(_tree(part)) for part in (change.a, change.b) if part is not None]
+        return [statements.count(located_tree(part)) for part in (change.a, change.b) if part is not None]
 
     def _between(self, a: Place, b: Place) -> list[MakersDiffer]:
         """What may be a cause of what one maker differs in from another."""
@@ -418,10 +418,6 @@ def _is_one_of(fact: Fact, own: Facts, a: Facts, b: Facts) -> bool:
 
 def _shown(value: Any) -> Any:
     return value.text if isinstance(value, ReadVersions) else value
-
-
-def _tree(part: Part) -> tuple[str | None, str]:
-    return part.path, part.tree
 
 
 def _distinct(values: Iterable[Any]) -> list[Any]:

@@ -53,24 +53,25 @@ def _are_mixed_statements(own: Sequence[Part], a: Sequence[Part], b: Sequence[Pa
         return False
     if any(not min(one[tree], two[tree]) <= counts[tree] <= max(one[tree], two[tree]) for tree in one | two):
         return False
-    others = [part for part in own if _tree(part) not in one | two]
+    others = [part for part in own if located_tree(part) not in one | two]
     gone, come = (
-        [part for part in a if _tree(part) not in two],
-        [part for part in b if _tree(part) not in one],
+        [part for part in a if located_tree(part) not in two],
+        [part for part in b if located_tree(part) not in one],
     )
     return all(any(_is_mixed(part, before, now) for before in gone for now in come) for part in others)
 
 
 def _trees(parts: Sequence[Part]) -> list[tuple[str | None, str]]:
-    return [_tree(part) for part in parts]
+    return [located_tree(part) for part in parts]
 
 
-def _tree(part: Part) -> tuple[str | None, str]:
+def located_tree(part: Part) -> tuple[str | None, str]:
+    """What a statement is, in which file: the same wherever it stands there."""
     return part.path, part.tree
 
 
 def _is_mixed(own: Part, a: Part, b: Part) -> bool:
-    if _tree(own) in (_tree(a), _tree(b)):
+    if located_tree(own) in (located_tree(a), located_tree(b)):
         return True
     nodes = [parsed(part.text) for part in (own, a, b)]
     return own.path in (a.path, b.path) and None not in nodes and _is_mixed_node(*nodes)

@@ -11,6 +11,7 @@ import pandas as pd
 from tablevault_pd.analysis.measuring import Measuring
 from tablevault_pd.analysis.statistics import DRAWS, holm
 from tablevault_pd.code import code_diff, slice_of_rows
+from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.reports import typed
 
 if TYPE_CHECKING:
@@ -57,12 +58,9 @@ def changes(frame: pd.DataFrame, about: About) -> pd.DataFrame:
 
 
 def _versions(store: Store, keys: set[tuple[str, int]]) -> dict[tuple[str, int], Version]:
-    versions = {}
-    for name, number in sorted(keys):
-        version = store.version(name, number)
-        assert version is not None
-        versions[name, number] = version
-    return versions
+    places = sorted(keys)
+    lookups = [reading.AddressLookup(name, number) for name, number in places]
+    return dict(zip(places, reading.resolve_all(store, lookups), strict=True))
 
 
 def _code_diff(store: Store, old: Version, new: Version) -> str:

@@ -160,8 +160,8 @@ def _other_versions(
     both = newest[0].merge(newest[1], left_index=True, right_index=True, suffixes=("_a", "_b"))
     key: Any  # (version of a, version of b, depth)
     for key, of_versions in both.groupby(["version_a", "version_b", "depth_a"]):
-        versions = [_version(store, name, int(number)) for number in key[:2]]
-        yield _OtherVersions(versions[0], versions[1], of_versions.index.to_numpy(np.int64), int(key[2]))
+        one, two = reading.versions_numbered(store, name, key[:2])
+        yield _OtherVersions(one, two, of_versions.index.to_numpy(np.int64), int(key[2]))
 
 
 def _behind(store: Store, contents: Contents, others: Sequence[_OtherVersions]) -> Iterator[pd.DataFrame]:
@@ -236,7 +236,7 @@ def _whole_lists(store: Store, contents: Contents, a: pd.DataFrame, b: pd.DataFr
 def _first_of_content(store: Store, contents: Contents, steps: pd.DataFrame) -> dict[int, int]:
     """For each version of the one list of these steps the first among them that shows the same."""
     name = steps["list"].iloc[0]
-    versions = [_version(store, name, number) for number in sorted(set(steps["version"].tolist()))]
+    versions = reading.versions_numbered(store, name, sorted(set(steps["version"].tolist())))
     return {
         version.version: next(one.version for one in versions if contents.is_same(one, version))
         for version in versions
@@ -247,9 +247,8 @@ def _matched(
     store: Store, name: str, a: pd.DataFrame, b: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame, list[_Pairs]]:
     """(rows above side a alone, above side b alone, pairs that changed); rows of equal content are left out, erased or not."""
-    versions = {
-        number: _version(store, name, number) for number in {*a["version"].tolist(), *b["version"].tolist()}
-    }
+    numbers = sorted({*a["version"].tolist(), *b["version"].tolist()})
+    versions = dict(zip(numbers, reading.versions_numbered(store, name, numbers), strict=True))
     changed: list[_Pairs] = []
     for match in (stored_rows, unchanged_rows, same_rows_by_key, None):
         for one in sorted(set(a["version"].tolist())):
@@ -281,12 +280,6 @@ def _pairs(a: Version, b: Version, pairs: pd.DataFrame) -> _Pairs:
         pairs[name].to_numpy(np.int64) for name in ("row", "position_a", "position_b", "depth_a")
     )
     return _Pairs(a, b, row, at_a, at_b, depth)
-
-
-def _version(store: Store, name: str, number: int) -> Version:
-    version = store.version(name, number)
-    assert version is not None
-    return version
 
 
 def _place(versions: pd.Series[Any] | Version, positions: Any) -> Any:

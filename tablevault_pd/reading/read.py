@@ -66,6 +66,11 @@ def resolve_all(store: Store, lookups: Sequence[AddressLookup]) -> list[Version]
     return versions
 
 
+def versions_numbered(store: Store, name: str, numbers: Iterable[int]) -> list[Version]:
+    """Return versions of a list by their numbers. Raises if they are not there: another process may have renamed the list."""
+    return resolve_all(store, [AddressLookup(name, int(number)) for number in numbers])
+
+
 def exists(store: Store, address: object) -> bool:
     """Whether a name means a version that can be read."""
     try:

@@ -43,9 +43,8 @@ class Ran:
 
 SOME_SESSION = -1  # stands in slices for the session that they are of
 CELLS: list[Ran] = []  #: all cells of this process's notebook, in order
-TYPED: set[tuple[str, int, int]] = (
-    set()
-)  #: (vault, session, cell) of what was typed at the prompt of this process
+#: (vault, session, cell) of what was typed at the prompt of this process.
+TYPED: set[tuple[str, int, int]] = set()
 
 
 def folder_of_main() -> Path:
