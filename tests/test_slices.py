@@ -574,3 +574,17 @@ def test_slices_are_equal_where_only_definitions_that_need_nothing_stand_elsewhe
     assert (slices[0] == slices[1]) == equal
     assert (code_diff(*slices, name_a="a", name_b="b") == "") == equal
     assert set(in_order_of(slices[1].parts, parts)) == set(parts)
+
+
+def test_a_diff_leaves_a_definition_where_it_was_though_a_function_that_mentions_it_stands_before():
+    """As in a notebook: functions in a cell, then the prompt that they look up, edited and run again."""
+    text = "def ask(x): return P + x\ndef evaluate():\n    return ask('b')\nP = 'one'\nsave(evaluate())"
+    a, b = (
+        Slice(Slicer([Piece(t, None, 1, 0)]).of_everything().parts)
+        for t in (text, text.replace("one", "two"))
+    )
+    first, second, prompt, last = b.parts
+    for parts in (b.parts, (prompt, first, second, last), (first, prompt, second, last)):
+        assert list(in_order_of(parts, a.parts)) == list(b.parts)
+        lines = code_diff(a, Slice(parts), name_a="a", name_b="b").splitlines()
+        assert [line for line in lines[2:] if line[0] in "+-"] == ["-P = 'one'", "+P = 'two'"]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tablevault_pd.store import Part
 
 _WORD = re.compile(r"\w+")
+Bound = tuple[str | None, tuple[str, ...]]  #: (path, names that a statement binds)
 
 
 def are_free(parts: Sequence[Part]) -> list[bool]:
@@ -41,24 +42,27 @@ def are_free(parts: Sequence[Part]) -> list[bool]:
 
 def in_order_of(parts: Sequence[Part], others: Sequence[Part]) -> Iterator[Part]:
     """The statements, those that may stand anywhere in the places that they have among `others`."""
-    theirs = [(part.path, part.names) for part, free in zip(others, are_free(others), strict=True) if free]
-    waiting = {
+    theirs = [
+        (part.path, part.names) for part, is_free in zip(others, are_free(others), strict=True) if is_free
+    ]
+    free = {
         (part.path, part.names): part
-        for part, free in zip(parts, are_free(parts), strict=True)
-        if free and (part.path, part.names) in theirs
+        for part, is_free in zip(parts, are_free(parts), strict=True)
+        if is_free and (part.path, part.names) in theirs
     }
+    waiting = dict(free)
     fixed = [part for part in parts if waiting.get((part.path, part.names)) is not part]
     for other in others:
         bound = (other.path, other.names)
         if bound in waiting:
-            yield from _with_needed(waiting.pop(bound), waiting)
+            yield waiting.pop(bound)  # needs nothing when it runs
         elif bound not in theirs and (at := _place_in(fixed, other)) is not None:
             for part in fixed[: at + 1]:
-                yield from _with_needed(part, waiting)
+                yield from _with_needed(part, free, waiting)
             del fixed[: at + 1]
-    for part in [*fixed, *list(waiting.values())]:
-        if waiting.get((part.path, part.names), part) is part:
-            yield from _with_needed(part, waiting)
+    for part in fixed:
+        yield from _with_needed(part, free, waiting)
+    yield from waiting.values()
 
 
 def _place_in(parts: Sequence[Part], other: Part) -> int | None:
@@ -74,14 +78,15 @@ def _place_in(parts: Sequence[Part], other: Part) -> int | None:
     return next(iter([*trees, *names]), None)
 
 
-def _with_needed(part: Part, waiting: dict[tuple[str | None, tuple[str, ...]], Part]) -> Iterator[Part]:
-    """The statement, after those that wait and that it mentions."""
-    waiting.pop((part.path, part.names), None)
+def _with_needed(part: Part, free: dict[Bound, Part], waiting: dict[Bound, Part]) -> Iterator[Part]:
+    """The statement, after those that wait and that it needs: that it mentions, or a function that it mentions does."""
     words = set(_WORD.findall(part.text))
-    while needed := next(
-        (one for one in waiting.values() if one.path == part.path and words.intersection(one.names)), None
-    ):
-        yield from _with_needed(needed, waiting)
+    others = {bound: one for bound, one in free.items() if bound[0] == part.path}
+    while mentioned := [bound for bound in others if words.intersection(bound[1])]:
+        for bound in mentioned:
+            words.update(_WORD.findall(others.pop(bound).text))
+    for bound in [bound for bound in waiting if bound[0] == part.path and bound not in others]:
+        yield waiting.pop(bound)
     yield part
 
 
