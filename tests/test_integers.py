@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -63,6 +64,12 @@ def test_integers_are_integers_in_every_answer(vault):
         name: int if dtype == "Int64" else float for name, dtype in logged.items()
     }
     assert "epoch=2," in repr(vault.run("train#1"))
+    with vault.session("svm", params={"C": 1.0, "k": 1, "tiny": 1e-9, "huge": 1e20}) as s:
+        s.log(loss=2.0, best=math.inf)
+    assert repr(vault.run("svm")).splitlines()[1:] == [
+        "  params: C=1.0, k=1, tiny=1e-09, huge=1e+20",
+        "  metrics: best=inf, loss=2.0",
+    ]
 
 
 def test_wide_forms_axes_and_aggregates_have_them_too(vault):

@@ -368,4 +368,7 @@ def _project(environment: Mapping[str, Any], paths: Iterable[str]) -> Path:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else short_repr(value, 40)
+    if not isinstance(value, float):
+        return short_repr(value, 40)
+    text = f"{value:.6g}"
+    return text if set(text) & set(".en") else f"{text}.0"  # 1.0, and no 1; 1e+20, inf and nan stay
