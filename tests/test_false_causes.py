@@ -219,3 +219,84 @@ def test_equal_parameters_of_two_processes_are_equal():
     )
     # once each, and not of functions, whose names say what they are
     assert warned == [f"Of a parameter that is an object of {kind}" for kind in ("Holder", "Plain")]
+
+
+# -- functions that write one list through another one
+
+
+THROUGH = {
+    "a function": """
+        def session(function):
+            with tv.connect({place!r}, session="curate") as vault:
+                function(vault)
+        if not sys.argv[1:]:
+            session(first)
+        session(more)
+    """,
+    "two functions": """
+        def session(function):
+            with tv.connect({place!r}, session="curate") as vault:
+                function(vault)
+        def both(functions):
+            if not sys.argv[1:]:
+                session(functions[0])
+                session(first)
+            session(more)
+        both([lambda vault: None])
+    """,
+    "its argument": """
+        def session(name):
+            with tv.connect({place!r}, session="curate") as vault:
+                if name == "first":
+                    first(vault)
+                else:
+                    more(vault)
+        if not sys.argv[1:]:
+            session("first")
+        session("more")
+    """,
+    "a module": """
+        import common
+        if not sys.argv[1:]:
+            common.session(first, {place!r})
+        common.session(more, {place!r})
+    """,
+}
+COMMON = """
+import tablevault_pd as tv
+def session(function, place):
+    with tv.connect(place, session="curate") as vault:
+        function(vault)
+"""
+CURATE = """
+        import sys
+        import pandas as pd
+        import tablevault_pd as tv
+        def first(vault):
+            vault.save("tickets", pd.DataFrame({{"id": [1, 2, 3], "text": {texts}}}), key="id")
+        def more(vault):
+            vault.append("tickets", pd.DataFrame({{"id": [number], "text": ["d"]}}))
+        number = {number}
+"""
+
+
+@pytest.mark.parametrize("kind", BOTH)
+@pytest.mark.parametrize("way", [*THROUGH])
+def test_code_of_a_function_that_wrote_other_rows_of_a_list_makes_none_stale(tmp_path, kind, way):
+    """One line of the program commits them all; what led there tells which function made which rows."""
+    (tmp_path / "common.py").write_text(COMMON)
+    with new_place(kind, tmp_path) as place, in_both(place) as vault:
+        text = (CURATE + THROUGH[way]).replace("{place!r}", repr(place.address))
+        script(tmp_path, text.format(texts=["a", "b", "c"], number=4))
+        assert vault.read("tickets")["id"].tolist() == [1, 2, 3, 4]
+        assert vault.stale().empty
+        script(
+            tmp_path,
+            text.format(texts=["A", "b", "c"], number=4).replace("[number]", "[number + 1]"),
+            "again",
+        )
+        stale = vault.stale()
+        assert set(zip(stale["position"], stale["of"], strict=True)) == {
+            *((position, "train.py: first") for position in range(3)),
+            (3, "train.py: more"),
+        }

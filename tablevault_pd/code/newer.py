@@ -87,13 +87,18 @@ class Newer:
         return newest
 
     def is_same_place(self, one: WrittenCode, other: WrittenCode) -> bool:
-        """Whether two slices begin at the same statement, or cell, of two runs of one session name."""
-        writers = [_writer(code) for code in (one, other)]
+        """Whether two slices begin at the same statement, or cell, of two runs of one session name.
+
+        Where the statement calls functions that lead to the commit, they lead there by the same statements.
+        """
         names = {self._session(code.session_id).name for code in (one, other)}
-        return (
-            len({part and (part.tree, part.path) for part in writers}) == len(names) == 1
-            and None not in writers
-        )
+        if len(names) > 1 or not (one.parts and other.parts):
+            return False
+        ways = [
+            {part.tree for part in code.parts if function_of(part.tree) is not None} for code in (one, other)
+        ]
+        writers = [[(part.tree, part.path) for part in _writers(code)] for code in (one, other)]
+        return writers[0] == writers[1] and ways[0] <= ways[1]
 
     def had_run(self, part: Part, code: WrittenCode) -> bool:
         """Whether a notebook had run a statement before the one that a slice begins at: its cells run in any order."""
@@ -356,12 +361,11 @@ class Newer:
         return bool(same_lists) and later.cell.session_id != mine.cell.session_id
 
 
-def _writer(code: WrittenCode) -> Part | None:
-    """The statement that wrote; of a whole cell its last one."""
-    last = code.parts[-1] if code.parts else None
-    places = ((part.session_id, part.cell, part.line) for part in code.parts)
-    here = (code.session_id, code.cell, code.line)
-    return next((part for part, place in zip(code.parts, places, strict=True) if place == here), last)
+def _writers(code: WrittenCode) -> list[Part]:
+    """The statement that wrote; of a whole cell its last one; of functions the one that called them and their last one."""
+    here = (code.session_id, code.cell, code.line % WAY)
+    called = [part for part in code.parts if (part.session_id, part.cell, part.line) == here]
+    return [*called[:1], *(code.parts[-1:] if code.line >= WAY or not called else ())]
 
 
 def _cut_part(part: Part) -> tuple[Statement, ...]:
