@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,8 @@ from tablevault_pd.store.embedded import EmbeddedStore
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from tablevault_pd import Vault
 
 
 def _own_url() -> str:
@@ -61,6 +63,19 @@ def new_place(kind: str, folder: Path) -> Iterator[Place]:
 
         ArangoStore(url, create=True).close()
         yield Place(ArangoStore, url)
+
+
+def remove_strays(vault: Vault) -> None:
+    """Remove what killed processes had written and not committed. It is all that may be wrong with the vault."""
+    if vault.place.startswith("arangodb:"):
+        from tablevault_pd.store.arango import ArangoStore
+
+        password = os.environ.get("TABLEVAULT_PASSWORD")
+        with closing(ArangoStore(vault.place, password=password, stray_age_s=0)) as sweeper:
+            found = {problem.severity for problem in sweeper.check(fix=True)}
+    else:
+        found = set(vault.check(fix=True)["severity"])
+    assert found <= {"stray"}
 
 
 @contextmanager

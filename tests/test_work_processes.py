@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
+from stores import remove_strays
 from torture.harness import PROCESSES, suspend, times
 
 import tablevault_pd as tv
@@ -86,13 +87,7 @@ def test_six_processes_do_each_job_once_though_some_are_killed(vault):
         .eq(1)
         .all()
     )
-    assert set(vault.check()["severity"]) <= {"stray"}  # rows that the killed had not committed
-    if vault.place.startswith("arangodb:"):
-        from tablevault_pd.store.arango import ArangoStore
-
-        sweeper = ArangoStore(vault.place, password=os.environ["TABLEVAULT_PASSWORD"], stray_age_s=0)
-        assert {problem.severity for problem in sweeper.check(fix=True)} <= {"stray"}
-        sweeper.close()
+    remove_strays(vault)  # rows that the killed had not committed
 
 
 def suspended(place: str, options: dict[str, Any], pipe: Any) -> None:
