@@ -526,6 +526,35 @@ def test_nothing_of_erased_rows_is_left_on_a_server(tmp_path, monkeypatch, inter
 
 
 @pytest.mark.arango
+def test_a_batch_that_is_damaged_does_not_keep_others_from_being_erased(tmp_path, monkeypatch):
+    pytest.importorskip("arango")
+    from tablevault_pd.store.arango.erase import Eraser as ServerEraser
+
+    with new_place("arango", tmp_path) as place:
+        vault = tv.Vault(VaultContext((place.address, "one"), place.open(), {}), None)
+        names = ["Anna Angstrom", "Bo Berg", "Cy Curtis"]
+        for name in names:
+            vault.append("people", {"name": name})
+
+        def killed(self: ServerEraser) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(ServerEraser, "_overwrite", killed)
+            vault.erase("people", rows=vault.read("people"))
+        payloads = database_of(place.address).collection("tv_payloads")
+        [first, *_] = sorted(payloads.all(), key=lambda document: document["batch"])
+        payloads.update({"_key": first["_key"], "checksum": "0" * 16})
+        place.open().close()  # whoever opens it next goes on
+        assert [name in _texts_of_server(place.address) for name in names] == [True, False, False]
+        payloads.update({"_key": first["_key"], "checksum": first["checksum"]})
+        place.open().close()
+        assert not any(name in _texts_of_server(place.address) for name in names)
+        assert vault.check().empty
+        vault.close()
+
+
+@pytest.mark.arango
 def test_erasing_the_states_of_a_row_asks_a_server_twice_for_each_at_most(tmp_path, sent):
     """The batches that hold them are read together; each is written by itself."""
     with new_place("arango", tmp_path) as place:

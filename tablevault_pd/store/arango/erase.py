@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from tablevault_pd.errors import VaultError
+from tablevault_pd.errors import VaultCorrupt, VaultError
 from tablevault_pd.store import Erasure
 from tablevault_pd.store.arango import payloads
 from tablevault_pd.store.arango.batches import BATCHES_BY_KEY, WHOLE_BATCH, layout_of, version_of
@@ -161,16 +161,22 @@ class Eraser:
             self._overwrite()
 
     def _overwrite(self) -> None:
-        """Overwrite the rows of all batches that are marked, some batches at a time."""
+        """Overwrite the rows of all batches that are marked, some batches at a time; of damaged ones it is told at the end."""
         pending = list(self._client.query(PENDING)[0])
+        damaged: dict[str, VaultCorrupt] = {}
         while pending:
             some, rest = pending[:BATCHES_AT_ONCE], pending[BATCHES_AT_ONCE:]
-            again = self._overwrite_batches(self._client.query(BATCHES_BY_KEY, keys=some))
-            self._client.query(REMOVE_PENDING, keys=[key for key in some if key not in again])
+            again = self._overwrite_batches(self._client.query(BATCHES_BY_KEY, keys=some), damaged)
+            left = {*again, *damaged}
+            self._client.query(REMOVE_PENDING, keys=[key for key in some if key not in left])
             pending = [*again, *rest]
+        for damage in damaged.values():
+            raise damage
 
-    def _overwrite_batches(self, documents: Sequence[dict[str, Any]]) -> list[str]:
-        """Overwrite the rows that are marked in batches.
+    def _overwrite_batches(
+        self, documents: Sequence[dict[str, Any]], damaged: dict[str, VaultCorrupt]
+    ) -> list[str]:
+        """Overwrite the rows that are marked in batches. Those that cannot be read join the `damaged`.
 
         Return the keys of those to be looked at again: more of their rows were erased meanwhile, or a vacuum has removed all.
         """
@@ -181,14 +187,15 @@ class Eraser:
                 if not self._put(document, new):
                     again.append(document["_key"])
                 del left[document["_key"]]
-        except VaultError:
+        except VaultError as error:
             if len(left) > 1:  # one of them, perhaps, that is not to hold up the others
-                return again + [
-                    key for document in left.values() for key in self._overwrite_batches([document])
-                ]
+                one_by_one = ([document] for document in left.values())
+                return again + [key for one in one_by_one for key in self._overwrite_batches(one, damaged)]
             present = self._client.query(BATCHES_BY_KEY, keys=list(left))
             if not all(document["emptied"] for document in present):
-                raise
+                if not isinstance(error, VaultCorrupt):
+                    raise
+                damaged |= dict.fromkeys(left, error)
         return again
 
     def _put(self, document: dict[str, Any], new: Sequence[dict[str, Any]]) -> bool:
