@@ -707,6 +707,7 @@ def test_what_changes_a_copy_is_not_in_the_slice(text, line):
 
 CONF = """
 RATE, LIMITS, CONFIG = 1, [1], {'lr': 1}
+WORDS = {'bug': [1]}
 UNUSED = 0
 class Settings: rate = 1
 def configure(value):
@@ -717,9 +718,10 @@ def register(f):
     return f
 def rate(): return RATE
 def limits(): return len(LIMITS)
+def words(): return WORDS['bug'][1:]
 def run(): return CONFIG['lr'] + Settings.rate
 """
-NAMES = ["CONFIG as C", "LIMITS", "Settings", "configure", "limits", "run"]
+NAMES = ["CONFIG as C", "LIMITS", "Settings", "WORDS", "configure", "limits", "run", "words"]
 MIDDLE = (
     "".join(f"from sliced_conf import {name}\n" for name in NAMES)
     + "import sliced_conf as conf\nUNUSED = 0\n"
@@ -741,6 +743,25 @@ COUNTED = (
         ["from sliced_middle import Settings, run", "Settings.rate = 6", "out(run())"],
         ["import sliced_middle", "@sliced_middle.conf.register\ndef one(): return 1", "out(sliced_middle.limits())"],
         ["from sliced_further import start", "from sliced_conf import rate", "x = start(3)", "out(rate())"],
+        ["import sliced_conf as conf", "conf.WORDS['bug'].append(2)", "out(conf.words())"],
+        ["import sliced_conf as conf", "conf.WORDS['bug'][:] = [1, 3]", "out(conf.words())"],
+        ["import sliced_middle as m", "m.conf.WORDS.get('bug').append(2)", "out(m.words())"],
+        ["import sliced_conf as conf", "for x in conf.WORDS.values(): x.append(2)", "out(conf.words())"],
+        ["import sliced_conf as conf", "x = conf.WORDS['bug']", "x += [2]", "out(conf.words())"],
+        ["from sliced_conf import WORDS as W, words", "for _, x in W.items(): x.append(2)", "out(words())"],
+        ["import sliced_conf as conf", "box = {'x': conf.WORDS}", "box['x']['bug'].append(2)", "out(conf.words())"],
+        [
+            "import sliced_conf, os.path", "def add(x): x.append(2)", "add(sliced_conf.WORDS['bug'])",
+            "out(sliced_conf.words())",
+        ],
+        [
+            "import sliced_conf", "def some(): return sliced_conf.WORDS['bug']", "x = some()", "x.append(2)",
+            "out(sliced_conf.words())",
+        ],
+        [
+            "import sliced_conf", "def add():\n    for x in sliced_conf.WORDS.values(): x.append(2)", "add()",
+            "out(sliced_conf.words())",
+        ],
         ["import sliced_counted", "c = sliced_counted.Counter()", "a = c.up()", "out(c.up())"],
     ],
     ids=lambda program: program[-2][:30],
@@ -768,6 +789,12 @@ def test_what_a_program_changes_of_its_modules_is_in_the_slice(program, tmp_path
     needed = {name: "\n".join(part.text for part in parts if part.path == name) for name in texts}
     assert made([part.text for part in parts if part.path is None], needed) == made(program, texts)
     assert not any("UNUSED" in text for text in needed.values())
+
+
+def test_a_loop_behind_what_wrote_rows_is_not_in_their_slice():
+    text = "K = [1]\ndef f(): return K[0]\nsave(f())\nfor x in [2]:\n    K[0] = x\nsave(f())"
+    for place in (3, 6):
+        assert ("for x in [2]:" in lines(Slicer([Piece(text, "train.py", 1, 0)]), place)) == (place == 6)
 
 
 def test_a_text_that_nobody_knows_is_out_of_reach():

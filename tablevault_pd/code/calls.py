@@ -159,6 +159,13 @@ def dotted(node: Any) -> str | None:
     return node.id + chain if node.__class__ is ast.Name else None
 
 
+def dotted_part(node: Any) -> str | None:
+    """``a.b`` of ``a.b["c"].d``: the attributes that a chain begins with, as far as no subscript stands between them."""
+    while (chain := dotted(node)) is None and node.__class__ in _LINKS:
+        node = node.value
+    return chain
+
+
 def goes_on(node: ast.stmt) -> bool:
     """Whether the program goes on behind a block where a statement in it raises an error: ``with suppress(KeyError):``."""
     made = [item.context_expr for item in node.items] if isinstance(node, (ast.With, ast.AsyncWith)) else []

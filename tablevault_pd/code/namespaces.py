@@ -140,15 +140,19 @@ class Namespace:
         """The imports of everything."""
         return self.imports.get("*", [])
 
-    def definitions(self, name: str, before: int) -> Iterator[int]:
-        """The statements that may have bound `name` when statement `before` began, the latest first; in loops also later ones."""
+    def definitions(self, name: str, before: int, at: int | None = None) -> Iterator[int]:
+        """The statements that may have bound `name` when statement `before` began, the latest first; in loops also later ones.
+
+        `at` is the statement that looks it up, if that is not `before`.
+        """
         numbers = self.names.get(name, ())
         if not numbers:
             return
-        above = self._headers_of(before)
-        block = self.statements[before].block if before < len(self) else ""
+        at = before if at is None else at
+        above = self._headers_of(at)
+        block = self.statements[at].block if at < len(self) else ""
         if block == "loop":
-            above.insert(0, before)  # its test runs again in each turn
+            above.insert(0, at)  # its test runs again in each turn
         elif block == "else":
             del above[0]  # it runs where the branch before it did not
         end, later = bisect_left(numbers, before), before

@@ -6,7 +6,7 @@ import ast
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from tablevault_pd.code.calls import dotted, root
+from tablevault_pd.code.calls import dotted, dotted_part, root
 from tablevault_pd.code.scopes import NameScope
 from tablevault_pd.code.sharing import STAND_IN, Change, path_of, shares_of_elements, shares_of_targets
 
@@ -90,4 +90,4 @@ class StatementNotes(ABC):
     def note_path(self, node: Any, base: str, scope: NameScope) -> None:
         """Note which part is changed of what a name of the module stands for."""
         if scope is self.module and not base.startswith(STAND_IN):
-            self.paths[dotted(node) or base] = None
+            self.paths[dotted_part(node) or base] = None

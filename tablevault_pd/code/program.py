@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tablevault_pd.code.calls import ANY_PLACE, CHANGING, RANDOM
 from tablevault_pd.code.namespaces import Namespace, Piece, absolute, split
 from tablevault_pd.code.objects import Objects
-from tablevault_pd.code.sharing import HOLDS, ITEM, SAME, STAND_IN, Change
+from tablevault_pd.code.sharing import HOLDS, ITEM, MADE, STAND_IN, Change
 from tablevault_pd.code.statements import Statement, inner_functions
 
 if TYPE_CHECKING:
@@ -103,10 +103,11 @@ class Program:
             if statement.block == "loop":  # what a turn binds, the next one may change
                 for inner in namespace.statements[number : namespace.ends.get(number, number)]:
                     shares = [*inner.shares, *self._returned(namespace, inner, current)]
-                    objects.bind(inner._replace(sure=False), shares, apart, ())
+                    by_origin = self._by_origin(namespace, shares, imported, current)
+                    objects.bind(inner._replace(sure=False), by_origin, apart, ())
             if number in namespace.under_way or not namespace.always_runs(number):
                 statement = statement._replace(sure=False)
-            others_of = [*self._shared_with_modules(namespace, statement, imported, current)]
+            others_of: list[Share] = []
             if statement.kind == "def":
                 others_of += [
                     (name, default, HOLDS)
@@ -148,14 +149,19 @@ class Program:
             changes += [Change(name, ITEM) for name in with_state]
             # ``b = [h(b)]`` changes what the name stood for; a block that is one statement, what it binds in it.
             names |= dict.fromkeys(objects.reached(changes))
-            objects.bind(statement, [*statement.shares, *returned, *others_of], apart, arrays)
+            all_shares = [*statement.shares, *returned, *others_of]
+            by_origin = self._by_origin(namespace, all_shares, imported, current)
+            objects.bind(statement, by_origin, apart, arrays)
             names |= dict.fromkeys(objects.reached(changes))
-            names |= dict.fromkeys(self._of_modules(namespace, statement.paths, current))
+            inside = [name for name in names if split(name)[1]]
+            names |= dict.fromkeys(self._of_modules(namespace, [*statement.paths, *inside], current))
             effect = tuple(
                 [
                     name
                     for name in names
-                    if (name in statement.names or name not in handles) and not name.startswith(STAND_IN)
+                    if (name in statement.names or name not in handles)
+                    and not name.startswith(STAND_IN)
+                    and name not in inside
                 ]
             )
             for name in statement.bound if waiting else ():
@@ -166,7 +172,7 @@ class Program:
                     if name not in imported:
                         waiting.setdefault(name, set()).update(handed)
             imported.difference_update(statement.names)
-            imported.update([bound for bound, _, _ in statement.imports])
+            imported.update([bound for bound, _, _ in statement.imports if bound])
             handles = handles.difference(statement.names) | handles_of(statement, handles)
             if number not in namespace.under_way:
                 current.update(dict.fromkeys(statement.bound, number))
@@ -190,19 +196,28 @@ class Program:
             if origin is not None and not self._is_handle(*origin[:2]):
                 yield f"{origin[0].module}:{origin[1]}"
 
-    def _shared_with_modules(
+    def _by_origin(
         self,
         namespace: Namespace,
-        statement: Statement,
+        shares: Iterable[Share],
         imported: Collection[str],
         current: Mapping[str, int],
     ) -> Iterator[Share]:
-        """What names share with those of captured modules: ``rows = conf.ROWS``."""
-        for name, chain in (*statement.attributes, *statement.aliases):
-            origin = self.origin(namespace, chain, current) if _base(chain) in imported else None
+        """The same shares; what comes from a captured module by the name that it has there: ``rows = conf.ROWS``."""
+        for name, chain, how in shares:
+            base, path = split(chain)
+            if base not in imported:
+                if not path:
+                    yield name, chain, how
+                continue
+            origin = self.origin(namespace, chain, current)
             if origin is not None and not self._is_handle(*origin[:2]):
                 target, source, rest = origin
-                yield name, f"{target.module}:{source}", f"{ITEM}.{_base(rest)}" if rest else SAME
+                made = target.bindings.get(source)
+                in_module = f"{target.module}:{source}"
+                if made is not None and (source, "", MADE) in target.statements[made].shares:
+                    yield in_module, "", MADE
+                yield name, in_module, f"{ITEM}.{_base(rest)}" if rest else how
 
     def _is_handle(self, target: Namespace, name: str) -> bool:
         """Whether a name of a module stands for another module, or for a vault, a list or a session."""
@@ -287,7 +302,7 @@ class Program:
                 for source, how in defined.returns:
                     if source in dict(defined.defaults):
                         source = dict(defined.defaults)[source] or _base(function)
-                    elif source in defined.parameters or source not in map(_base, defined.later):
+                    elif source in defined.parameters or _base(source) not in map(_base, defined.later):
                         continue
                     yield name, source if where is namespace else f"{where.module}:{source}", how
             keeps = self._is_class(namespace, function, current) or any(

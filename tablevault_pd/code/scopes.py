@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 def _further(change: Change, source: str, how: str) -> Change | None:
     """The change of what another name shares with that of a change."""
     kind, key, changed_key = how[:1], how[1:], change.path.removeprefix(ITEM)
+    if "." in source and change.name != RETURNED:
+        return None  # of a module: it stands beside the name that it begins with
     if how in (SAME, SAME_NEW):
         return Change(source, change.path, change.grows, change.through)
     if kind == ITEM:

@@ -3,7 +3,8 @@
 A share is (name, source, how): `how` is ``""`` where both are one object, ``"="`` where a statement binds both to a new one,
 ``"[key"`` where the name stands for an item of the source (``"[.name"`` for an attribute), ``"[:"`` where for a slice of it,
 ``"{key"`` where the source is in what the name stands for, ``"}key"`` where it is if that is no frame, and ``"!"`` where the name
-stands for a new list, dict, set or tuple.
+stands for a new list, dict, set or tuple. A source with a dot is one of a module, if it is anything: of ``conf.ROWS["a"]`` there is
+``conf`` and ``conf.ROWS``.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tablevault_pd.code.calls import root
+from tablevault_pd.code.calls import dotted, dotted_part, root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -152,10 +153,9 @@ def sources_of(value: Any) -> list[Source]:
         several = value.values if kind is ast.BoolOp else (value.body, value.orelse)
         return [source for one in several for source in sources_of(one)]
     if kind is ast.Subscript and value.slice.__class__ not in _SELECTING:
-        owner, how = root(value), SLICE if value.slice.__class__ is ast.Slice else ITEM + key_of(value)
-        return [] if owner is None else [(owner, how)]
-    if kind is ast.Attribute and (owner := root(value)) is not None:
-        return [(owner, path_of(value))]
+        return _inside(value, SLICE if value.slice.__class__ is ast.Slice else ITEM + key_of(value))
+    if kind is ast.Attribute:
+        return _inside(value, path_of(value))
     if (
         kind is ast.Call
         and value.args
@@ -168,9 +168,19 @@ def sources_of(value: Any) -> list[Source]:
     if kind is ast.Call and value.args and getattr(value.func, "id", None) in _TAKING:
         return _elements(value.args[0])
     if kind is ast.Call and value.args and getattr(value.func, "attr", None) in _GETTING:
-        owner = root(value.func.value)
-        return [] if owner is None else [(owner, ITEM + _constant(value.args[0]))]
+        return _inside(value.func.value, ITEM + _constant(value.args[0]))
     return []
+
+
+def _inside(chain: Any, how: str) -> list[Source]:
+    """What is taken from the object that a chain begins with; where that is a module, from a name of it."""
+    owner, part = root(chain), dotted_part(chain)
+    if owner is None:
+        return []
+    if part is None or part == owner:
+        return [(owner, how)]
+    is_itself = how == path_of(chain) != SAME and part == dotted(chain)
+    return [(owner, how), (part, SAME if is_itself else how if how == SLICE else ITEM)]
 
 
 def held_in(value: Any) -> Iterator[Source]:
@@ -218,14 +228,12 @@ def _elements(iterable: Any) -> list[Source]:
     if kind is ast.NamedExpr:
         return [(iterable.target.id, ITEM), *_elements(iterable.value)]
     if kind in _CHAINED:
-        owner = root(iterable)
-    elif kind is ast.Call and iterable.func.__class__ is ast.Name and iterable.func.id in _OF_ELEMENTS:
+        return _inside(iterable, ITEM)
+    if kind is ast.Call and iterable.func.__class__ is ast.Name and iterable.func.id in _OF_ELEMENTS:
         return [source for argument in iterable.args for source in _elements(argument)]
-    elif kind is ast.Call and getattr(iterable.func, "attr", None) in _OF_ITEMS:
-        owner = root(iterable.func.value)
-    else:
-        owner = None
-    return [] if owner is None else [(owner, ITEM)]
+    if kind is ast.Call and getattr(iterable.func, "attr", None) in _OF_ITEMS:
+        return _inside(iterable.func.value, ITEM)
+    return []
 
 
 def path_of(node: Any) -> str:

@@ -250,10 +250,10 @@ class _Walk:
         if base in _TEXTS and _TEXTS[base] in namespace.names:
             return  # a function of one's own that is called ``eval``
         changed_from_outside = namespace is not self._main and self._changes_from_main(namespace, base)
-        numbers = list(namespace.definitions(base, before))
+        numbers = self._definitions(namespace, base, before)
         if not numbers:  # of a function that is called later than this statement runs
             end = self._end if namespace is self._main else len(namespace)
-            numbers = list(namespace.definitions(base, end))
+            numbers = self._definitions(namespace, base, end)
         for number in numbers:
             self._add(namespace, number, before if called is None else called, source)
             for inner in namespace.filled_by(number, base, before):
@@ -275,9 +275,14 @@ class _Walk:
         else:
             self._unresolved.update({} if base in GIVEN else {base: None})
 
+    def _definitions(self, namespace: Namespace, name: str, before: int) -> list[int]:
+        """As :meth:`Namespace.definitions`; at the end by the last root, and not by what stands behind it and has not run."""
+        at_end = namespace is self._main and before == self._end
+        return list(namespace.definitions(name, before, before - 1 if at_end else None))
+
     def _changes_from_main(self, namespace: Namespace, name: str) -> bool:
         """Want the statements of the main namespace that change a name of a module, as ``conf.RATE = 1`` does."""
-        numbers = list(self._main.definitions(f"{namespace.module}:{name}", self._end))
+        numbers = self._definitions(self._main, f"{namespace.module}:{name}", self._end)
         for number in numbers:
             self._add(self._main, number, number, number)
         return bool(numbers)
