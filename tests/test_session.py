@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import math
 import pickle
 import threading
 import time
@@ -11,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +26,7 @@ from torture.harness import times
 import tablevault_pd as tv
 from tablevault_pd.session import requests
 from tablevault_pd.session.control import reduce_requests
+from tablevault_pd.session.params import Params
 from tablevault_pd.store import NO_STEP, Beat, Cell, ControlRequest, Measures, Session
 
 
@@ -122,6 +126,36 @@ def test_parameters_are_kept_as_plain_values(vault):
             s.params[3] = 1
     assert vault.store.sessions(name="train")[0].params == dict(s.params)
     assert vault.sessions("train").tags.tolist() == [["a", "b"]]
+
+
+class InOrder(frozenset):
+    """A set whose order is chosen, as processes choose others for equal sets."""
+
+    def __new__(cls, *items):
+        made = super().__new__(cls, items)
+        made.items = items
+        return made
+
+    def __iter__(self):
+        return iter(self.items)
+
+    def __repr__(self):
+        return f"frozenset({list(self.items)})"
+
+
+@pytest.mark.parametrize(
+    "items", [(math.nan, 2.0, 1.0, 3.0), (None, "None", True, "True"), ("b", "a")], ids=str
+)
+def test_sets_are_alike_in_each_process_also_as_keys(items):
+    orders = [InOrder(*order) for order in permutations(items)]
+    assert len({json.dumps(dict(Params({"set": order}))) for order in orders}) == 1
+    assert len({json.dumps(dict(Params({"of": {order: 1}}))) for order in orders}) == 1
+
+
+def test_two_objects_of_one_class_may_be_keys():
+    with warnings.catch_warnings(action="ignore"):
+        kept = Params({"of": {object(): 1, object(): 2}})  # told apart by their addresses alone
+    assert len(kept["of"]) == 2
 
 
 # -- which session is meant

@@ -135,11 +135,13 @@ def plain(value: Any, depth: int = 0) -> Any:
     if isinstance(value, (Mapping, Namespace, SimpleNamespace)) or (
         is_dataclass(value) and not isinstance(value, type)
     ):
-        by_name = {_key(key, depth): plain(item, depth + 1) for key, item in as_mapping(value).items()}
-        if len(by_name) < len(as_mapping(value)):
-            raise InvalidInput(
-                f"Two keys of a parameter are the same text: {short_repr(list(as_mapping(value)))}."
-            )
+        items = as_mapping(value)
+        names = [_key(key, depth) for key in items]
+        if len(set(names)) < len(names):  # two objects of one class
+            names = list(map(str, items))
+        by_name = {name: plain(item, depth + 1) for name, item in zip(names, items.values(), strict=True)}
+        if len(by_name) < len(items):
+            raise InvalidInput(f"Two keys of a parameter are the same text: {short_repr(list(items))}.")
         return by_name
     if isinstance(value, (set, frozenset)):  # in an order of its own in each process
         return sorted((plain(item, depth + 1) for item in value), key=_place)
@@ -188,10 +190,10 @@ def _key(key: Any, depth: int) -> str:
     return str(key) if isinstance(key, (str, int, float, tuple)) else str(plain(key, depth + 1))
 
 
-def _place(item: Any) -> tuple[bool, float, str]:
+def _place(item: Any) -> tuple[bool, float, str, str]:
     """Where an item of a set stands: numbers in their order, then the others in that of their texts."""
     number = isinstance(item, (int, float)) and item == item
-    return not number, item if number else 0, str(item)
+    return not number, item if number else 0, str(item), type(item).__name__
 
 
 def _cell(value: Any) -> Any:
