@@ -1021,6 +1021,11 @@ def test_what_is_typed_at_the_prompt(tmp_path):
         "import tablevault_pd as tv; v = tv.connect('v', session='typed')",
         "1 / 0",
         "print('di' + 'd')",
+        "rate = 2; saved = v.save('a', {'x': rate})",
+        "v.close(); v = tv.connect('v', session=False)",
+        "s = v.session('typed', resume='typed#1').__enter__()",
+        "saved = v.save('b', {'x': rate})",
+        "s.__exit__(None, None, None)",
         "exit()",
     ):
         os.write(terminal, line.encode() + b"\n")
@@ -1030,10 +1035,15 @@ def test_what_is_typed_at_the_prompt(tmp_path):
     process.wait(60)
     row = sessions(tmp_path).iloc[0]
     assert row.state == "finished"  # an exception does not end a prompt
-    text = cells(tmp_path).text.item().splitlines()
+    text = cells(tmp_path).text.iloc[0].splitlines()
     assert text[:3] == [
         "import tablevault_pd as tv; v = tv.connect('v', session='typed')",
         "1 / 0",
         "print('di' + 'd')",
     ]
+    with tv.connect(tmp_path / "v", mode="r") as vault:  # the second attempt goes on at the same prompt
+        for name, cell in (("a", 0), ("b", 1)):
+            code = vault.read(name).vault.code(whole=True)
+            assert {"rate = 2", f"saved = v.save('{name}', {{'x': rate}})"} <= set(code["text"])
+            assert code["cell"].max() == cell
     os.close(terminal)

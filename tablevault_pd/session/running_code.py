@@ -48,6 +48,7 @@ def store_code(store: Store, row: Session, outbox: Outbox, cell: int) -> int | N
 
 def text_of_script(outbox: Outbox, cell: int) -> str | None:
     """Return the text of a running script, and note the cell of a script or prompt for slices. None in a notebook."""
+    outbox.cells.read_prompt()
     running = outbox.cells.running(cell)
     if running is None or (running.path is None and CELLS):
         return None
