@@ -115,7 +115,7 @@ def test_indexes_categories_and_references(vault):
         frame["origin"].astype(str).tolist() == ["a@1[0]", "a@1[1]", "a[0]", "a[1]"]
         or frame["origin"].notna().all()
     )
-    vault.save("derived", frame.query("row == 1"))
+    vault.save("derived", frame.query("row == 1 and version == 1"))
     assert vault.lineage("derived")[["parent_version", "parent_position"]].to_numpy().tolist() == [[1, 1]]
 
 
@@ -147,6 +147,26 @@ def test_what_excludes_all_versions_is_refused(folder_vault):
     folder_vault.delete("a")
     with pytest.raises(tv.ListDeleted):
         folder_vault.read("a", versions="all")
+
+
+def test_a_named_index_says_which_row_is_which(vault):
+    """As for compare; where it has a label twice, and where it has no name, the content does."""
+    for version, cells in enumerate(([1, 2], [1, 3], [5, 3]), 1):
+        vault.save("marks", pd.DataFrame({"x": cells}, index=pd.Index(["a", "b"], name="item")))
+        vault.save("plain", pd.DataFrame({"x": cells}, index=["a", "b"]), inputs=False)
+        frame = vault.read("marks", versions="all")
+        assert frame["row"].tolist() == [0, 1] * version
+    vault.append("marks", pd.DataFrame({"x": [7]}, index=pd.Index(["c"], name="item")))
+    assert vault.read("marks", versions="all")["row"].tolist() == [0, 1, 0, 1, 0, 1, 0, 1, 2]
+    changed = vault.read("marks", versions="all").groupby("row")["x"].nunique() > 1
+    assert changed.tolist() == [True, True, False]
+    compared = vault.compare("marks@1", "marks")
+    assert compared["status"].tolist() == ["changed", "changed", "added"]
+    assert vault.read("plain", versions="all")["row"].tolist() == [0, 1, 0, 2, 3, 2]
+    vault.append("marks", pd.DataFrame({"x": [9]}, index=pd.Index(["a"], name="item")), inputs=False)
+    assert vault.read("marks", versions="all")["row"].tolist()[9:] == [0, 1, 2, 3]
+    vault.save("marks", pd.DataFrame({"x": [7, 6]}, index=pd.Index(["c", "a"], name="item")), key="item")
+    assert vault.read("marks", versions="all")["row"].tolist()[13:] == [2, 0]
 
 
 CELLS = st.lists(st.integers(0, 3), max_size=5)

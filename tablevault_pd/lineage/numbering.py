@@ -1,7 +1,8 @@
 """A number for each row of a list, the same in all versions that have the row.
 
 The rows of versions with the same columns are identified by their content, and equal rows of one version by their order;
-where the list has a key, by the key. Across a change of columns :func:`~tablevault_pd.lineage.same.same_rows` says which is which.
+where the list has a key, by the key; without one, by a named index that tells the rows of a version apart.
+Across a change of columns :func:`~tablevault_pd.lineage.same.same_rows` says which is which.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from tablevault_pd.lineage.same import same_rows
 from tablevault_pd.reading.chunks import aligned
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from tablevault_pd.store import Store, Version
 
 _Fields = tuple[str, ...]  #: what names the fields of a row, whatever the schema
@@ -46,44 +49,54 @@ class RowNumbers:
         self._store = store
         self._known: dict[_Fields, _Known] = {}
         self._count = 0
-        self._last: tuple[Version, np.ndarray, np.ndarray] | None = None  # its digests and numbers
+        # the version before, with the fields that tell its rows apart, their digests and numbers
+        self._last: tuple[Version, _Fields, np.ndarray, np.ndarray] | None = None
 
     def of(self, version: Version) -> np.ndarray:
         """int64, shape (version.total,). Versions come in order."""
-        digests = self._digests(version)
+        fields, digests = self._digests(version)
         keys = _told_apart(digests)
-        earlier = self._known.setdefault(_fields(self._store, version), _Known())
+        earlier = self._known.setdefault(fields, _Known())
         numbers = earlier.find(keys)
         met = numbers >= 0
         if self._last is not None and not met.all():
-            self._carry_over(version, numbers)
+            self._carry_over(version, fields, numbers)
         new = np.flatnonzero(numbers < 0)
         numbers[new] = np.arange(self._count, self._count + len(new))
         self._count += len(new)
         earlier.add(keys[~met], numbers[~met])
-        self._last = (version, digests, numbers)
+        self._last = (version, fields, digests, numbers)
         return numbers
 
-    def _carry_over(self, version: Version, numbers: np.ndarray) -> None:
+    def _carry_over(self, version: Version, fields: _Fields, numbers: np.ndarray) -> None:
         """Give rows that are new among those with these columns the numbers that they had in the version before."""
         assert self._last is not None
-        before, _, had = self._last
-        if _fields(self._store, before) == _fields(self._store, version):
+        before, earlier, _, had = self._last
+        if earlier == fields:
             return
         there = same_rows(self._store, before, version, np.arange(before.total))
         rows = np.flatnonzero(there >= 0)
         rows = rows[(numbers[there[rows]] < 0) & ~np.isin(had[rows], numbers)]
         numbers[there[rows]] = had[rows]
 
-    def _digests(self, version: Version) -> np.ndarray:
-        """Of the content of each row, or of its key; an append leaves those of the rows before as they were."""
+    def _digests(self, version: Version) -> tuple[_Fields, np.ndarray]:
+        """The fields that tell the rows of a version apart, and digests of these."""
+        schema = self._store.schema(version.schema_id)
+        index = _index_fields(schema)
+        if index and pd.Series(digests := self._digests_of(version, index)).is_unique:
+            return index, digests
+        fields = _fields(schema)
+        return fields, self._digests_of(version, fields)
+
+    def _digests_of(self, version: Version, fields: _Fields) -> np.ndarray:
+        """A digest of these fields of each row; an append leaves those of the rows before as they were."""
         start, before = 0, np.empty(0, np.uint64)
         if self._last is not None and version.operation == "append":
-            last, digests, _ = self._last
-            if (last.version, last.schema_id) == (version.version - 1, version.schema_id):
+            last, earlier, digests, _ = self._last
+            if (last.version, last.schema_id, earlier) == (version.version - 1, version.schema_id, fields):
                 start, before = last.total, digests
         schema = self._store.schema(version.schema_id)
-        names = {name: frames.contents(schema)[name] for name in _fields(self._store, version)}
+        names = {name: frames.contents(schema)[name] for name in fields}
         if not names:
             return np.zeros(version.total, np.uint64)
         part = frames.part_of(schema, list(names.values()))
@@ -91,9 +104,15 @@ class RowNumbers:
         return np.concatenate([before, *(row_digests(aligned(chunk, part), names) for chunk in chunks)])
 
 
-def _fields(store: Store, version: Version) -> _Fields:
+def _index_fields(schema: pa.Schema) -> _Fields:
+    """The levels of a named index, which tell rows apart as for ``vault.compare``; none where the list has a key."""
+    if frames.key_fields(schema) or None in frames.index_names(schema):
+        return ()
+    return tuple(sorted(name for name in frames.contents(schema) if name.startswith("level ")))
+
+
+def _fields(schema: pa.Schema) -> _Fields:
     """The fields that tell a row: those of the key, if the list has one, else all."""
-    schema = store.schema(version.schema_id)
     contents = frames.contents(schema)
     key = set(frames.key_fields(schema))
     return tuple(sorted(name for name, field_name in contents.items() if not key or field_name in key))

@@ -55,9 +55,9 @@ class Reading(VaultPart):
             An earlier version: its number, or its name, as in ``"news@best"``.
         versions : {"all"}, optional
             Every version that has rows, one below the other, the oldest first. Two columns come before the others: ``version``,
-            and ``row``, a number that names a row through all versions of the list: by the list's key, or by its content where
-            it has none. Columns and dtypes are those of the newest version, as far as they hold the cells of all; columns that
-            only older versions have come last. `start` and `stop` count in each version.
+            and ``row``, a number that names a row through all versions of the list: by the list's key, without one by a named index
+            that has no label twice, else by its content. Columns and dtypes are those of the newest version, as far as they hold
+            the cells of all; columns that only older versions have come last. `start` and `stop` count in each version.
         as_of : time, optional
             The version that was newest at that time (UTC unless it says otherwise).
         chars : (start, stop) or {column: (start, stop)}, optional
