@@ -29,7 +29,7 @@ EXCEPTIONS = {
     ("embedded/lockfile.py", "os.open"),  # lock files: opened anew for each holding, never renamed
     ("embedded/lockfile.py", "FileIO"),
     ("embedded/write_lock.py", "os.pwrite"),  # who holds the lock: for the message of those who wait
-    ("embedded/logs.py", "FileIO"),  # only asks the system who has locked SQLite's index
+    ("embedded/write_lock.py", "FileIO"),  # only asks the system who has locked SQLite's index
     ("engine/fork_guard.py", "os.open"),  # the null device
     ("engine/hashing.py", ".open"),  # reads files of the user, and kept ones to compare them
     ("arango/blobs.py", ".open"),  # reads a file of the user
