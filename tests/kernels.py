@@ -50,7 +50,7 @@ class Kernel:
         metadata = {} if id is None else {"cellId": id}
         message = client.session.msg("execute_request", content, metadata=metadata)
         client.shell_channel.send(message)
-        printed = []
+        printed, error = [], ""
         while True:
             answer = client.get_iopub_msg(timeout=60)
             if answer["parent_header"].get("msg_id") != message["header"]["msg_id"]:
@@ -59,9 +59,9 @@ class Kernel:
             if kind == "stream" and told["name"] == "stdout":
                 printed.append(told["text"])
             elif kind == "error":
-                printed.append(told["ename"])
+                error = told["ename"]  # may come before what was printed sooner
             elif kind == "status" and told["execution_state"] == "idle":
-                return "".join(printed)
+                return "".join(printed) + error
 
     def close(self) -> None:
         """End the kernel."""
