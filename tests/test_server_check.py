@@ -111,6 +111,49 @@ def test_what_documents_count_is_counted_again(vault, monkeypatch: pytest.Monkey
         assert {name for name, _, _ in told} == set(DAMAGES)
 
 
+#: How the document of a list is damaged, and what is told of it.
+LIST_DOCUMENTS = {
+    "no name": ("{name: null}", "The name of a list is None"),
+    "a number": ("{name: 7}", "The name of a list is 7"),
+    "another name": ('{name: "source"}', "its digest is not that of its name 'source'"),
+    "another digest": ('{digest: "x"}', "its digest is not that of its name 'another digest'"),
+    "no totals": ('{lost: ["x"]}', "what it lost is ['x']"),
+    "what is erased": ('{erased: "!"}', "What was erased of the list is damaged"),
+}
+
+
+def test_what_is_damaged_of_the_document_of_a_list_is_told_by_it(url: str) -> None:
+    """It alone has the name: of what cannot be read without it no commit is blamed."""
+    with connected(url) as vault:
+        database = database_of(url)
+        names = [*LIST_DOCUMENTS, "gone", "renamed"]
+        for name in names:
+            vault.save(name, pd.DataFrame({"n": [1]}))
+        vault.rename("renamed", "now")
+        assert vault.check().empty
+        for name, (change, _) in LIST_DOCUMENTS.items():
+            database.aql.execute(of_lists(change), bind_vars={"list": name})
+        database.collection("tv_lists").delete_match({"name": "gone"})
+        database.aql.execute("FOR r IN tv_renames UPDATE r WITH {list: 99} IN tv_renames")
+        problems = vault.check()
+        assert set(problems["severity"]) == {"damage"}
+        rows = problems[["what", "path", "detail"]].values.tolist()
+        told = {path: (what, detail) for what, path, detail in rows if what != "damaged version"}
+        assert len(rows) == len(told) + 1  # what is erased of a version cannot be compared
+        for number, (_, detail) in enumerate(LIST_DOCUMENTS.values(), 1):
+            what, said = told.pop(f"tv_lists/{number}")
+            assert what == "unreadable document"
+            assert detail in said
+        assert told.pop(f"tv_lists/{names.index('gone') + 1}")[0] == "missing list"
+        [(path, (what, detail))] = told.items()
+        assert (path.partition("/")[0], what) == ("tv_renames", "missing list")
+        assert detail == "'renamed' was renamed, and tv_lists/99 is not there"
+        for call in (vault.versions, vault.lists, lambda: vault.read("renamed")):
+            with pytest.raises(tv.VaultCorrupt, match=r"The name of a list is .*: its document, tv_lists/\d"):
+                call()
+        assert vault.store.renamed("renamed") is None
+
+
 #: What is kept beside what it follows from, how it is damaged, and where that is told.
 COUNTS = {
     **{

@@ -296,7 +296,8 @@ def test_every_call_tells_an_error_that_stays_and_loses_nothing(worlds: tuple[Wo
     for name, call in CALLS.items():
         number = next(TICKS)
         for error_number, error, words in FINAL:
-            faults.add("/tv_test_", f"error:{error_number}")
+            # Whether the user may write is asked before a vacuum; no answer to that counts as one.
+            faults.add(r"/tv_test_\w+/_api/(?!user)", f"error:{error_number}")
             with pytest.raises(error, match=words):
                 call(there, number)
             faults.clear()

@@ -24,9 +24,10 @@ def check(store: Store, *, fix: bool) -> pd.DataFrame:
         if not any(problem.what == "missing collection" for problem in problems):
             with suppress(VaultCorrupt):  # the store has reported it
                 problems += wrong_frontiers(store, fix=fix)
-        for state in store.lists():
-            if not state.head.deleted and not state.head.gone:
-                problems += _changed_files(store, state.head)
+        with suppress(VaultCorrupt):
+            for state in store.lists():
+                if not state.head.deleted and not state.head.gone:
+                    problems += _changed_files(store, state.head)
     return maintenance_reports.checked(problems)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from tablevault_pd.errors import VaultCorrupt, short_repr
 from tablevault_pd.store import Version
 from tablevault_pd.store.arango.records import reads, to_bytes, to_text
 from tablevault_pd.store.engine.int_codec import pack_pieces, unpack_pieces
@@ -42,12 +43,22 @@ Document = Mapping[str, Any]
 def version_of(document: Document) -> Version:
     """The version that a batch document stands for."""
     return Version(
-        document["list"], document["name"], document["version"], document["operation"], document["generation"],
+        document["list"], list_name(document["name"], document["list"]), document["version"], document["operation"], document["generation"],
         document["start"], document["rows"], document["total"], int(document["schema"], 16), document["session"],
         document["cell"], to_time(document["time"]), tuple(document["tags"]), document.get("message"),
         document["gone"], document.get("step"), document.get("line"), document["layout"], document["first"],
         document["changed"], document["removed"], document.get("erased", 0),
     )  # fmt: skip
+
+
+def list_name(name: Any, list_id: int) -> str:
+    """The name of a list, as its document has it. Raises VaultCorrupt."""
+    if isinstance(name, str):
+        return name
+    raise VaultCorrupt(
+        f"The name of a list is {short_repr(name)}: its document, tv_lists/{list_id}, is missing or damaged. Restore the database "
+        "from a backup. vault.check() lists all damage."
+    )
 
 
 def document_of(version: Version, token: str, layout: Pieces | None) -> dict[str, Any]:

@@ -16,7 +16,14 @@ from tablevault_pd.store.arango.check_layout import (
     unreadable,
     unreadable_documents,
 )
-from tablevault_pd.store.arango.check_lists import LOST, ListChecks, damage, wrong_contents
+from tablevault_pd.store.arango.check_lists import (
+    LISTS,
+    LOST_RENAMES,
+    ListChecks,
+    damage,
+    readable_list,
+    wrong_contents,
+)
 from tablevault_pd.store.arango.claims import check_claims
 from tablevault_pd.store.arango.records import reads
 from tablevault_pd.store.arango.strays import KEPT_AFTER, batch_pages, pages, strays
@@ -92,9 +99,22 @@ def check(vault: VaultParts, *, fix: bool, progress: Progress | None) -> list[Pr
 def _batches(vault: VaultParts, progress: Progress | None) -> Iterator[Problem]:
     """What is wrong with commits and their rows, one list after the other."""
     shared = _Shared(set(vault.client.query(SCHEMA_KEYS)), set(vault.client.query(DICTIONARY_DIGESTS)))
-    lost = dict(vault.client.query(LOST))
+    documents = vault.client.query(LISTS, batch_rows=1000)
+    lists = {one["id"]: one for one in documents if isinstance(one["id"], int)}  # others are foreign
+    damaged = {
+        number: problem for number, one in lists.items() if (problem := unreadable(one, readable_list))
+    }
+    yield from damaged.values()
+    for path, old, number in vault.client.query(LOST_RENAMES):
+        detail = f"{old!r} was renamed, and tv_lists/{number} is not there"
+        yield Problem("damage", "missing list", path=path, detail=detail)
     history = ListChecks()
-    for every in batch_pages(vault.client):
+    for page in batch_pages(vault.client):
+        for number in sorted({batch["list"] for batch in page if batch["name"] is None} - lists.keys()):
+            lists[number] = {}
+            detail = "versions of it are there, and nothing has its name: restore the database from a backup"
+            yield Problem("damage", "missing list", path=f"tv_lists/{number}", detail=detail)
+        every = [batch for batch in page if isinstance(batch["name"], str)]
         problems = {number: unreadable(batch, _readable) for number, batch in enumerate(every)}
         yield from (problem for problem in problems.values() if problem is not None)
         page = [batch for number, batch in enumerate(every) if problems[number] is None]
@@ -102,7 +122,8 @@ def _batches(vault: VaultParts, progress: Progress | None) -> Iterator[Problem]:
         for batch in page:
             if batch["list"] != history.list_id:
                 yield from history.ended(vault, progress)
-                history = ListChecks(batch["list"], lost.get(batch["list"]))
+                number = batch["list"]
+                history = ListChecks(number, lists.get(number, {}).get("lost"), summed=number not in damaged)
             yield from shared.lacking(batch)
             yield from history.follow(batch)
             details = {what: of[batch["_key"]] for what, of in wrong.items() if batch["_key"] in of}

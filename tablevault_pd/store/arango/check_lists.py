@@ -6,9 +6,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tablevault_pd.errors import VaultCorrupt, VersionNotFound
+from tablevault_pd.errors import VaultCorrupt, VersionNotFound, short_repr
 from tablevault_pd.store import Problem
-from tablevault_pd.store.arango.batches import layout_of, own_totals, version_of
+from tablevault_pd.store.arango.batches import layout_of, list_name, own_totals, version_of
+from tablevault_pd.store.arango.records import reads
+from tablevault_pd.store.arango.sessions import digest_of
 from tablevault_pd.store.arango.windows import unpack_numbers
 from tablevault_pd.store.engine.content_rules import wrong_erased, wrong_numbers, wrong_total
 from tablevault_pd.store.pieces import EMPTY
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from tablevault_pd.store.arango.parts import VaultParts
 
 # All statements: 3.12; nothing in them is newer than 3.8.
-LOST = "FOR l IN tv_lists FILTER l.id > 0 RETURN [l.id, l.lost]"
+LISTS = "FOR l IN tv_lists FILTER l.id > 0 SORT l.id RETURN l"
 # What a list has lost, by its document and by its versions: read in one moment.
 LOST_OF = """
 LET lost = FIRST(FOR l IN tv_lists FILTER l.id == @list RETURN l.lost)
@@ -41,8 +43,30 @@ FOR l IN tv_lists
       RETURN [b._key, b.erased, b.holds_erased ? DOCUMENT("tv_details", b._key).erased_rows : null])
   RETURN [l.erased, batches]
 """
+# Renames of lists that are not there.
+LOST_RENAMES = """
+FOR r IN tv_renames
+  FILTER r.list > 0 AND LENGTH(FOR l IN tv_lists FILTER l.id == r.list RETURN 1) == 0
+  SORT r._key
+  RETURN [r._id, r.old, r.list]
+"""
 WHAT = ("bytes", "batches with texts", "texts", "words", "edges")  # is added up
 Document = dict[str, Any]
+
+
+@reads("tv_lists")
+def readable_list(document: Document) -> None:
+    """What is looked at of a list's document is of its type, and the list is found by its name."""
+    name, lost, erased = document["name"], document.get("lost"), document.get("erased")
+    list_name(name, document["id"])
+    if document["digest"] != digest_of(name):
+        raise ValueError(f"its digest is not that of its name {short_repr(name)}, by which no call finds it")
+    if document["_key"] != str(document["id"]):
+        raise ValueError(f"its key is not its id {document['id']}")
+    if lost is not None and [type(number) for number in lost] != [int] * (len(WHAT) - 1):
+        raise TypeError(f"what it lost is {short_repr(lost)}")
+    if erased is not None:
+        layout_of(erased, "What was erased of the list")
 
 
 @dataclass(slots=True)

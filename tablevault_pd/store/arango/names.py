@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import NameTaken, VersionNotFound, short_repr
 from tablevault_pd.store import Rename, VersionName
-from tablevault_pd.store.arango.batches import HEAD, NAMED, version_of
+from tablevault_pd.store.arango.batches import HEAD, NAMED, list_name, version_of
 from tablevault_pd.store.arango.records import attributes_of, reads, record_of
 from tablevault_pd.store.arango.server_errors import UNIQUE, ExpectedError
 from tablevault_pd.store.arango.sessions import RESUMED, attempt_of, continued_by, digest_of
@@ -343,7 +343,7 @@ class NameCatalog:
     def renamed(self, name: str) -> str | None:
         """What a list that was called `name` is called now."""
         rows = self._client.query(RENAMED, digest=digest_of(name))
-        return str(rows[0]) if rows else None
+        return str(rows[0]) if rows and rows[0] is not None else None
 
 
 def _document(
@@ -373,7 +373,8 @@ def _sorted(rows: Sequence[dict[str, Any]]) -> list[VersionName]:
 def name_of(row: dict[str, Any]) -> VersionName:
     """The name that a document stands for."""
     return VersionName(
-        row["name"], row["list"], row["called"], row["version"], row["snapshot"], row["session"], to_time(row["time"])
+        row["name"], row["list"], list_name(row["called"], row["list"]), row["version"], row["snapshot"],
+        row["session"], to_time(row["time"]),
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.store import ListState, ListSummary, Version, VersionLookup
-from tablevault_pd.store.arango.batches import HEAD, SHAPE, Document, version_of
+from tablevault_pd.store.arango.batches import HEAD, SHAPE, Document, list_name, version_of
 from tablevault_pd.store.arango.records import reads
 from tablevault_pd.store.arango.sessions import digest_of
 from tablevault_pd.store.times import from_time, to_time
@@ -79,7 +79,7 @@ FOR one IN PUSH(lists, schemas)
 NAMES = """
 FOR l IN tv_lists
   FILTER l.id > 0 AND LENGTH(FOR b IN tv_batches FILTER b.list == l.id LIMIT 1 RETURN 1) > 0
-  RETURN l.name
+  RETURN [l.name, l.id]
 """
 NEWEST = 1 << 53  # later than any time of a version
 SCHEMAS_AT_ONCE = 64  # that come with the lists to a process that knows none
@@ -153,7 +153,8 @@ class Versions:
 
     def names(self, prefix: str = "") -> list[str]:
         """Names of lists."""
-        return sorted(name for name in self._client.query(NAMES) if name.startswith(prefix))
+        names = (list_name(name, list_id) for name, list_id in self._client.query(NAMES))
+        return sorted(name for name in names if name.startswith(prefix))
 
 
 @reads("tv_lists")
