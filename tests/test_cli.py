@@ -932,3 +932,16 @@ def test_names_of_versions_and_lists(run):
     assert json.loads(run("snapshots", "--json")[1])[0]["name"] == "paper"
     assert run("untag", "paper")[0] == run("untag", "curves@best")[0] == 0
     assert "No snapshots" in run("snapshots")[1]
+
+
+@pytest.mark.parametrize("form", [(), ("--json",), ("--csv",)], ids=str)
+def test_an_output_that_is_closed_is_no_error(run, monkeypatch, form):
+    monkeypatch.setattr(sys, "stdout", None)  # as after `>&-`
+    assert run("lists", *form) == (0, "", "")
+    assert main(["show", "losses", *form]) == 0
+    assert sys.stdout is None
+
+
+def test_an_error_is_not_printed_as_an_answer_where_errors_are_closed(run, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    assert run("show", "nope") == (1, "", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from typing import TYPE_CHECKING
 
 import pytest
@@ -71,6 +72,26 @@ def test_elsewhere_no_name_is_offered(prompt: Shell, text: str) -> None:
 def test_a_vault_that_is_closed_offers_nothing_and_says_nothing(prompt: Shell) -> None:
     prompt.run("b", "gone = tv.connect('c.vault', session=False)\ngone.save('lost', {'n': 1})\ngone.close()")
     assert "lost" not in {name for name, _, _ in prompt.ask("""complete('gone.read("')""")}
+    assert prompt.ask("gone._ipython_key_completions_()") == []  # for gone["; IPython prints what it raises
+
+
+def test_names_with_quotes_and_backslashes_are_offered_as_they_are_written(prompt: Shell) -> None:
+    prompt.run(
+        "d",
+        """odd = tv.connect('d.vault', session=False)\nodd.save("o'brien", {'n': 1})\nodd.save('a\\\\b"c', {'n': 1})""",
+    )
+    for text in (
+        "odd.read('",
+        'odd.read("',
+        "odd.read('o",
+        'odd.read("o',
+        "odd.read(\"o'b",
+        "odd.read('o\\'b",
+        "odd.read('a\\\\",
+    ):
+        for name, start, _ in prompt.ask(f"complete({text!r})"):
+            assert ast.literal_eval(text[start - 1] + name + text[start - 1]) in ("o'brien", 'a\\b"c')
+        assert prompt.ask(f"complete({text!r})")
 
 
 def test_only_what_is_for_users_is_offered(prompt: Shell) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import warnings
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
@@ -50,6 +51,15 @@ WRONG_ARGUMENTS = (InvalidInput, InvalidFilter, InvalidName, DimensionMismatch)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Return the exit code: 0, 1 for an error or damage, 2 for an argument that cannot be used."""
+    with ExitStack() as stack:
+        for stream, redirect in ((sys.stdout, redirect_stdout), (sys.stderr, redirect_stderr)):
+            if stream is None:  # closed, as by `>&-`
+                nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+                stack.enter_context(redirect(nowhere))
+        return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     top = parser()
     arguments, left = top.parse_known_args(argv)
     if left:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 #: The first argument of a call, as far as it was typed: vault.read("ne, tv.read("ne, frame.vault.append("ne
-_CALL = re.compile(r"""(?<![\w.])(\w+)(\.vault)?\.(\w+)\(\s*["']([^"']*)\Z""")
+_CALL = re.compile(r"""(?<![\w.])(\w+)(\.vault)?\.(\w+)\(\s*(["'])((?:(?!\4)[^\\]|\\.)*)\Z""")
 _OF_FRAMES = ("save", "append", "upsert")
 _OF_LISTS = (
     *_OF_FRAMES, "claim", "claims", "compare", "delete", "delete_rows", "describe", "descriptions", "erase", "files", "follow", "graph",
@@ -36,13 +36,19 @@ def complete_names(current: Callable[[], Vault | None]) -> None:
 
     def match(context: Any) -> dict[str, Any]:
         call = _CALL.search(context.text_until_cursor)
-        typed = "" if call is None else call[4]
+        typed = "" if call is None else call[5]
         names = [] if call is None else _names(shell.user_ns.get(call[1]), call[2], call[3], current)
-        completions = [_Completion(name) for name in names if name.startswith(typed)]
+        written = [_escaped(name, call[4]) for name in names] if call else []
+        completions = [_Completion(name) for name in written if name.startswith(typed)]
         return {"completions": completions, "matched_fragment": typed, "suppress": bool(completions)}
 
     vars(match).update(_MATCHER)
     matchers.append(match)
+
+
+def _escaped(name: str, quote: str) -> str:
+    """Return a name as it stands between quotes in code."""
+    return name.replace("\\", "\\\\").replace(quote, f"\\{quote}")
 
 
 def _names(owner: object, frame: str | None, call: str, current: Callable[[], Vault | None]) -> list[str]:

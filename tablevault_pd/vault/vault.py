@@ -12,7 +12,14 @@ import pandas as pd
 from tablevault_pd import frames, validate
 from tablevault_pd.capture.exits import ExitStatus, ending_of
 from tablevault_pd.display import counted, printable, printable_lines
-from tablevault_pd.errors import InvalidInput, InvalidType, VaultError, did_you_mean, short_repr
+from tablevault_pd.errors import (
+    InvalidInput,
+    InvalidType,
+    SessionStopped,
+    VaultError,
+    did_you_mean,
+    short_repr,
+)
 from tablevault_pd.keywords import public, takes
 from tablevault_pd.lineage.record import LineageRecorder
 from tablevault_pd.lineage.stand_ins import StandInParents
@@ -386,7 +393,9 @@ class Vault(
         return f" {did_you_mean(name, [name for name in dir(self) if not name.startswith('_')])}".rstrip()
 
     def _ipython_key_completions_(self) -> list[str]:
-        return list(self)
+        with suppress(VaultError, SessionStopped):  # IPython prints errors across what is being typed
+            return list(self)
+        return []
 
     def _repr_html_(self) -> str:
         from tablevault_pd.display import vault_html
