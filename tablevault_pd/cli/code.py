@@ -9,7 +9,7 @@ import pandas as pd
 
 from tablevault_pd.cli.output import PROGRAM, Output
 from tablevault_pd.code.reading import frame_of
-from tablevault_pd.errors import SessionNotFound
+from tablevault_pd.errors import InvalidInput, SessionNotFound
 from tablevault_pd.lineage.of_rows import slice_named
 from tablevault_pd.reading import reports
 
@@ -32,6 +32,11 @@ def add_code_arguments(parser: argparse.ArgumentParser) -> None:
         "--whole",
         action="store_true",
         help="all that made the rows: with the functions of other cells and modules",
+    )
+    parser.add_argument(
+        "--export",
+        metavar="FOLDER",
+        help="write the files of the session into a new folder, with its packages and parameters, to run it again",
     )
 
 
@@ -60,9 +65,19 @@ def add_stale_arguments(parser: argparse.ArgumentParser) -> None:
 
 def code(vault: Vault, arguments: argparse.Namespace) -> Output:
     """Return the code of a session, or the slice of a list, as text."""
+    if arguments.whole and arguments.export is not None:
+        raise InvalidInput(
+            "--export writes the files of a session, --whole shows parts of them. Leave one out."
+        )
     if arguments.whole:
         return _slice(vault, arguments.which)
-    cells = _run(vault, arguments.which).cells()
+    run = _run(vault, arguments.which)
+    if arguments.export is not None:
+        folder = run.export(arguments.export)
+        files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        frame = pd.DataFrame({"file": files}, dtype="str")
+        return Output(frame, note=f"{run.label} written to {arguments.export}.")
+    cells = run.cells()
     if cells.empty:
         return Output(cells, note=f"No code was recorded for {arguments.which!r}.")
     several = len(cells) > 1

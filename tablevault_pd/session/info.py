@@ -19,6 +19,7 @@ from tablevault_pd.reading import reports as answers
 from tablevault_pd.reading.integers import integer_metrics, whole
 from tablevault_pd.session.executed import folder_of_project
 from tablevault_pd.session.heartbeat import HEARTBEAT
+from tablevault_pd.validate import path as path_of
 
 if TYPE_CHECKING:
     import os
@@ -267,6 +268,59 @@ class RunInfo:
         of_notebook = "Cells of a notebook or prompt are no files of a commit: " if typed else ""
         other = f", vault.code_diff({self.label!r}, other) compares it with another session" if typed else ""
         return f"{of_notebook}vault.cells({self.label!r}) shows its code{other}."
+
+    def export(self, folder: str | os.PathLike[str]) -> Path:
+        """Write its code and what it ran with into a folder, to run it again.
+
+        Its script and the project's modules have the paths that they had in the project; cells of a notebook are ``cells.ipynb``,
+        and what had no file ``command.py``. ``requirements.txt`` has Python and the packages that were imported, for ``pip install -r``;
+        ``run.json`` the parameters, the command line, the git commit, and the versions of lists that it ``read`` and ``wrote``. Other
+        files that it used are not in a vault. What was masked as a secret is masked here, too.
+
+        Parameters
+        ----------
+        folder : path
+            A folder that is not there yet, or is empty.
+
+        Returns
+        -------
+        Path
+            The folder.
+
+        Raises
+        ------
+        InvalidInput
+            If no code of the session is kept, a path leads out of the folder, or `folder` is not empty.
+        InvalidType
+            If `folder` is no path.
+        StorageError
+            If the system cannot write there.
+
+        Examples
+        --------
+        >>> with vault.session("train", params={"lr": 0.1}):
+        ...     pass
+        >>> vault.run("train").export("again")  # doctest: +SKIP
+        PosixPath('again')
+        """
+        from tablevault_pd.session.run_folder import write_run
+
+        target = Path(path_of(folder, "folder"))
+        environment = self.environment
+        versions = {"read": self.read(), "wrote": self.written()}
+        about = {
+            what: [f"{name}@{version}" for name, version in zip(frame["list"], frame["version"], strict=True)]
+            for what, frame in versions.items()
+        }
+        write_run(
+            target,
+            self.label,
+            self._store.cells([self.id]),
+            self._store.sources([self.id]),
+            environment,
+            {"params": self.params, **about},
+        )
+        return target
 
     def written(self) -> pd.DataFrame:
         """Return the versions that it wrote, and those that it confirmed: their rows were there, and it made equal ones.

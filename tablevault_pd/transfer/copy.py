@@ -13,9 +13,9 @@ import numpy as np
 from tablevault_pd.errors import InvalidInput, ListNotFound, NameTaken, short_repr
 from tablevault_pd.mapping.kept import is_notes, notes_name
 from tablevault_pd.names import check_name
+from tablevault_pd.new_files import new_folder
 from tablevault_pd.progress import Bar, warn
 from tablevault_pd.store.work import ClaimState
-from tablevault_pd.transfer.files import new_folder
 from tablevault_pd.transfer.list_copy import ListCopier
 from tablevault_pd.transfer.session_copy import copy_code, copy_sessions
 

@@ -13,12 +13,12 @@ from tablevault_pd.errors import InvalidInput
 from tablevault_pd.lineage.graph import graph
 from tablevault_pd.lineage.of_rows import rows_to_trace
 from tablevault_pd.lineage.report import lines
+from tablevault_pd.new_files import naming
 from tablevault_pd.reading import reports
 from tablevault_pd.reading.machine_output import write_csv, write_json, write_json_lines
 from tablevault_pd.reading.read import positions_shown
 from tablevault_pd.search.sessions import sessions as all_sessions
 from tablevault_pd.session.lookup import SessionFilter
-from tablevault_pd.transfer.files import naming
 from tablevault_pd.transfer.formats import arrow_writer
 from tablevault_pd.transfer.list_file import ROW_GROUP, export_list
 from tablevault_pd.transfer.manifest import write_manifest

@@ -11,11 +11,11 @@ import pyarrow as pa
 from tablevault_pd import frames
 from tablevault_pd.display import counted
 from tablevault_pd.errors import InvalidInput
+from tablevault_pd.new_files import new_file
 from tablevault_pd.progress import Bar
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.chunks import aligned, as_array, living
 from tablevault_pd.reading.filtering import filter_for, masks_of_versions
-from tablevault_pd.transfer.files import new_file
 from tablevault_pd.transfer.formats import row_writer, written
 
 if TYPE_CHECKING:

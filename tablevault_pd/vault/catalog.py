@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from tablevault_pd import validate
 from tablevault_pd.errors import InvalidInput, SessionNotFound, short_repr
 from tablevault_pd.names import parse_address
+from tablevault_pd.new_files import new_folder
 from tablevault_pd.reading import read, reports
 from tablevault_pd.session.lookup import resolve_session, resolve_sessions
 from tablevault_pd.store import Description
-from tablevault_pd.transfer.files import new_folder
 from tablevault_pd.vault import kept_files, logged
 from tablevault_pd.vault.base import VaultPart
 

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import zipfile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -16,6 +16,7 @@ import pandas as pd
 from tablevault_pd import frames, validate
 from tablevault_pd.errors import FileMissing, InvalidInput, short_repr
 from tablevault_pd.names import check_name
+from tablevault_pd.new_files import below
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading import reports
 from tablevault_pd.vault import kept_files
@@ -112,7 +113,7 @@ def download(store: Store, version: Version, folder: Path) -> None:
         )
     digests: dict[str, str] = {}
     for path, sha256 in zip(_paths(store, version, files), files["sha256"], strict=True):
-        if digests.setdefault(_below(path), sha256) != sha256:
+        if digests.setdefault(below(path), sha256) != sha256:
             raise InvalidInput(
                 f"Two rows of {version.list!r} have the path {short_repr(path)}, with other contents."
             )
@@ -147,15 +148,6 @@ def _absolute(path: str) -> str | None:
 
 def _address(recorder: Recorder, name: str) -> str:
     return check_name(f"{recorder.name}/{check_name(name)}")
-
-
-def _below(path: Any) -> str:
-    """Return a path if it stays below the folder that it starts from."""
-    parts = PurePosixPath(path).parts if isinstance(path, str) else ()
-    unsafe = not parts or "\0" in path or any(part == ".." or set(part) & set("/\\:") for part in parts)
-    if unsafe:
-        raise InvalidInput(f"The path {short_repr(path)} leads out of the folder; nothing was written.")
-    return str(PurePosixPath(*parts))
 
 
 def _files_of(path: Path) -> dict[str, Path]:

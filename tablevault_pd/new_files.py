@@ -1,4 +1,4 @@
-"""Files that an export writes: whole under their name, or not there."""
+"""Files and folders that are written for other programs: whole under their name, or not there."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import os
 import shutil
 import uuid
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
 
-from tablevault_pd.errors import InvalidInput, StorageError, StorageFull, VaultError
+from tablevault_pd.errors import InvalidInput, StorageError, StorageFull, VaultError, short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,8 +43,10 @@ def new_folder(path: Path) -> Iterator[Path]:
 
     Raises InvalidInput if `path` exists and is no empty folder; StorageError for errors of the system.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise InvalidInput(f"{path} is not an empty folder. Choose a new one; nothing was written.")
+    if path.name in ("", "..") or (path.exists() and (not path.is_dir() or any(path.iterdir()))):
+        raise InvalidInput(
+            f"{path} is not an empty folder with a name. Choose a new one; nothing was written."
+        )
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
         with naming(f"writing {path}"):
@@ -52,6 +55,23 @@ def new_folder(path: Path) -> Iterator[Path]:
             os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def below(path: Any) -> str:
+    """Return a path that the vault has if it stays below the folder that it starts from, else raise InvalidInput."""
+    parts = PurePosixPath(path).parts if isinstance(path, str) else ()
+    unsafe = not parts or "\0" in path or any(part == ".." or set(part) & set("/\\:") for part in parts)
+    if unsafe or not _is_encodable(path):
+        raise InvalidInput(f"The path {short_repr(path)} leads out of the folder; nothing was written.")
+    return str(PurePosixPath(*parts))
+
+
+def _is_encodable(path: str) -> bool:
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @contextmanager
