@@ -123,6 +123,21 @@ def test_r14_the_key_of_a_list_names_its_rows(vault):
     ]  # fmt: skip
 
 
+def test_r15_a_row_that_an_upsert_changed_is_no_ancestor_of_itself(vault):
+    vault.save("prices", pd.DataFrame({"k": [1, 2, 3], "x": [1.0, 2.0, 3.0]}), key="k")
+    rows = vault.read("prices")
+    vault.upsert("prices", rows.assign(x=[1.0, 5.0, 3.0]))
+    vault.upsert("prices", rows.iloc[[2]].assign(x=9.0))
+    for a, b in (("prices@1", "prices@2"), ("prices@2", "prices@3"), ("prices@3", "prices@2")):
+        why = vault.compare(a, b, measure="x").why()
+        assert len(why)
+        assert not why["what"].isin(["row added", "row removed"]).any()
+    # another row of the list that one was made from is one
+    vault.upsert("prices", vault.read("prices").iloc[[0]].assign(k=2))
+    why = vault.compare("prices@1", "prices@4", measure="x").why()
+    assert why.query("what == 'row added'")["b"].tolist() == ["prices@3[0]"]
+
+
 def test_r14_rows_meet_at_ancestors_that_a_key_names(vault):
     questions = pd.DataFrame({"qid": [10, 20], "gold": ["a", "b"]})
     vault.upsert("questions", questions, key="qid")

@@ -143,6 +143,10 @@ def _above(
         a, b = (_nearest(walk[walk["list"] == name]) for walk in walks)
         whole = _whole_lists(store, contents, a[a["position"] < 0], b[b["position"] < 0])
         gone, come, changed = _matched(store, name, a[a["position"] >= 0], b[b["position"] >= 0])
+        if name == own.a.list:
+            gone = _without_itself(store, gone, own.row, own.a, own.position_a)
+        if name == own.b.list:
+            come = _without_itself(store, come, own.row, own.b, own.position_b)
         parts += [*whole, _lone(gone, "row removed"), _lone(come, "row added")]
         rows = {row for part in (*whole, gone, come) for row in part["row"].tolist()}
         others += _other_versions(store, name, a, b, rows)
@@ -150,6 +154,23 @@ def _above(
             parts.append(_cells(store, pair))
             pairs.append(pair)
     return parts, pairs, set(lists), others
+
+
+def _without_itself(
+    store: Store, lone: pd.DataFrame, rows: np.ndarray, version: Version, positions: np.ndarray
+) -> pd.DataFrame:
+    """Ancestors of rows of a version, without those that are the same row in an earlier version, as an upsert changes it."""
+    if lone.empty:
+        return lone
+    now = np.full(len(lone), -1, np.int64)
+    numbers = sorted(set(lone["version"].tolist()))
+    for earlier in reading.versions_numbered(store, version.list, numbers):
+        of_version = np.flatnonzero(lone["version"] == earlier.version)
+        at = lone["position"].to_numpy(np.int64)[of_version]
+        now[of_version] = same_rows_by_key(store, earlier, version, at)
+    own = pd.Series(positions, index=rows)
+    kept: pd.DataFrame = lone[now != own[lone["row"]].to_numpy(np.int64)]
+    return kept
 
 
 def _other_versions(
