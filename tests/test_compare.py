@@ -1142,3 +1142,18 @@ def test_true_is_another_key_than_1(vault):
         ("int", 1): "changed",
         ("str", "a"): "same",
     }
+
+
+def test_r15_a_gate_says_how_many_rows_have_no_pair_and_a_measure_is_parsed_first(folder_vault):
+    for ids in ([1, 2, 3], [2, 3, 4, 5]):
+        folder_vault.save("preds", pd.DataFrame({"id": ids, "x": ids}), inputs=False)
+    reason = (
+        folder_vault.compare("preds@1", "preds@2", on="id", measure="x")
+        .gate("delta", min=0, min_pairs=2)
+        .reason
+    )
+    assert reason.endswith("from 2 pairs (1 are only in preds@1, 2 only in preds@2)")
+    with pytest.raises(
+        tv.InvalidInput, match="it is no expression"
+    ):  # before nothing says how rows are aligned
+        folder_vault.compare("preds@1", "preds@2", measure="x ===")

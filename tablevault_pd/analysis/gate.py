@@ -142,21 +142,24 @@ def joined(gates: Sequence[Gate]) -> Gate:
 
 def _judge_line(line: dict[Any, Any], bound: Bound, min_pairs: int) -> Gate:
     what = _what(line)
-    pairs = int(line["n_pairs"])
+    pairs, only_a, only_b = (int(line[name]) for name in ("n_pairs", "n_only_a", "n_only_b"))
+    shown_pairs = f"{pairs} pairs"
+    if only_a or only_b:
+        shown_pairs += f" ({only_a} are only in {line['reference']}, {only_b} only in {line['other']})"
     if bound.column not in COUNTS:
         if pd.isna(line["measure"]) and bound.column != "churn":
             return Gate(
                 "cannot tell", f"{what}: nothing was measured: give a measure, such as 'gold == pred'"
             )
         if pairs < min_pairs:
-            return Gate("cannot tell", f"{what}: {pairs} pairs, and {min_pairs} are needed")
+            return Gate("cannot tell", f"{what}: {shown_pairs}, and {min_pairs} are needed")
     value = line[bound.column]
     if pd.isna(value):
         return Gate("cannot tell", f"{what}: {bound.column} is missing")
     shown_value = f"{bound.column} is {float(value):.4g}"
     if bound.holds(float(value)):
-        return Gate("pass", f"{what}: {shown_value}, {bound} as asked, from {pairs} pairs")
-    return Gate("fail", f"{what}: {shown_value}, not {bound}, from {pairs} pairs")
+        return Gate("pass", f"{what}: {shown_value}, {bound} as asked, from {shown_pairs}")
+    return Gate("fail", f"{what}: {shown_value}, not {bound}, from {shown_pairs}")
 
 
 def _what(line: dict[Any, Any]) -> str:

@@ -21,6 +21,7 @@ from tablevault_pd.filters import Names, UnknownColumn
 from tablevault_pd.filters.evaluate import evaluate
 from tablevault_pd.filters.expressions import evaluate_expression, is_expression
 from tablevault_pd.filters.query import parse_query
+from tablevault_pd.filters.source import FilterText
 from tablevault_pd.filters.tree import ColumnRef, is_rowwise, labels
 
 if TYPE_CHECKING:
@@ -47,6 +48,13 @@ class Measure:
     def is_text(self) -> bool:
         """Whether it is read by the parser, so that its columns are known before anything is read."""
         return isinstance(self.given, str)
+
+    def check(self) -> None:
+        """Parse a text, before anything is read. Raises UnreadableMeasure."""
+        try:
+            FilterText(self.given).parse()
+        except InvalidFilter as error:
+            raise UnreadableMeasure(f"measure={short_repr(self.given)}: {self._said(error)}") from error
 
     def tree(self, names: Names) -> Any:
         """The tree of a text. Raises MissingColumn and InvalidInput."""
@@ -157,7 +165,9 @@ def _measure(name: str | None, given: Any, *, named: bool) -> Measure:
     if isinstance(given, str):
         if not given.strip():
             raise InvalidInput("measure= is blank. Write what is measured, such as 'gold == pred'.")
-        return Measure(name or given, validate.text(given, "measure="), named)
+        measure = Measure(name or given, validate.text(given, "measure="), named)
+        measure.check()
+        return measure
     if is_expression(given):
         return Measure(name or str(given), given, named)
     if isinstance(given, Callable) and not isinstance(given, type):  # type: ignore[arg-type]  # mypy knows no isinstance of it
