@@ -10,6 +10,7 @@ from itertools import zip_longest
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
+from tablevault_pd.capture.parsing import parse
 from tablevault_pd.code import cut
 from tablevault_pd.code.calls import dotted
 from tablevault_pd.code.syntax import digest_of_tree
@@ -169,7 +170,7 @@ def _items(name: str, value: ast.expr | None) -> Iterator[tuple[str, ast.expr]]:
 
 def _only_statement(text: str) -> ast.stmt | None:
     try:
-        body = ast.parse(text).body
+        body = parse(text).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     return body[0] if len(body) == 1 else None

@@ -9,6 +9,7 @@ from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.analysis.code_changes import UNNAMED, Bound, statements_of
+from tablevault_pd.capture.parsing import parse
 from tablevault_pd.code.calls import without_labels
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def _is_mixed(own: Part, a: Part, b: Part) -> bool:
 def parsed(text: str) -> ast.Module | None:
     """The tree of a statement, without what says to people what a write is about; None where it is no Python."""
     try:
-        tree = ast.parse(dedent(text))
+        tree = parse(dedent(text))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     for node in ast.walk(tree):

@@ -11,6 +11,8 @@ import symtable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from tablevault_pd.capture.parsing import parse
+
 FILE = "<captured code>"  # what Python warns of there, it has told already: code/syntax.py filters it
 #: What may reach the variables of a function in a way that no name in the text stands for.
 _OUT_OF_REACH = frozenset(["locals", "vars", "dir", "eval", "exec", "globals"])
@@ -46,7 +48,8 @@ def entry_of(text: str) -> EntryFunction | None:
 @lru_cache(maxsize=2)
 def tree_of(text: str) -> ast.Module:
     """Return the tree of a piece of code, which nobody changes. Raises SyntaxError, ValueError, RecursionError, MemoryError."""
-    return ast.parse(text, FILE)
+    tree: ast.Module = parse(text, FILE)
+    return tree
 
 
 def _top_level(body: list[ast.stmt]) -> list[ast.stmt]:

@@ -13,6 +13,8 @@ from itertools import islice, pairwise
 from types import CodeType, FrameType, FunctionType
 from typing import TYPE_CHECKING, NamedTuple
 
+from tablevault_pd.capture.parsing import parse
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -115,7 +117,7 @@ def statement_at(frame: FrameType, instruction: int) -> ast.stmt | None:
     lines[-1] = lines[-1][:right]
     lines[0] = lines[0][left:]
     try:
-        [statement] = ast.parse(b"".join(lines)).body
+        [statement] = parse(b"".join(lines)).body
     except (SyntaxError, ValueError):
         return None
     return statement

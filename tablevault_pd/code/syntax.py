@@ -8,6 +8,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.capture.entry import FILE, tree_of
+from tablevault_pd.capture.parsing import parse
 from tablevault_pd.code.calls import dotted, without_labels
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ warnings.filterwarnings("ignore", module=FILE)
 
 def parsed(text: str, mode: str = "exec") -> Any:
     """The tree of a piece of code. Raises SyntaxError, ValueError, RecursionError, MemoryError."""
-    return tree_of(text) if mode == "exec" else ast.parse(text, FILE, mode)
+    return tree_of(text) if mode == "exec" else parse(text, FILE, mode)
 
 
 def kept_defaults(arguments: ast.arguments) -> Iterator[str]:

@@ -5,16 +5,17 @@ Names in backticks and ``@names`` become identifiers, and ``&`` and ``|`` the wo
 
 from __future__ import annotations
 
-import ast
 import re
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING
 
+from tablevault_pd.capture.parsing import parse
 from tablevault_pd.errors import InvalidFilter, short_repr
 
 if TYPE_CHECKING:
+    import ast
     from collections.abc import Iterator
 
 _TOKEN = re.compile(
@@ -123,7 +124,7 @@ class FilterText:
         if glued:
             raise self.error(f"has a number that runs into a word, {short_repr(glued[0])}", glued.start())
         try:
-            return ast.parse(self.python, mode="eval").body
+            return parse(self.python, mode="eval").body
         except (RecursionError, MemoryError) as error:
             raise self.error("is nested too deeply") from error
         except SyntaxError as error:
