@@ -82,7 +82,7 @@ def _is_mixed(own: Part, a: Part, b: Part) -> bool:
 def parsed(text: str) -> ast.Module | None:
     """The tree of a statement, without what says to people what a write is about; None where it is no Python."""
     try:
-        tree = parse(dedent(text))
+        tree: ast.Module = parse(dedent(text))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     for node in ast.walk(tree):

@@ -117,7 +117,8 @@ def statement_at(frame: FrameType, instruction: int) -> ast.stmt | None:
     lines[-1] = lines[-1][:right]
     lines[0] = lines[0][left:]
     try:
-        [statement] = parse(b"".join(lines)).body
+        tree: ast.Module = parse(b"".join(lines))
+        [statement] = tree.body
     except (SyntaxError, ValueError):
         return None
     return statement

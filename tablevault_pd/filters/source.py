@@ -124,7 +124,8 @@ class FilterText:
         if glued:
             raise self.error(f"has a number that runs into a word, {short_repr(glued[0])}", glued.start())
         try:
-            return parse(self.python, mode="eval").body
+            expression: ast.Expression = parse(self.python, mode="eval")
+            return expression.body
         except (RecursionError, MemoryError) as error:
             raise self.error("is nested too deeply") from error
         except SyntaxError as error:
