@@ -70,7 +70,8 @@ class Namespace:
     #: name -> the statements that make it global
     declared: dict[str, list[int]] = field(default_factory=dict)
     effects: Iterator[tuple[str, ...]] | None = None  #: for each statement all names that it binds or changes
-    indexed: int = 0  #: how many statements are in `names`, `bindings` and `imports`
+    indexed: int = 0  #: how many statements are in `names`
+    noted: int = 0  #: how many are in `bindings` and `imports`
     #: what has bound nothing yet when the function that it calls runs, and what failed before it could
     under_way: set[int] = field(default_factory=set)
 
@@ -124,16 +125,25 @@ class Namespace:
         self.under_way = cut_off
         return True
 
+    def bind(self, end: int | None = None) -> None:
+        """Note which statements before `end` bind and import what by themselves."""
+        end = len(self) if end is None else end
+        for number in range(self.noted, end):
+            statement = self.statements[number]
+            self.bindings.update(dict.fromkeys(statement.bound, number))
+            for bound, _, _ in statement.imports:
+                self.imports.setdefault(bound, []).append(number)
+        self.noted = end
+
     def index(self) -> None:
         """Note which statement binds what, by `effects`, of those of which it was not noted yet."""
         assert self.effects is not None
         for number, names in zip(range(self.indexed, len(self)), self.effects, strict=False):
-            statement, self.indexed = self.statements[number], number + 1
+            self.indexed = number + 1
             for name in names:
                 self.names.setdefault(name, []).append(number)
-            self.bindings.update(dict.fromkeys(statement.bound, number))
-            for bound, _, _ in statement.imports:
-                self.imports.setdefault(bound, []).append(number)
+            if number >= self.noted:
+                self.bind(number + 1)
 
     @property
     def stars(self) -> list[int]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
+from tablevault_pd.code.call_graph import Callee, CallGraph, changed_arguments, parameter_of
 from tablevault_pd.code.calls import ANY_PLACE, CHANGING, RANDOM
 from tablevault_pd.code.namespaces import Namespace, Piece, absolute, split
 from tablevault_pd.code.objects import Objects
@@ -15,6 +16,7 @@ from tablevault_pd.code.statements import Statement, inner_functions
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+    from tablevault_pd.code.call_graph import HandedOn
     from tablevault_pd.code.calls import Call
     from tablevault_pd.code.sharing import Share
 
@@ -35,6 +37,8 @@ class Program:
         ] = {}  # of the modules that were needed: a project may have a thousand
         self._methods: dict[str, list[tuple[Namespace, Statement]]] = {}
         self._handles: dict[str | None, set[str]] = {}
+        self._changing = CallGraph(lambda function: function.statement.changes, self._handing_on)
+        self._writing = CallGraph(self._own_writes, self._used_later)
 
     def index(self, main: Namespace) -> None:
         """Note which statement of the session's own namespace binds what."""
@@ -45,6 +49,10 @@ class Program:
         namespace.effects = namespace.effects or self._effects(namespace)
         namespace.index()
 
+    def _forget(self) -> None:
+        self._changing.forget()
+        self._writing.forget()
+
     def inner(self, module: str, brought: str | None, rest: str) -> tuple[str, str]:
         """The module that a dotted name behind an import leads into, and what is left of the name there."""
         rest = ".".join(filter(None, (brought, rest)))
@@ -54,10 +62,22 @@ class Program:
         return module, rest
 
     def module(self, name: str) -> Namespace | None:
-        """A captured module, with which of its statements bind what."""
+        """A captured module, with which of its statements bind or change what."""
+        namespace = self._bound(name)
+        if namespace is not None:
+            self._index(namespace)
+        return namespace
+
+    def _bound(self, name: str) -> Namespace | None:
+        """A captured module, with what binds its names in the end.
+
+        That is all that other modules ask of it, so that none waits for another one to be indexed: they may import each other,
+        in circles and in chains of hundreds.
+        """
         if name not in self._namespaces and name in self.modules:
-            self._namespaces[name] = namespace = Namespace([self.modules[name]], name)
-            self._index(namespace)  # noted before: modules may import each other
+            namespace = Namespace([self.modules[name]], name)
+            namespace.bind()
+            self._namespaces[name] = namespace
         return self._namespaces.get(name)
 
     @cached_property
@@ -72,7 +92,7 @@ class Program:
     def _methods_called(self, name: str) -> list[tuple[Namespace, Statement]]:
         """The methods of that name of all captured classes."""
         if name not in self._methods:
-            modules = [self.module(module) for module in self._modules_by_method.get(name, ())]
+            modules = [self._bound(module) for module in self._modules_by_method.get(name, ())]
             self._methods[name] = [
                 (namespace, method)
                 for namespace in [self.main, *modules]
@@ -96,6 +116,7 @@ class Program:
         # name -> what is changed where it is used: ``thread = Thread(target=add, args=(rows,))``
         waiting: dict[str, set[str]] = {}
         for number, statement in enumerate(namespace.statements):
+            self._forget()
             apart = imported | handles
             numpy |= {bound for bound, module, _ in statement.imports if _base(module) == "numpy"}
             arrays = {name for name, source in statement.results if _base(source) in numpy}
@@ -123,11 +144,11 @@ class Program:
                 owner = _base(self._other_name(namespace, name, current))
                 if owner != name and owner in current and owner not in imported:
                     names[owner] = None  # of ``rows = box.rows``
-            passed = list(self._changed_by(namespace, statement.calls, current, {}))
+            passed = list(self._changed_by(namespace, statement.calls, current))
             names |= dict.fromkeys(passed)
             others = [self._other_name(namespace, use, current) for use in statement.uses if use in current]
             may_write = dict.fromkeys([*statement.uses, *others])
-            written = list(self._writes(namespace, [*may_write], current, set()))
+            written = list(self._writes(namespace, may_write, current))
             names |= dict.fromkeys(written)
             with_state = list(self._with_state(namespace, statement.uses, current))
             for name, chain in statement.attributes:
@@ -178,13 +199,12 @@ class Program:
                 current.update(dict.fromkeys(statement.bound, number))
             for name in names:
                 current.setdefault(name, number)
-            self._handles[namespace.module] = handles
             yield effect
 
     def _handed_on(self, namespace: Namespace, statement: Statement, current: Mapping[str, int]) -> set[str]:
         """The names that functions change which a statement hands on: in it, or when what it binds is used."""
         calls = [call for call in statement.calls if call[1][:1] and call[1][0][0] == ANY_PLACE]
-        handed = {*statement.handed, *self._changed_by(namespace, calls, current, {})}
+        handed = {*statement.handed, *self._changed_by(namespace, calls, current)}
         return handed if statement.kind in ("def", "class") else handed.union(statement.writes)
 
     def _of_modules(
@@ -222,7 +242,16 @@ class Program:
     def _is_handle(self, target: Namespace, name: str) -> bool:
         """Whether a name of a module stands for another module, or for a vault, a list or a session."""
         imports = target.statements[target.bindings[name]].imports if name in target.bindings else ()
-        return any(bound == name for bound, _, _ in imports) or name in self._handles.get(target.module, ())
+        return any(bound == name for bound, _, _ in imports) or name in self._handles_of(target)
+
+    def _handles_of(self, module: Namespace) -> set[str]:
+        """The names of vaults, lists and sessions of a module."""
+        if module.module not in self._handles:
+            handles: set[str] = set()
+            for statement in module.statements:
+                handles = handles.difference(statement.names) | handles_of(statement, handles)
+            self._handles[module.module] = handles
+        return self._handles[module.module]
 
     def origin(
         self, namespace: Namespace, path: str, current: Mapping[str, int]
@@ -247,7 +276,7 @@ class Program:
         """The captured module that a dotted name is imported from, and what is left of the name there."""
         if ":" in path:
             module, _, rest = path.partition(":")
-            target = self.module(absolute(namespace, module))
+            target = self._bound(absolute(namespace, module))
             return None if target is None else (target, rest)
         base, _, rest = path.partition(".")
         if base not in current:
@@ -256,41 +285,51 @@ class Program:
             if bound != base:
                 continue
             name, rest = self.inner(absolute(namespace, module), brought, rest)
-            target = self.module(name)
+            target = self._bound(name)
             return (target, rest) if target is not None and rest else None
         return None
 
     def _starred(self, namespace: Namespace, path: str) -> tuple[Namespace, str] | None:
-        """The captured module that brings a name by an import of everything."""
-        for number in reversed(namespace.stars):
-            for _, module, _ in namespace.statements[number].imports:
-                target = self.module(absolute(namespace, module))
-                if target is not None and _base(path) in target.names:
-                    return target, path
+        """The captured module that brings a name by an import of everything, perhaps through others."""
+        modules, waiting = {namespace.module}, [namespace]
+        while waiting:
+            importing = waiting.pop()
+            if importing is not namespace and _base(path) in importing.bindings:
+                return importing, path
+            for number in importing.stars:
+                for _, module, _ in importing.statements[number].imports:
+                    target = self._bound(absolute(importing, module))
+                    if target is not None and target.module not in modules:
+                        modules.add(target.module)
+                        waiting.append(target)
         return None
 
     def changed_by(self, namespace: Namespace, call: Call) -> list[str] | None:
         """The arguments that a call changes; None if no captured text has its function."""
+        self._forget()
         current = namespace.bindings
         if not any(True for _ in self._called(namespace, call[0], current)):
             return None
-        return list(self._changed_by(namespace, [call], current, {}))
+        return list(self._changed_by(namespace, [call], current))
 
     def _changed_by(
-        self,
-        namespace: Namespace,
-        calls: Sequence[Call],
-        current: Mapping[str, int],
-        by_function: dict[int, set[str]],
+        self, namespace: Namespace, calls: Iterable[Call], current: Mapping[str, int]
     ) -> Iterator[str]:
         """The names that calls change, because their functions do, or functions that these hand them on to."""
-        for function, arguments in calls:
-            for where, defined in self._called(namespace, function, current):
-                now = current if where is namespace else where.bindings
-                changes = self._changes(where, defined, now, by_function)
-                for place, name in arguments:
-                    if _parameter(defined, place) in changes or (place == ANY_PLACE and changes):
-                        yield name
+        for call in calls:
+            for where, defined in self._called(namespace, call[0], current):
+                changes: Collection[str] = defined.changes
+                if defined.passes:
+                    now = current if where is namespace else where.bindings
+                    changes = self._changing.names(Callee(where, defined, now))
+                yield from changed_arguments(defined, call, changes)
+
+    def _handing_on(self, function: Callee) -> Iterator[tuple[Callee, HandedOn]]:
+        """The functions that a function calls, each with which names it changes if that one changes these."""
+        for call in function.statement.passes:
+            for where, defined in self._called(function.namespace, call[0], function.current):
+                now = function.current if where is function.namespace else where.bindings
+                yield Callee(where, defined, now), partial(changed_arguments, defined, call)
 
     def _returned(
         self, namespace: Namespace, statement: Statement, current: Mapping[str, int]
@@ -318,22 +357,9 @@ class Program:
                     for parameter, how in defined.returns:
                         returns[parameter].append(how)
                     for place, argument in arguments:
-                        places = returns if place == ANY_PLACE else [_parameter(defined, place) or ""]
+                        places = returns if place == ANY_PLACE else [parameter_of(defined, place) or ""]
                         for how in [how for one in places for how in returns[one]]:
                             yield name, argument, how
-
-    def _changes(
-        self,
-        namespace: Namespace,
-        defined: Statement,
-        current: Mapping[str, int],
-        by_function: dict[int, set[str]],
-    ) -> set[str]:
-        """The parameters that a function changes; `known` are those of others, or of itself while it is looked at."""
-        if id(defined) not in by_function:
-            by_function[id(defined)] = set(defined.changes)
-            by_function[id(defined)] |= set(self._changed_by(namespace, defined.passes, current, by_function))
-        return by_function[id(defined)]
 
     def _called(
         self, namespace: Namespace, function: str, current: Mapping[str, int]
@@ -412,7 +438,7 @@ class Program:
     def _with_state_of_module(self, namespace: Namespace, use: str) -> Iterator[str]:
         """As :meth:`_with_state`, of a name of a captured module."""
         module, _, path = use.partition(":")
-        target = self.module(absolute(namespace, module))
+        target = self._bound(absolute(namespace, module))
         for name in () if target is None else self._with_state(target, [path], target.bindings):
             yield f"{module}:{name}"
 
@@ -425,68 +451,61 @@ class Program:
             return False
         return origin[0].statements[origin[0].bindings[origin[1]]].kind == "class"
 
-    def _writes(
-        self,
-        namespace: Namespace,
-        uses: Sequence[str],
-        current: Mapping[str, int],
-        visited: set[tuple[str | None, int]],
-    ) -> Iterator[str]:
-        """The global names that functions change which statements may call."""
+    def _writes(self, namespace: Namespace, uses: Iterable[str], current: Mapping[str, int]) -> Iterator[str]:
+        """The global names that functions change which statements may call; those of other modules as ``module:name``."""
+        own = f"{namespace.module}:"
         for use in uses:
-            base = _base(use)
-            at = current.get(base)
-            if ":" in use:
-                yield from self._writes_of_module(namespace, use, current, visited)
-            if at is None or (namespace.module, at) in visited:
-                continue
-            statement = namespace.statements[at]
-            if statement.imports:
-                yield from self._writes_of_module(namespace, use, current, visited)
-            elif statement.kind in ("def", "class"):
-                visited.add((namespace.module, at))
-                yield from statement.writes
-                global_names = {_base(later) for later in statement.later}
-                handed_on = set(self._changed_by(namespace, statement.passes, current, {}))
-                yield from global_names.intersection(handed_on)
-                changed = handed_on.union(statement.changes)
-                yield from (
-                    default or base for parameter, default in statement.defaults if parameter in changed
-                )
-                yield from self._writes(namespace, statement.later, current, visited)
-            elif base != use:  # a method of what a class has made
-                made = [source for name, source in statement.results if name == base and "." not in source]
-                yield from self._writes(namespace, made, current, visited)
+            for function in self._used(namespace, use, current):
+                for name in self._writing.names(function):
+                    yield name.removeprefix(own)
 
-    def _writes_of_module(
-        self,
-        namespace: Namespace,
-        use: str,
-        current: Mapping[str, int],
-        visited: set[tuple[str | None, int]],
-    ) -> Iterator[str]:
-        """What a function or class of a captured module changes: its global names are those of the module."""
-        origin = self.origin(namespace, use, current)
-        if origin is None:
-            return
-        target, name, _ = origin
-        for written in self._writes(target, [name], target.bindings, visited):
-            yield written if written == RANDOM or ":" in written else f"{target.module}:{written}"
+    def _own_writes(self, function: Callee) -> Iterator[str]:
+        """The global names that a function or class changes by itself, and by handing them on."""
+        namespace, statement, current = function
+        handed_on = dict.fromkeys(self._changed_by(namespace, statement.passes, current))
+        global_names = {_base(later) for later in statement.later} if handed_on else ()
+        defaults = [
+            default or name
+            for parameter, default in statement.defaults
+            for name in statement.names
+            if parameter in handed_on or parameter in statement.changes
+        ]
+        for name in (*statement.writes, *(name for name in handed_on if name in global_names), *defaults):
+            is_whole = not function.is_of_module or name == RANDOM or ":" in name
+            yield name if is_whole else f"{namespace.module}:{name}"
+
+    def _used_later(self, function: Callee) -> Iterator[tuple[Callee, HandedOn]]:
+        """The functions and classes that a function may call, which write for it."""
+        for use in function.statement.later:
+            for used in self._used(function.namespace, use, function.current):
+                yield used, iter
+
+    def _used(self, namespace: Namespace, use: str, current: Mapping[str, int]) -> Iterator[Callee]:
+        """The functions and classes that a name leads to; of a method what has made its object."""
+        visited: set[tuple[str | None, str]] = set()
+        waiting = [(namespace, use, current)]
+        while waiting:
+            where, path, now = waiting.pop()
+            base = _base(path)
+            at = now.get(base)
+            statement = None if at is None else where.statements[at]
+            is_import = statement is not None and bool(statement.imports)
+            origin = self.origin(where, path, now) if is_import or ":" in path else None
+            if origin is not None and (origin[0].module, origin[1]) not in visited:
+                visited.add((origin[0].module, origin[1]))
+                waiting.append((origin[0], origin[1], origin[0].bindings))
+            if statement is None or is_import:
+                continue
+            if statement.kind in ("def", "class"):
+                yield Callee(where, statement, now)
+            elif base != path:
+                made = [source for name, source in statement.results if name == base and "." not in source]
+                waiting += [(where, maker, now) for maker in made]
 
 
 def _base(name: str) -> str:
     """The first part of a dotted name."""
     return split(name)[0]
-
-
-def _parameter(function: Statement, place: int | str) -> str | None:
-    """The parameter of a function that a position or keyword means."""
-    names = function.parameters
-    if isinstance(place, str):
-        several = next((name for name in names if name.startswith("**")), place)
-        return place if place in names else several.lstrip("*")
-    starred = next((number for number, name in enumerate(names) if name.startswith("*")), len(names))
-    return names[min(place, starred)].lstrip("*") if min(place, starred) < len(names) else None
 
 
 def handles_of(statement: Statement, handles: set[str]) -> set[str]:
