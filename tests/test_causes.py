@@ -350,6 +350,20 @@ def test_rows_that_changed_are_named_as_the_user_names_them(vault, frame, key, s
     assert line.tolist() == [shown, shown]
 
 
+def test_rows_of_a_mapped_list_that_changed_are_named_by_their_index(vault):
+    """What map keeps beside its results is their key, and nobody sees it."""
+    for frame in (ARTICLES, OTHERS):
+        vault.save("articles", frame, key="id", inputs=False)
+        vault.map("answers", lambda row: {"pred": row.text}, "articles", version="1")
+        vault.read("answers").vault.save("judged")
+    [line] = (
+        vault.differences("judged@1", "judged@2")
+        .query("what == 'rows changed' and name == 'answers'")[["a", "b"]]
+        .to_numpy()
+    )
+    assert line.tolist() == ["1: 2", "1: 2"]
+
+
 def test_the_evidence_says_which_run_rules_a_difference_out_and_why_the_rest_is_left(vault):
     """One run made the rows of the first side with the rate of the other, one those of the other with the first seed."""
     vault.save("articles", ARTICLES)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tablevault_pd import frames
 from tablevault_pd.analysis.ancestors import same_rows_by_key
 from tablevault_pd.analysis.sides import Side
 from tablevault_pd.errors import short_repr
@@ -54,9 +55,12 @@ def row_changes(store: Store, one: Version, other: Version) -> RowChanges:
 
 
 def row_labels(store: Store, version: Version, positions: np.ndarray) -> Sequence[Any]:
-    """What rows are called: by the key of the list, else by its index, which counts them where it has none of its own."""
+    """What rows are called: by the key of the list, else by its index, which counts them where it has none of its own.
+
+    The key of a mapped list says nothing to a reader: nobody sees what map keeps beside its results.
+    """
     schema = store.schema(version.schema_id)
-    key = key_labels(schema)
+    key = [] if frames.fields_beside(schema) else key_labels(schema)
     columns = [label for label in key if label not in index_names(schema)]
     [frame] = take(store, [(version, positions, columns)])
     return list(Side(version.label, version, positions, frame).key(key) if key else frame.index)
