@@ -364,6 +364,69 @@ def test_rows_of_a_mapped_list_that_changed_are_named_by_their_index(vault):
     assert line.tolist() == ["1: 2", "1: 2"]
 
 
+def ask(row, prompt):
+    return {"pred": row.text.upper() if prompt == "loud" else row.text}
+
+
+@pytest.mark.parametrize("rows", ["articles", "some"])
+def test_what_map_called_its_function_with_is_a_cause(vault, rows):
+    """Of the list itself and of one below it; the whole list is mapped, or a part of it, whose options are not kept."""
+    vault.save("articles", ARTICLES)
+    for prompt in ("quiet", "loud"):
+        with vault.session("eval", params={"seed": 1}):
+            given = rows if rows == "articles" else vault.read("articles").query("id < 9")
+            vault.map("answers", ask, given, kwargs={"prompt": prompt})
+            vault.read("answers").vault.save("judged")
+    cause = ["parameter", "ask(prompt)", "quiet", "loud"]
+    for name, depth in (("answers", 0), ("judged", 1)):
+        compared = vault.compare(f"{name}@1", f"{name}@2", on="id", measure="pred == pred.str.upper()")
+        why = compared.why().query("what == 'parameter'")
+        assert len(why) == 2
+        assert why[["what", "name", "a", "b", "depth", "list"]].drop_duplicates().to_numpy().tolist() == [
+            [*cause, depth, "answers"]
+        ]
+        upstream = vault.differences(f"{name}@1", f"{name}@2").query("what == 'parameter'")
+        assert upstream[["what", "name", "a", "b", "depth", "list", "ruled_out"]].to_numpy().tolist() == [
+            [*cause, depth, "answers", False]
+        ]
+    vault.erase("answers", rows=[1])
+    params = vault.compare("answers@1", "answers@2").params_diff
+    assert params.to_numpy().tolist() == [[*cause[1:], False]]
+    sessions = vault.differences("eval#1", "eval#2").query("what == 'parameter'")
+    assert sessions[["name", "list", "ruled_out"]].to_numpy().tolist() == [["ask(prompt)", "answers", False]]
+
+
+def test_what_map_called_its_function_with_is_no_cause_where_rows_came_out_the_same(vault):
+    """By sessions and by versions alike: notes that map keeps are other ones, and no list that somebody compares."""
+    vault.save("articles", ARTICLES)
+    for seed, prompt in ((1, "quiet"), (2, "soft")):
+        with vault.session("eval", params={"seed": seed}):
+            vault.map("answers", ask, "articles", kwargs={"prompt": prompt})
+    assert set(vault.compare("eval#1", "eval#2")["status"]) == {"same"}
+    for pair in (("answers@1", "answers@2"), ("eval#1", "eval#2")):
+        upstream = vault.differences(*pair).query("what == 'parameter'")
+        assert dict(zip(upstream["name"], upstream["ruled_out"], strict=True)) == {
+            "seed": True,
+            "ask(prompt)": True,
+        }
+    params = vault.compare("answers@1", "answers@2").params_diff
+    assert dict(zip(params["name"], params["ruled_out"], strict=True)) == {"seed": True, "ask(prompt)": True}
+
+
+def test_rows_that_map_made_with_the_same_arguments_name_none(vault):
+    """Only one row was made again with another prompt; and arguments are told as they were given."""
+    vault.upsert("articles", ARTICLES, key="id")
+    vault.map("answers", ask, "articles", kwargs={"prompt": ("quiet", 1)})
+    vault.map("answers", ask, vault.read("articles").query("id == 2"), kwargs={"prompt": "loud"})
+    vault.upsert("articles", ARTICLES[:1].assign(text="fine"))
+    vault.map("answers", ask, vault.read("articles").query("id == 1"), kwargs={"prompt": ("quiet", 1)})
+    last = vault["answers"].version
+    why = vault.compare("answers@1", f"answers@{last}", on="id").why().query("what == 'parameter'")
+    assert why.reset_index()[["id", "name", "a", "b"]].to_numpy().tolist() == [
+        [2, "ask(prompt)", ("quiet", 1), "loud"]
+    ]
+
+
 def test_the_evidence_says_which_run_rules_a_difference_out_and_why_the_rest_is_left(vault):
     """One run made the rows of the first side with the rate of the other, one those of the other with the first seed."""
     vault.save("articles", ARTICLES)

@@ -9,6 +9,7 @@ import pandas as pd
 from tablevault_pd import validate
 from tablevault_pd.analysis import gate
 from tablevault_pd.analysis.answers import mark
+from tablevault_pd.analysis.arguments import ARGUMENT
 from tablevault_pd.analysis.facts import PARAMETER
 from tablevault_pd.analysis.summary import summary
 from tablevault_pd.code import Slice, code_diff
@@ -224,12 +225,12 @@ class Comparison(pd.DataFrame):
 
         ruled_out (bool): no cause, for the same rows were also made with the value of the other side.
         """
-        return self._fact_table(lambda fact: fact[0] == PARAMETER, what=False)
+        return self._fact_table(lambda fact: fact[0] in (PARAMETER, ARGUMENT), what=False)
 
     @property
     def environment_diff(self) -> pd.DataFrame:
         """What the sessions ran in, where it differs: what (package, python, git, argv, host), name, a, b … as recorded, ruled_out."""
-        return self._fact_table(lambda fact: fact[0] != PARAMETER, what=True)
+        return self._fact_table(lambda fact: fact[0] not in (PARAMETER, ARGUMENT), what=True)
 
     def _fact_table(self, is_shown: Callable[[Fact], bool], *, what: bool) -> pd.DataFrame:
         from tablevault_pd.analysis.ruled_out import fact_table

@@ -10,20 +10,22 @@ import pandas as pd
 
 from tablevault_pd.analysis.code_changes import code_changes
 from tablevault_pd.analysis.contents import ReadVersions
-from tablevault_pd.analysis.evidence import CODE, Records, Verdict
-from tablevault_pd.analysis.facts import READ, Inputs, different, facts_of, inputs_of, read_by
+from tablevault_pd.analysis.evidence import CODE, SAME_ROWS, Records, Verdict
+from tablevault_pd.analysis.facts import PARAMETER, READ, Inputs, different, facts_of, inputs_of, read_by
 from tablevault_pd.analysis.makings import Making
 from tablevault_pd.analysis.rows_changed import label_text, row_changes, row_labels
 from tablevault_pd.analysis.ruled_out import RuledOut
+from tablevault_pd.analysis.targets import made_in_common
 from tablevault_pd.code import slice_of_session
 from tablevault_pd.reading.reports import typed
 from tablevault_pd.store import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     import numpy as np
 
+    from tablevault_pd.analysis.arguments import Argument
     from tablevault_pd.analysis.code_changes import CodeChange
     from tablevault_pd.analysis.evidence import Key
     from tablevault_pd.analysis.targets import Target
@@ -37,7 +39,7 @@ ORDER = (
 )  # fmt: skip
 SHOWN_ROWS = 10
 _SAME_ROWS, _OTHER_ROWS = (
-    Verdict(True, "both versions show the same rows"),
+    Verdict(True, SAME_ROWS),
     Verdict(False, "it shows other rows"),
 )
 
@@ -61,6 +63,7 @@ class _Walk:
     waiting: deque[tuple[Making, Making, int]] = field(default_factory=deque)
     #: inputs of equal content: nothing above them is a cause, unless it is above others, too
     equal: deque[tuple[Making, Making, int]] = field(default_factory=deque)
+    arguments_told: set[tuple[int, ...]] = field(default_factory=set)
     linked: set[str] = field(default_factory=set)  #: lists that rows of one step are linked to
     #: by the sessions of each step
     reads: list[tuple[Inputs, Inputs, int, _RulesOut]] = field(default_factory=list)
@@ -74,7 +77,8 @@ class _Walk:
         code = slice_of_session(self.store, a.id), slice_of_session(self.store, b.id)
         one, two = self._read_by([a.id]), self._read_by([b.id])
         explained = self._have_other_content(one, two)
-        self._made_by(((a.id,), (b.id,)), code, 0, None, ruled_out, explained=explained)
+        pairs = [(one.version, two.version) for one, two in made_in_common(self.store, a, b)]
+        self._made_by(((a.id,), (b.id,)), code, 0, None, ruled_out, pairs, explained=explained)
         self._inputs(one, two, 0)
 
     def everything(self) -> None:
@@ -103,7 +107,7 @@ class _Walk:
         sessions = a.sessions(self.store), b.sessions(self.store)
         code = a.code(self.store), b.code(self.store)
         explained = self._have_other_content(inputs_a, inputs_b)
-        self._made_by(sessions, code, depth, name, ruled_out, explained=explained)
+        self._made_by(sessions, code, depth, name, ruled_out, [(one, two)], explained=explained)
         self._inputs(inputs_a, inputs_b, depth, ruled_out=None if is_cause else ruled_out)
         self.linked |= {one.list, two.list, *inputs_a, *inputs_b}
         if set(sessions[0]) != set(sessions[1]):
@@ -124,15 +128,18 @@ class _Walk:
         depth: int,
         name: str | None,
         ruled_out: _RulesOut,
+        versions: Sequence[tuple[Version, Version]],
         *,
         explained: bool,
     ) -> None:
         """Note the parameters, environment and code that differ, and which of them are no cause."""
+        arguments = list(self._arguments(versions))
         changes = code_changes(*code)
         one, two = (facts_of(self.store, of_side) for of_side in sessions)
         facts = different([one, two]) if set(sessions[0]) != set(sessions[1]) else []
         keys: list[tuple[Key, CodeChange | None]] = [(fact, None) for fact in facts]
         keys += [((CODE, change.bound), change) for change in changes]
+        keys += [(argument.key, None) for _, argument in arguments]
         verdicts = ruled_out(keys, explained=explained)
         # A session that wrote several lists is told of once, where it is nearest, unless it may be a cause only further up.
         before = self.reported.get(sessions)
@@ -142,8 +149,21 @@ class _Walk:
                 self.lines.append((*fact, one.get(fact), two.get(fact), depth, name, *verdict))
             if not verdict.ruled_out:
                 counts.add(fact)
-        for change, verdict in zip(changes, verdicts[len(facts) :], strict=True):
+        for change, verdict in zip(changes, verdicts[len(facts) :], strict=False):
             self.lines.append((CODE, *change.line, depth, name, *verdict))
+        for (pair, argument), left in zip(arguments, verdicts[len(facts) + len(changes) :], strict=True):
+            verdict = _SAME_ROWS if self.records.contents.is_same(*pair) else left
+            self.lines.append((PARAMETER, *argument, depth, pair[1].list, *verdict))
+
+    def _arguments(
+        self, versions: Sequence[tuple[Version, Version]]
+    ) -> Iterator[tuple[tuple[Version, Version], Argument]]:
+        """What map called its function with, where that differs: once for each pair of versions."""
+        for a, b in versions:
+            if (a.list_id, a.version, b.list_id, b.version) not in self.arguments_told:
+                self.arguments_told.add((a.list_id, a.version, b.list_id, b.version))
+                for argument in self.records.arguments.between(a, b):
+                    yield (a, b), argument
 
     def _inputs(
         self, a: Inputs, b: Inputs, depth: int, what: str = "input", ruled_out: _RulesOut | None = None

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tablevault_pd.analysis.arguments import ARGUMENT, Arguments
 from tablevault_pd.analysis.code_changes import ALL, UNNAMED, CodeChange, code_changes, trees_by_bound
 from tablevault_pd.analysis.contents import Contents, ReadVersions
 from tablevault_pd.analysis.facts import (
@@ -30,13 +31,14 @@ from tablevault_pd.code import Slice, program_trees, slices_of
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+    from tablevault_pd.analysis.arguments import Argument
     from tablevault_pd.analysis.facts import Fact, Facts
     from tablevault_pd.code.reading import Place
     from tablevault_pd.store import Part, Store, Version
 
 CODE = "code"
 #: What may make a row come out otherwise. The commit, command line and host are told by ``vault.differences``.
-CAUSES = (PARAMETER, READ, "package", "python")
+CAUSES = (PARAMETER, ARGUMENT, READ, "package", "python")
 #: Makers of a side that are compared one with the other, where no difference alone can be the cause.
 MOST_COMPARED = 50
 SHOWN_NAMES = 2
@@ -52,6 +54,7 @@ class Records:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.contents = Contents(store)
+        self.arguments = Arguments(store)
         self._facts: dict[int, dict[Fact, Any]] = {}
         self._labels: dict[int, str] = {}
         self._slices: dict[Place, Slice | None] = {}
@@ -137,6 +140,7 @@ class Verdict(NamedTuple):
 BOTH_HAVE_IT = "both had it; what uses it changed"
 NEEDED_ALIKE = "the rows of both needed the same of it"
 MADE_ALIKE = "those who made the rows had the same"
+SAME_ROWS = "both versions show the same rows"
 UNRECORDED = "not recorded for both: it may differ or not"  #: what is said of a difference that is none
 
 
@@ -152,6 +156,8 @@ class Evidence:
     a: Sequence[Makers]
     b: Sequence[Makers]
     linked: Collection[str] = ()  #: lists that count as inputs, and not because they were read
+    arguments: Sequence[Argument] = ()  #: what map called its function with, where that differs
+    is_same: bool = False  #: whether both sides show the same rows
 
     def __post_init__(self) -> None:
         self.records.look(place for makers in (*self.a, *self.b) for place in makers)
@@ -163,6 +169,7 @@ class Evidence:
         between those makers of both sides that differ least.
         """
         first = self._between(self.a[0][0], self.b[0][0])
+        first += [MakersDiffer(one.key, *one) for one in self.arguments]
         left = [
             difference for difference in first if not self._ruled_out_by(difference.key, difference.change)
         ]
@@ -264,6 +271,8 @@ class Evidence:
         """What says that a difference is no cause; an empty text where nothing does."""
         if not self.a or not self.b:
             return ""
+        if key[0] == ARGUMENT:
+            return SAME_ROWS if self.is_same else ""
         if change is not None and self._lies_deeper(key):
             said = [self._ruled_out_by(inner.key, inner.change) for inner in self._inside(change)]
             return "" if "" in said else next(iter(said), NEEDED_ALIKE)

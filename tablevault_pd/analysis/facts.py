@@ -65,7 +65,7 @@ def facts_of(store: Store, session_ids: Sequence[int]) -> dict[Fact, Any]:
     sessions = store.sessions(list(session_ids), info=True)
     every = [_facts(session) for session in sessions]
     names = dict.fromkeys(fact for facts in every for fact in facts)
-    return {fact: _together([facts[fact] for facts in every if fact in facts]) for fact in names}
+    return {fact: together([facts[fact] for facts in every if fact in facts]) for fact in names}
 
 
 def facts_by_session(
@@ -123,7 +123,8 @@ def by_list(contents: Contents, versions: Iterable[Version | None], writers: Col
     return {name: ReadVersions(contents, of_list, writers) for name, of_list in lists.items()}
 
 
-def _together(values: list[Any]) -> Any:
+def together(values: list[Any]) -> Any:
+    """The value; where there are several, all of them, separated by a bar."""
     distinct: list[Any] = []
     for value in [value for value in values if not is_unrecorded(value)] or values:
         if not any(type(value) is type(other) and value == other for other in distinct):

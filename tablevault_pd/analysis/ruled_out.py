@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from tablevault_pd.analysis.arguments import ARGUMENT, Arguments
 from tablevault_pd.analysis.elsewhere import Elsewhere
 from tablevault_pd.analysis.evidence import Evidence, Records, Verdict
 from tablevault_pd.analysis.facts import different, facts_of
@@ -62,11 +63,12 @@ def _evidence(store: Store, records: Records, a: Making, b: Making) -> Evidence:
     one, two = (
         [first_of(run, making.place) for run in of_side] for of_side, making in zip(runs, (a, b), strict=True)
     )
-    if len(one) == len(two) == 1 and records.contents.is_same(a.version, b.version):
+    is_same = records.contents.is_same(a.version, b.version)
+    if len(one) == len(two) == 1 and is_same:
         return Evidence(
-            records, [(*one[0], *two[0])], [(*two[0], *one[0])]
+            records, [(*one[0], *two[0])], [(*two[0], *one[0])], is_same=True
         )  # each made the rows of the other
-    evidence = Evidence(records, one, two)
+    evidence = Evidence(records, one, two, is_same=is_same)
     return (
         Elsewhere(store, records.contents, (a.version, b.version)).by_runs(evidence, runs)
         if one and two
@@ -87,6 +89,7 @@ def fact_table(
     The column ``ruled_out`` says which are no cause of a difference between the first side and another.
     """
     every = [{} if target is None else facts_of(store, target_sessions(store, target)) for target in targets]
+    _add_arguments(store, targets, every)
     facts = [fact for fact in different(every) if is_shown(fact)]
     columns: dict[str, Any] = {"what": typed("what", [fact[0] for fact in facts])} if what else {}
     columns["name"] = typed("name", [fact[1] for fact in facts])
@@ -94,6 +97,19 @@ def fact_table(
         columns[chr(ord("a") + number)] = pd.Series([of_side.get(fact) for fact in facts], dtype=object)
     columns["ruled_out"] = pd.array(_no_causes(store, targets, facts), dtype=bool)
     return pd.DataFrame(columns)
+
+
+def _add_arguments(store: Store, targets: Sequence[Target | None], every: Sequence[dict[Fact, Any]]) -> None:
+    """Add what map called its function with, where the rows of another side were not made as those of the first."""
+    first, *others = targets
+    arguments = Arguments(store)
+    for other, facts in zip(others, every[1:], strict=True):
+        if isinstance(first, Making) and isinstance(other, Making):
+            for one in arguments.between(first.version, other.version):
+                every[0][one.key], facts[one.key] = one.a, one.b
+    for fact in [fact for fact in every[0] if fact[0] == ARGUMENT] if every else []:
+        for facts in every[1:]:
+            facts.setdefault(fact, every[0][fact])
 
 
 def _no_causes(store: Store, targets: Sequence[Target | None], facts: Sequence[Fact]) -> list[bool]:

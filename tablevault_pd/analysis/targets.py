@@ -12,6 +12,7 @@ from tablevault_pd import validate
 from tablevault_pd.analysis.makings import Making, makings_of
 from tablevault_pd.analysis.sides import Side
 from tablevault_pd.errors import InvalidInput, InvalidType, ListDeleted, SessionNotFound, short_repr
+from tablevault_pd.keys.mapped import is_notes
 from tablevault_pd.lineage.resolve_rows import origin_version
 from tablevault_pd.names import parse_address
 from tablevault_pd.reading import read as reading
@@ -90,7 +91,7 @@ def pair_of(store: Store, a: Any, b: Any) -> tuple[Target, Target]:
 def made_in_common(store: Store, a: Session, b: Session) -> list[tuple[Making, Making]]:
     """What two sessions made last of each list that both made."""
     newest = _newest_by_session(store, {a.id: a.id, b.id: b.id})
-    return [(newest[a.id][name], newest[b.id][name]) for name in sorted(_in_common(newest, set()))]
+    return [(newest[a.id][name], newest[b.id][name]) for name in sorted(_in_common(store, newest, set()))]
 
 
 def _of_frame(store: Store, frame: pd.DataFrame) -> Version:
@@ -109,10 +110,10 @@ def _made(
         return [Making(target) if isinstance(target, Version) else None for target in targets]
     lists = {name} if name else {target.list for target in targets if isinstance(target, Version)}
     newest = _newest_by_session(store, {session.id: session.id for session in sessions})
-    common = _in_common(newest, lists)
+    common = _in_common(store, newest, lists)
     if not common:  # what their workers made
         newest = _newest_by_session(store, _families(store, [session.id for session in sessions]))
-        common = _in_common(newest, lists)
+        common = _in_common(store, newest, lists)
     if len(common) != 1:
         labels = ", ".join(session.label for session in sessions)
         names = ", ".join(map(short_repr, sorted(common)))
@@ -145,9 +146,11 @@ def _newest_by_session(store: Store, counted_for: dict[int, int]) -> dict[int, d
     return newest
 
 
-def _in_common(newest: dict[int, dict[str, Making]], lists: set[str]) -> set[str]:
-    common = set.intersection(*(set(versions) for versions in newest.values()))
-    return common & lists if lists else common
+def _in_common(store: Store, newest: dict[int, dict[str, Making]], lists: set[str]) -> set[str]:
+    """The lists that all made, or those of `lists`. Notes that map keeps count only where they are named."""
+    first, *others = newest.values()
+    common = set(first).intersection(*others)
+    return common & lists if lists else {name for name in common if not is_notes(store, first[name].version)}
 
 
 def _families(store: Store, sessions: Sequence[int]) -> dict[int, int]:

@@ -9,15 +9,17 @@ import numpy as np
 import pandas as pd
 
 from tablevault_pd.analysis.ancestors import same_rows_by_key
+from tablevault_pd.analysis.arguments import ARGUMENT
 from tablevault_pd.analysis.cells import equal_cells
 from tablevault_pd.analysis.differences import differences
 from tablevault_pd.analysis.elsewhere import Elsewhere
 from tablevault_pd.analysis.evidence import CAUSES, CODE, Evidence, Records
-from tablevault_pd.analysis.facts import READ
+from tablevault_pd.analysis.facts import PARAMETER, READ
 from tablevault_pd.analysis.makings import Making
 from tablevault_pd.analysis.ruled_out import first_of
 from tablevault_pd.errors import InvalidInput
 from tablevault_pd.frames import columns as columns_of
+from tablevault_pd.keys.mapped import functions_at
 from tablevault_pd.lineage.makers import numbers_at, runs_of
 from tablevault_pd.lineage.of_rows import rows_to_trace
 from tablevault_pd.lineage.report import lines as lineage_lines
@@ -376,22 +378,30 @@ def _made_by(
     if not len(pairs):
         return []
     runs = runs_of(store, [pairs.a, pairs.b])
+    functions = [
+        functions_at(store, version, positions)
+        for version, positions in ((pairs.a, pairs.position_a), (pairs.b, pairs.position_b))
+    ]
     by = pd.DataFrame(
         {
             "a": numbers_at(runs[0], pairs.position_a),
             "b": numbers_at(runs[1], pairs.position_b),
             "explained": [row in explained for row in pairs.row.tolist()],
+            "function_a": 0 if functions[0] is None else functions[0],
+            "function_b": 0 if functions[1] is None else functions[1],
         }
     )
     elsewhere = Elsewhere(store, records.contents, (pairs.a, pairs.b), by_row=pairs.by_row)
     parts = []
-    key: Any  # (run of a, run of b, whether it is explained)
+    key: Any  # (run of a, run of b, whether it is explained, function of map for a, and for b)
     for key, rows in by.groupby([*by.columns], sort=False).indices.items():
         makers = [
             first_of(runs_of_side[number], place)
             for runs_of_side, number, place in zip(runs, key[:2], pairs.places, strict=True)
         ]
-        own = Evidence(records, makers[:1], makers[1:], linked)
+        is_mapped = functions[0] is not None and functions[1] is not None
+        arguments = records.arguments.of_functions(pairs.a, key[3:4], pairs.b, key[4:]) if is_mapped else []
+        own = Evidence(records, makers[:1], makers[1:], linked, arguments)
         positions = (pairs.position_a[rows], pairs.position_b[rows])
         for some, evidence in elsewhere.by_rows(own, positions):
             causes = evidence.causes(explained=bool(key[2]))
@@ -420,7 +430,12 @@ def _cause(pairs: _Pairs, rows: np.ndarray, cause: MakersDiffer) -> pd.DataFrame
     part = pd.DataFrame({"row": pairs.row[rows], "depth": pairs.depth[rows]})
     a, b = (pd.Series([value] * len(part), dtype=object) for value in (cause.a, cause.b))
     return part.assign(
-        what=cause.key[0], name=cause.name, list=pairs.a.list, a=a, b=b, evidence=cause.evidence
+        what=PARAMETER if cause.key[0] == ARGUMENT else cause.key[0],
+        name=cause.name,
+        list=pairs.a.list,
+        a=a,
+        b=b,
+        evidence=cause.evidence,
     )
 
 

@@ -12,8 +12,8 @@ import xxhash
 
 from tablevault_pd import frames
 from tablevault_pd.errors import InvalidInput, short_repr
+from tablevault_pd.keys.mapped import told
 from tablevault_pd.lineage.record import LineageRecorder
-from tablevault_pd.mapping.function import told
 from tablevault_pd.mapping.inputs import contents
 
 if TYPE_CHECKING:

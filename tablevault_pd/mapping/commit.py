@@ -10,9 +10,7 @@ import pandas as pd
 
 from tablevault_pd import frames
 from tablevault_pd.errors import Conflict, InvalidInput
-from tablevault_pd.lineage.record import LineageRecorder
-from tablevault_pd.mapping.calls import FrameRows
-from tablevault_pd.mapping.kept import (
+from tablevault_pd.keys.mapped import (
     CONTENT,
     FUNCTION,
     INPUT,
@@ -22,6 +20,8 @@ from tablevault_pd.mapping.kept import (
     PART,
     notes_name,
 )
+from tablevault_pd.lineage.record import LineageRecorder
+from tablevault_pd.mapping.calls import FrameRows
 from tablevault_pd.reading import read as reading
 from tablevault_pd.saving.delete_rows import delete_rows
 from tablevault_pd.saving.ingest import ColumnOptions, ingest

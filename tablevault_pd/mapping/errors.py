@@ -10,8 +10,7 @@ import pandas as pd
 
 from tablevault_pd import frames
 from tablevault_pd.errors import InvalidInput
-from tablevault_pd.mapping.inputs import contents
-from tablevault_pd.mapping.kept import (
+from tablevault_pd.keys.mapped import (
     CONTENT,
     ERROR,
     FUNCTION,
@@ -21,6 +20,7 @@ from tablevault_pd.mapping.kept import (
     notes_name,
     result_rows,
 )
+from tablevault_pd.mapping.inputs import contents
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.reports import typed
 

@@ -10,6 +10,7 @@ import xxhash
 
 from tablevault_pd.code.functions import function_key
 from tablevault_pd.errors import InvalidInput, short_repr
+from tablevault_pd.keys.mapped import told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,16 +57,3 @@ def arguments_text(kwargs: Mapping[str, Any]) -> str:
             f"kwargs={short_repr(kwargs)} are part of what a result depends on, so they are numbers, texts, lists and dicts: {error}. "
             "Have the function use other objects by itself, and say version=."
         ) from None
-
-
-def told(value: Any) -> Any:
-    """JSON of a value of numbers, texts, lists, tuples and dicts, another one for each: JSON has no tuples, and no keys but texts.
-
-    Raises TypeError for other values.
-    """
-    if isinstance(value, dict):
-        return ["dict", *sorted(([told(key), told(item)] for key, item in value.items()), key=json.dumps)]
-    if isinstance(value, (list, tuple)):
-        return ["tuple" if isinstance(value, tuple) else "list", *map(told, value)]
-    json.dumps(value)
-    return value

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from tablevault_pd.errors import ClaimLost, SessionStopped, VaultClosed
+from tablevault_pd.keys.mapped import CONTENT, ERROR, FUNCTION, INPUT, NOTHING, PART, Settled, result_rows
 from tablevault_pd.lineage.digests import mixed
 from tablevault_pd.mapping.calls import payloads, traceback_of
-from tablevault_pd.mapping.kept import CONTENT, ERROR, FUNCTION, INPUT, NOTHING, PART, Settled, result_rows
 from tablevault_pd.progress import Bar
 from tablevault_pd.store.work import Addresses, ClaimRequest, Finish
 from tablevault_pd.work.gone import GoneHolders

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import InvalidInput
-from tablevault_pd.mapping.kept import call_of, notes_name
+from tablevault_pd.keys.mapped import call_of, notes_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -10,10 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tablevault_pd.errors import InvalidInput
-from tablevault_pd.lineage.stale import RowsOfMap
-from tablevault_pd.mapping.function import function_number
-from tablevault_pd.mapping.inputs import inputs_of
-from tablevault_pd.mapping.kept import (
+from tablevault_pd.keys.mapped import (
     CALL,
     CONTENT,
     FUNCTION,
@@ -23,6 +20,9 @@ from tablevault_pd.mapping.kept import (
     notes,
     result_rows,
 )
+from tablevault_pd.lineage.stale import RowsOfMap
+from tablevault_pd.mapping.function import function_number
+from tablevault_pd.mapping.inputs import inputs_of
 from tablevault_pd.mapping.refresh import function_of
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tablevault_pd.errors import InvalidInput, ListNotFound, NameTaken, short_repr
-from tablevault_pd.mapping.kept import is_notes, notes_name
+from tablevault_pd.keys.mapped import is_notes, notes_name
 from tablevault_pd.names import check_name
 from tablevault_pd.new_files import new_folder
 from tablevault_pd.progress import Bar, warn

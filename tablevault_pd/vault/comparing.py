@@ -201,7 +201,8 @@ class Comparing(VaultPart):
             A difference is ruled out as a cause where the vault knows that the rows came out as they did with the value of the
             other side, too: a session that made equal rows again had it. All differences are listed; those that are ruled out
             do not stand in :meth:`Comparison.why`. The column evidence says which session rules a difference out, or why it is
-            left. Rows are given by their number and first keys or labels.
+            left. Rows are given by their number and first keys or labels. Of a mapped list the arguments that rows were made
+            with are parameters, too: ``ask(prompt)``.
             A list whose version is the same on both sides ends the walk.
 
         Raises

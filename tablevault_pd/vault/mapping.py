@@ -220,8 +220,8 @@ class MappedLists(VaultPart):
     def _map(
         self, name: str, function: Any, rows: Any, options: Mapping[str, Any], retry: Any
     ) -> tuple[List, Counts]:
+        from tablevault_pd.keys.mapped import check_mapped, notes_name
         from tablevault_pd.mapping.inputs import inputs_of
-        from tablevault_pd.mapping.kept import check_mapped, notes_name
         from tablevault_pd.mapping.refresh import MapCall, note_call
 
         name = check_name(name)
@@ -261,11 +261,11 @@ class MappedLists(VaultPart):
     def _run_map(
         self, call: MapCall, inputs: Inputs, how: Options, holder: Holder, *, retried: bool
     ) -> Counts:
+        from tablevault_pd.keys.mapped import CALL, Settled, notes_name, told
         from tablevault_pd.mapping import calls
         from tablevault_pd.mapping.commit import ResultWriter
         from tablevault_pd.mapping.function import function_number, name_of
         from tablevault_pd.mapping.job import Claims, Job, tidy
-        from tablevault_pd.mapping.kept import CALL, Settled, notes_name
         from tablevault_pd.mapping.refresh import options_text
         from tablevault_pd.saving.commit import confirm
 
@@ -274,7 +274,13 @@ class MappedLists(VaultPart):
         number = function_number(call.function, settings["version"], settings["kwargs"], run)
         writer = ResultWriter(store, name, number, self._map_write)
         text = options_text(settings) if inputs.whole else None
-        note = {"list": call.rows, "function": name_of(call.function), "number": number, "options": text}
+        note = {
+            "list": call.rows,
+            "function": name_of(call.function),
+            "number": number,
+            "kwargs": told(dict(settings["kwargs"])),
+            "options": text,
+        }
         writer.notes(pd.DataFrame({"outcome": [CALL], "call": [json.dumps(note)]}), np.zeros(1, np.int64), 0)
         settled = Settled(store, name, number)
         if retried:

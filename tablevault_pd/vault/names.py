@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tablevault_pd import validate
 from tablevault_pd.errors import InvalidInput, NameTaken, VersionNotFound, did_you_mean, short_repr
-from tablevault_pd.mapping.kept import is_mapped, notes_name
+from tablevault_pd.keys.mapped import is_mapped, notes_name
 from tablevault_pd.names import check_name, check_version_name, parse_address
 from tablevault_pd.reading import reports
 from tablevault_pd.reading.read import list_not_found, resolve

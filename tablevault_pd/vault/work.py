@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from tablevault_pd import validate
 from tablevault_pd.errors import InvalidInput, InvalidType, VaultError, short_repr
 from tablevault_pd.filters import is_no_filter
+from tablevault_pd.keys.mapped import is_notes
 from tablevault_pd.keywords import note_done, taken_back_by
-from tablevault_pd.mapping.kept import is_notes
 from tablevault_pd.names import check_name
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.origin import tag

@@ -8,6 +8,7 @@ Notes are a list of their own, ``answers/map``: errors, inputs without a result,
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ from tablevault_pd.store import VersionLookup
 from tablevault_pd.store.pieces import EMPTY
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tablevault_pd.store import Store, Version
     from tablevault_pd.store.pieces import Pieces
 
@@ -98,6 +101,81 @@ def call_of(store: Store, name: str) -> dict[str, Any] | None:
     return call
 
 
+@dataclass(frozen=True, slots=True)
+class NotedCall:
+    """What map called."""
+
+    function: str  #: its name without that of its module
+    kwargs: Mapping[str, Any]
+
+
+def calls_of(store: Store, name: str) -> dict[int, NotedCall]:
+    """Each call of map that ever was noted of a list, by the number of its function."""
+    versions = [
+        version
+        for version in store.versions(notes_name(name))
+        if not version.deleted and not version.gone and is_notes(store, version)
+    ]
+    selections, before = [], EMPTY
+    for version, shown in zip(versions, store.pieces(versions), strict=True):
+        if len(new := positions_lacking(shown, before)):
+            selections.append(
+                (version, frames.part_of(store.schema(version.schema_id), ("outcome", "call")), new)
+            )
+        before = shown
+    calls: dict[int, NotedCall] = {}
+    for table in reading.rows_at_each(store, selections):
+        for outcome, text in zip(
+            *(table.column(label).to_pylist() for label in ("outcome", "call")), strict=True
+        ):
+            call = json.loads(text) if outcome == CALL else {}
+            if "kwargs" in call:
+                match = re.fullmatch(r"\S+:(?:\S*\.)?([\w<>]+)", call["function"])
+                calls[call["number"]] = NotedCall(match[1] if match else "map", untold(call["kwargs"]))
+    return calls
+
+
+def functions_at(store: Store, version: Version, positions: np.ndarray) -> np.ndarray | None:
+    """The numbers of the functions that map made these rows with, 0 for rows that were erased.
+
+    None of a list that it did not make, or of rows that are gone.
+    """
+    if version.gone or version.deleted or not is_mapped(store, version):
+        return None
+    at, back = np.unique(positions, return_inverse=True)
+    table = reading.rows_at(store, version, frames.part_of(store.schema(version.schema_id), (FUNCTION,)), at)
+    return np.asarray(table.column(FUNCTION).fill_null(0).to_numpy()[back])
+
+
+def positions_lacking(pieces: Pieces, other: Pieces) -> np.ndarray:
+    """The positions of the rows that `other` does not show."""
+    runs = zip(*pieces.lacking(other), strict=True)
+    return np.concatenate([np.empty(0, np.int64), *(np.arange(start, stop) for start, stop in runs)])
+
+
+def told(value: Any) -> Any:
+    """JSON of a value of numbers, texts, lists, tuples and dicts, another one for each: JSON has no tuples, and no keys but texts.
+
+    Raises TypeError for other values.
+    """
+    if isinstance(value, dict):
+        return ["dict", *sorted(([told(key), told(item)] for key, item in value.items()), key=json.dumps)]
+    if isinstance(value, (list, tuple)):
+        return ["tuple" if isinstance(value, tuple) else "list", *map(told, value)]
+    json.dumps(value)
+    return value
+
+
+def untold(value: Any) -> Any:
+    """The value that :func:`told` told."""
+    if not isinstance(value, list):
+        return value
+    kind, *items = value
+    if kind == "dict":
+        return {untold(key): untold(item) for key, item in items}
+    return tuple(map(untold, items)) if kind == "tuple" else list(map(untold, items))
+
+
 @dataclass(slots=True)
 class _Seen:
     """How much of a list was looked at."""
@@ -157,7 +235,6 @@ class Settled:
         if head is None or head.deleted or head.version == mark.version:
             return None, np.empty(0, np.int64)
         pieces = self.store.pieces([head])[0]
-        starts, stops = pieces.lacking(mark.pieces)
+        new = positions_lacking(pieces, mark.pieces)
         mark.version, mark.pieces = head.version, pieces
-        parts = [np.arange(start, stop) for start, stop in zip(starts, stops, strict=True)]
-        return head, np.concatenate([np.empty(0, np.int64), *parts])
+        return head, new
