@@ -164,3 +164,26 @@ def test_cells_that_are_run_again_without_an_edit_in_any_order_change_nothing(tm
         diff = running.ask("vault.code_diff('answers@1', 'answers@2')")
         lines = [line for line in diff.splitlines()[2:] if line[0] in "+-"]
         assert lines == ["-PROMPT = 'good'", "+PROMPT = 'nice'"], diff
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the notebook is a forked process")
+def test_a_constant_that_was_edited_is_the_only_cause_where_the_cell_that_stores_a_column_ran_again(tmp_path):
+    cells = {
+        "src": "pd.DataFrame({'k': list('ab'), 'x': [2, 3]}).set_index('k').vault.save('src')",
+        "limit": "LIMIT = 2",
+        "read": "df = tv.read('src')",
+        "pred": "df['pred'] = (df['x'] > LIMIT).astype(int)",
+        "save": "df.vault.save('out')",
+    }
+    with tv.connect(tmp_path / "v", session=False), shell(tmp_path) as running:
+        for id, text in {"connect": NOTEBOOK["connect"], **cells}.items():
+            running.run(id, text)
+        running.run("limit", "LIMIT = 3")
+        for id in ("pred", "save"):
+            running.run(id, cells[id])
+        why = "vault.compare('out@1', 'out@2', measure='pred').why()[['what', 'a', 'b', 'evidence']].values.tolist()"
+        assert running.ask(why) == [["code", "LIMIT = 2", "LIMIT = 3", "the only difference"]]
+        diff = running.ask("vault.code_diff('out@1', 'out@2')")
+        assert [line for line in diff.splitlines()[2:] if line[0] in "+-"] == ["-LIMIT = 2", "+LIMIT = 3"], (
+            diff
+        )

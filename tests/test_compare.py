@@ -16,7 +16,7 @@ from warm import script
 
 import tablevault_pd as tv
 from tablevault_pd.analysis.code_changes import code_changes
-from tablevault_pd.code import Piece, Slicer
+from tablevault_pd.code import Piece, Slicer, code_diff
 
 
 def preds(**columns):
@@ -1049,6 +1049,83 @@ def test_r17_each_of_several_statements_that_bind_one_name_is_told():
         ("t.py: k", "k = 1", "k = 5"),
         ("t.py", "log(1)", "log(5)"),
     ]
+
+
+def slice_of_cells(*cells):
+    pieces = [Piece(text, None, 1, number) for number, text in enumerate(cells)]
+    return Slicer(pieces).of_place(1)
+
+
+PRED, SAVE = "df['pred'] = (df['x'] > LIMIT).astype(int)", "save(df)"
+READ = ("import tablevault_pd as tv", "df = tv.read('src')", "df = df.dropna()")
+FIRST = ("LIMIT = 2", *READ, PRED)
+
+
+@pytest.mark.parametrize(
+    ("again", "lines"),
+    [
+        (["LIMIT = 3", PRED], [("cell 5: LIMIT", "LIMIT = 2", "LIMIT = 3")]),
+        ([PRED, PRED], []),
+        (["LIMIT = 3", PRED, "LIMIT = 4", PRED], [("cell 7: LIMIT", "LIMIT = 2", "LIMIT = 4")]),
+        (["df['y'] = df['x'] + 1", "LIMIT = 3", PRED], [("LIMIT", "LIMIT = 2", "LIMIT = 3"), ("df", None, "df['y'] = df['x'] + 1")]),
+        # what is back at its first value was another one in between
+        (["LIMIT = 3", PRED, "LIMIT = 2", PRED], [("LIMIT", None, "LIMIT = 3"), ("LIMIT", None, "LIMIT = 2")]),
+    ],
+)  # fmt: skip
+def test_a_cell_that_ran_again_and_overwrites_what_it_stored_is_no_edit(again, lines):
+    one, two = slice_of_cells(*FIRST, SAVE), slice_of_cells(*FIRST, *again, SAVE)
+    assert one != two, "a slice has all that ran"
+    found = changed_lines(one, two)
+    assert sorted((name.rpartition(": ")[2], a, b) for name, a, b in found) == sorted(
+        (name.rpartition(": ")[2], a, b) for name, a, b in lines
+    )
+    diff = [line for line in code_diff(one, two, "a", "b").splitlines()[2:] if line[0] in "+-"]
+    assert PRED not in "".join(diff)
+    assert bool(diff) == bool(lines)
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        "total = df['pred'].sum()\ndf['y'] = total",
+        "df['y'] = df['pred']",
+        "df = df.head(2)",
+        "df['y'] = count(df)",
+        "df.loc[0] = 1",
+        "f = lambda: df['pred'].sum()\ndf['y'] = f()",
+        "def f():\n    return df['pred'].sum()\ndf['y'] = f()",
+        "del df['pred']",
+        "for column in df:\n    df['y'] = 1",
+        "df['y'] = eval(text)",
+    ],
+)
+def test_a_statement_that_ran_again_is_told_where_something_may_have_read_what_it_stored(between):
+    one = slice_of_cells(*FIRST, between, SAVE)
+    two = slice_of_cells(*FIRST, between, "LIMIT = 3", PRED, SAVE)
+    assert ("cell 7: df", None, PRED) in changed_lines(one, two)
+    assert f"+{PRED}" in code_diff(one, two, "a", "b")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "df['x'] = df['x'] + 1",
+        "df['y'] = df['x'] + rng.normal()",
+        "df['y'] = df['x'].sample(frac=1)",
+        "df['y'] = df['x'].map(step)",
+        "df['y'] = f(df['x'])",
+        "df['y'] = rows",
+        "df['y'] = df['x'] = df['z']",
+        "df['y'] += df['x']",
+        "df['y'] = [i for i in df['x']]",
+        "df['y'] = df['x'].fillna(0, inplace=True)",
+        "df[key] = df['x'] + 1",
+    ],
+)
+def test_a_statement_that_may_do_more_than_overwrite_is_told_each_time(statement):
+    setting = (*READ, "step, f, rows, key, rng = tv.read('g')")
+    one, two = (slice_of_cells(*setting, *[statement] * times, SAVE) for times in (1, 2))
+    assert [change[1:] for change in changed_lines(one, two)] == [(None, statement)]
 
 
 def test_the_statements_that_write_stand_beside_each_other():

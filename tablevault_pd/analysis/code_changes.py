@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tablevault_pd.capture.parsing import parse
 from tablevault_pd.code import cut
 from tablevault_pd.code.calls import dotted
+from tablevault_pd.code.repeats import without_repeats, without_unread
 from tablevault_pd.code.syntax import digest_of_tree
 
 if TYPE_CHECKING:
@@ -50,14 +51,24 @@ def code_changes(a: Slice, b: Slice) -> list[CodeChange]:
     """
     if _are_foreign(a, b):
         return [CodeChange(ALL, a.parts[-1], b.parts[-1])]
-    parts_a, parts_b = _members_apart(a.parts, b.parts), _members_apart(b.parts, a.parts)
-    gone, come = _lone(parts_a, parts_b), _lone(parts_b, parts_a)
+    once = without_repeats(a.parts), without_repeats(b.parts)
+    gone, come = _gone_and_come(*once)
+    at_last = _gone_and_come(*map(without_unread, once))
+    for key in at_last[0].keys() | at_last[1].keys():  # of others what came in between is told, too
+        gone[key], come[key] = (side.get(key, []) for side in at_last)
     names = dict.fromkeys([*gone, *come])
     return [
         CodeChange(key if key[1] else UNNAMED, one, two)
         for key in sorted(names, key=lambda key: not key[1])  # statements without names last
         for one, two in _side_by_side(gone.get(key, []), come.get(key, []))
     ]
+
+
+def _gone_and_come(
+    a: Sequence[Part], b: Sequence[Part]
+) -> tuple[dict[Bound, list[Part]], dict[Bound, list[Part]]]:
+    parts_a, parts_b = _members_apart(a, b), _members_apart(b, a)
+    return _lone(parts_a, parts_b), _lone(parts_b, parts_a)
 
 
 def _side_by_side(a: Sequence[Part], b: Sequence[Part]) -> list[tuple[Part | None, Part | None]]:

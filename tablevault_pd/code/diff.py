@@ -9,6 +9,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.code.order import in_order_of
+from tablevault_pd.code.repeats import without_repeats, without_unread
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -67,11 +68,20 @@ def _cell(line: str | None, style: str) -> str:
 def code_diff(a: Slice, b: Slice, name_a: str, name_b: str) -> CodeDiff:
     """What makes `b` of `a`. Statements whose syntax trees are equal do not differ, whatever their comments say."""
     names = (name_a, name_b)
-    left, right = _lines(_with_text_of(a.parts, b.parts)), _lines(in_order_of(b.parts, a.parts))
-    if a == b or left == right:
+    if a == b:
+        return CodeDiff(names=names)
+    once = without_repeats(a.parts), without_repeats(b.parts)
+    left, right = _both_sides(*map(without_unread, once))
+    if left == right:
+        left, right = _both_sides(*once)
+    if left == right:
         return CodeDiff(names=names)
     diff = difflib.unified_diff(left, right, name_a, name_b, lineterm="", n=CONTEXT)
     return CodeDiff("\n".join(diff) + "\n", side_by_side(left, right), names)
+
+
+def _both_sides(a: Sequence[Part], b: Sequence[Part]) -> tuple[list[str], list[str]]:
+    return _lines(_with_text_of(a, b)), _lines(in_order_of(b, a))
 
 
 def _with_text_of(parts: Sequence[Part], others: Sequence[Part]) -> Iterator[Part]:
