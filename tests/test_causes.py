@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from contextlib import contextmanager
 
+import numpy as np
 import pandas as pd
 import pytest
 from stores import BOTH, new_place
@@ -15,6 +16,8 @@ from tablevault_pd.analysis.code_changes import code_changes
 from tablevault_pd.analysis.mixes import is_mix
 from tablevault_pd.analysis.written_out import parameters_written
 from tablevault_pd.code import Piece, Slicer
+from tablevault_pd.lineage.of_rows import rows_to_trace
+from tablevault_pd.lineage.report import lines_up
 
 ARTICLES = pd.DataFrame({"text": ["good", "bad"]}, index=pd.Index([1, 2], name="id"))
 OTHERS = ARTICLES.assign(text=["good", "sad"])
@@ -656,3 +659,64 @@ def test_what_made_the_rows_that_came_and_went_is_a_cause(vault):
     assert why["what"].value_counts().to_dict() == {"row removed": 2, "row added": 2, "parameter": 1}
     [line] = why[why["what"] == "parameter"][["name", "depth", "list"]].to_numpy().tolist()
     assert line == ["size", 1, "chunks"]
+
+
+def test_what_many_rows_came_from_alike_and_another_run_row_by_row_is_no_cause(vault):
+    """The same articles are above the answers: of all at once, and of each that was saved alone."""
+    vault.save("articles", ARTICLES)
+    answers = pd.DataFrame({"right": [True, True]}, index=pd.Index([1, 2], name="id"))
+    with vault.session("fit", params={"lr": 1}):
+        vault.save("answers", answers, inputs=[vault.read("articles")])
+    with vault.session("fit", params={"lr": 2}):
+        articles = vault.read("articles")
+        vault.save("answers", ~answers[:1], inputs=[articles])
+        vault["answers"].append(~answers[1:], inputs=[articles])
+    for a, b in (("answers@1", "answers@3"), ("answers@3", "answers@1")):
+        assert told(vault.compare(a, b, measure="right").why()) == {("parameter", "lr")}
+
+
+def test_rows_of_a_training_set_without_a_key_changed_in_their_place(vault):
+    vault.save("test", pd.DataFrame({"x": [1, 2, 3]}))
+    for label in (0, 1):
+        with vault.session("fit"):
+            vault.save("train", pd.DataFrame({"text": list("abcd"), "label": [0, label, label, 0]}))
+            test, train = vault.read("test"), vault.read("train").iloc[[0, 1, 3]]  # not in one run
+            vault.save("preds", test.assign(right=bool(label)), inputs=[tv.rows(test), train])
+    why = vault.compare("preds@1", "preds@2", measure="right").why().query("what != 'code'")
+    assert (
+        why[["what", "name", "a", "b"]].to_numpy().tolist() == [["rows changed", "label", "1: 1", "1: 1"]] * 3
+    )
+
+
+def test_what_stands_above_all_flips_alike_is_one_line_for_each_flip(vault):
+    """Three columns of a training set: one changed in two rows, a row came and one went; each prediction came from all of it."""
+    tests = pd.DataFrame({"x": range(30)}, index=pd.Index(range(100, 130), name="id"))
+    train = pd.DataFrame({"text": "t", "label": range(40)}, index=pd.Index(range(40), name="id"))
+    vault.save("test", tests)
+    after = train.drop(5).assign(label=lambda rows: rows["label"] + rows.index.isin([2, 3]))
+    after.loc[77] = ["t", 1]
+    for rows, cut in ((train, 10), (after, 20)):
+        with vault.session("fit"):
+            vault.save("train", vault.save("raw", rows).read())
+            test, read = vault.read("test"), vault.read("train")
+            vault.save("preds", test.assign(right=test["x"] < cut), inputs=[tv.rows(test), read])
+    found = vault.compare("preds@1", "preds@2", measure="right")
+    why = found.why()
+    counted = why[why["what"].str.startswith("row")]
+    lines = [
+        ("rows changed", "label", "2: 2, 3", "2: 2, 3"),
+        ("rows removed", "{}", "1: 5", None),
+        ("rows added", "{}", None, "1: 77"),
+    ]
+    expected = [
+        (what, name.format(above), a, b, depth, above)
+        for depth, above in ((1, "train"), (2, "raw"))
+        for what, name, a, b in lines
+    ]
+    for key in range(110, 120):
+        of_flip = counted.loc[[key], ["what", "name", "a", "b", "depth", "list"]].astype(object)
+        assert list(of_flip.where(of_flip.notna(), None).itertuples(index=False, name=None)) == expected
+    assert set(why.value_counts(["what", "name"])[["rows changed", "rows added"]]) == {10, 20}
+    assert set(counted.index) == set(range(110, 120))
+    own, common = lines_up(found._known().vault(), rows_to_trace(vault["preds"]._version(), np.arange(30)))
+    assert (len(own), [len(lines) for _, lines in common]) == (30, [80]), "not one for each of both"

@@ -171,7 +171,8 @@ class Comparison(pd.DataFrame):
         -------
         DataFrame
             One line per row and difference, under the row's key: flip, what (row changed, row added, row removed: of its own
-            ancestors, cell by cell; input: a whole list; read: a list that the session read, though no row of it is a parent;
+            ancestors, cell by cell; rows changed, rows added, rows removed: how many, of what many rows came from alike, such as
+            a training set, column by column; input: a whole list; read: a list that the session read, though no row of it is a parent;
             code; parameter; package; python; nothing recorded), name (of the column, list, definition, parameter; an empty
             text where nothing is recorded), a, b, depth (steps up), list, row_a and row_b (``articles@1[3]``), evidence (why it is
             left as a cause: whether it is the only one, or which others no session tells apart from it).

@@ -13,7 +13,7 @@ from tablevault_pd.analysis.contents import ReadVersions
 from tablevault_pd.analysis.evidence import CODE, SAME_ROWS, Records, Verdict
 from tablevault_pd.analysis.facts import PARAMETER, READ, Inputs, different, facts_of, inputs_of, read_by
 from tablevault_pd.analysis.makings import Making
-from tablevault_pd.analysis.rows_changed import label_text, row_changes, row_labels
+from tablevault_pd.analysis.rows_changed import named_rows, row_changes
 from tablevault_pd.analysis.ruled_out import RuledOut
 from tablevault_pd.analysis.targets import made_in_common
 from tablevault_pd.code import slice_of_session
@@ -22,8 +22,6 @@ from tablevault_pd.store import Session
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
-
-    import numpy as np
 
     from tablevault_pd.analysis.arguments import Argument
     from tablevault_pd.analysis.code_changes import CodeChange
@@ -37,7 +35,6 @@ _DTYPES: dict[str, Any] = {"a": object, "b": object, "depth": "Int64", "ruled_ou
 ORDER = (
     "parameter", "code", "input", READ, "rows changed", "rows added", "rows removed", "package", "python", "git", "argv", "host",
 )  # fmt: skip
-SHOWN_ROWS = 10
 _SAME_ROWS, _OTHER_ROWS = (
     Verdict(True, SAME_ROWS),
     Verdict(False, "it shows other rows"),
@@ -210,15 +207,8 @@ class _Walk:
             ("rows removed", rows.removed, None),
         ):
             if any(positions is not None and len(positions) for positions in (one, two)):
-                shown = self._named_rows(a, one), self._named_rows(b, two)
+                shown = named_rows(self.store, a, one), named_rows(self.store, b, two)
                 self.lines.append((what, a.list, *shown, depth, a.list, *verdict))
-
-    def _named_rows(self, version: Version, positions: np.ndarray | None) -> str | None:
-        if positions is None:
-            return None
-        labels = row_labels(self.store, version, positions[:SHOWN_ROWS])
-        more = ", …" if len(positions) > SHOWN_ROWS else ""
-        return f"{len(positions)}: {', '.join(map(label_text, labels))}{more}"
 
 
 def _no_causes(

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from tablevault_pd.store import Store, Version
 
 
+SHOWN_ROWS = 10
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class RowChanges:
     """Positions in the one and the other version. `changed_a` and `changed_b` belong together, one by one."""
@@ -64,6 +67,15 @@ def row_labels(store: Store, version: Version, positions: np.ndarray) -> Sequenc
     columns = [label for label in key if label not in index_names(schema)]
     [frame] = take(store, [(version, positions, columns)])
     return list(Side(version.label, version, positions, frame).key(key) if key else frame.index)
+
+
+def named_rows(store: Store, version: Version, positions: np.ndarray | None) -> str | None:
+    """How many rows these are, and what the first of them are called: ``2: 'a', 'b'``; None for None."""
+    if positions is None:
+        return None
+    labels = row_labels(store, version, positions[:SHOWN_ROWS])
+    more = ", …" if len(positions) > SHOWN_ROWS else ""
+    return f"{len(positions)}: {', '.join(map(label_text, labels))}{more}"
 
 
 def label_text(label: Any) -> str:

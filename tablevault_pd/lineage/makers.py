@@ -129,13 +129,14 @@ def equal_rows(store: Store, version: Version, other: Version, *, by_row: bool =
     """
     at = np.arange(version.total)
     there = unchanged_rows(store, version, other, at)
-    if by_row or all(_tells_rows_apart(store.schema(one.schema_id)) for one in (version, other)):
+    if by_row or all(tells_rows_apart(store.schema(one.schema_id)) for one in (version, other)):
         return there
     is_whole = version.total == other.total and bool((there == at).all())
     return at if is_whole else np.full(version.total, -1)
 
 
-def _tells_rows_apart(schema: pa.Schema) -> bool:
+def tells_rows_apart(schema: pa.Schema) -> bool:
+    """Whether a key or a named index says which row is which."""
     return bool(key_fields(schema) or (index_fields(schema) and None not in index_names(schema)))
 
 

@@ -76,6 +76,35 @@ def lines(
     return joined_values(store, frame, side, columns) if read or columns is not None else frame
 
 
+def lines_up(store: Store, traced: RowsToTrace) -> tuple[pd.DataFrame, list[tuple[np.ndarray, pd.DataFrame]]]:
+    """Every ancestor, as :func:`lines` shows it, and apart from these, once, those that many rows have in common.
+
+    Where edges give several rows the same several parents, such as a training set, these and what is above them are walked over
+    once: (positions of rows that were asked for, lines of what is above all of them).
+    """
+    own: list[pd.DataFrame] = []
+    common: list[tuple[np.ndarray, pd.DataFrame]] = []
+    for some in _walkable(traced):
+        shared: list[np.ndarray] = []
+        walk = Walk(store, "up", shared=shared)
+        rows, wholes, located = _start(walk.cache, some)
+        steps = walk.steps(rows, wholes)
+        size = len(located)
+        more = np.zeros(len(shared), np.int64)  # of one version, and numbered on
+        numbered = RowsToTrace(
+            np.append(located.list, more + (located.list[0] if size else 0)),
+            np.append(located.version, more),
+            np.arange(size + len(shared)),
+            located.loaded,
+        )
+        frame = _frame(store, walk.cache, numbered, steps, "parent")
+        number = frame["position"].to_numpy(np.int64)
+        mine = number < size
+        own.append(frame[mine].assign(position=located.position[number[mine]]))
+        common += [(located.position[roots], frame[number == size + at]) for at, roots in enumerate(shared)]
+    return own[0] if len(own) == 1 else pd.concat(own, ignore_index=True), common
+
+
 def relatives(store: Store, traced: RowsToTrace, direction: Direction) -> Iterator[Relatives]:
     """Every relative, however far, of rows asked for; the same one again for each of these."""
     for some in _walkable(traced):

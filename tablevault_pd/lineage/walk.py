@@ -76,11 +76,16 @@ class Walk:
         *,
         single: bool = False,
         chars: bool = False,
+        shared: list[np.ndarray] | None = None,
     ) -> None:
         self.cache = EdgeCache(store, direction)
         self._basis = basis  #: of the weakest edges to follow
         self._single = single  #: whether edges that give each row many parents are left out
         self._chars = chars  #: whether a relative comes once for each span of characters
+        #: Where edges give many rows the same many parents, such as a training set, these are walked over once, under a root of
+        #: their own, which counts on from those asked for; here stand the roots asked for that each of these is above of.
+        self._shared = shared
+        self._first_shared = 0  # set where the walk begins
         self._up = direction == "up"
         self._seen: dict[GenerationKey, list[RelatedRows]] = defaultdict(list)
         self._seen_wholes: dict[int, list[WholeLists]] = defaultdict(list)
@@ -100,6 +105,8 @@ class Walk:
             self._seen[place].append(some)
         for list_id, whole in wholes.items():
             self._seen_wholes[list_id].append(whole)
+        roots = [*(some.root for some in rows.values()), *(whole.root for whole in wholes.values())]
+        self._first_shared = max((int(some.max()) + 1 for some in roots if len(some)), default=0)
         level = 0
         while (rows or wholes) and (depth is None or level < depth):
             self._level = level = level + 1
@@ -180,6 +187,8 @@ class Walk:
         next_rows: dict[GenerationKey, list[RelatedRows]],
         next_wholes: dict[int, list[WholeLists]],
     ) -> None:
+        if self._shared is not None:
+            table = self._without_shared(table, rows, self._shared, next_rows)
         carry = edges.up if self._up else edges.down
         for step in carry(table, rows.position):
             if not len(step.version):
@@ -194,6 +203,34 @@ class Walk:
                 )
         if not self._up:
             self._to_readers(place, rows, next_wholes)
+
+    def _without_shared(
+        self,
+        table: EdgeTable,
+        rows: RelatedRows,
+        shared: list[np.ndarray],
+        next_rows: dict[GenerationKey, list[RelatedRows]],
+    ) -> EdgeTable:
+        """Carry rows up along the edges that give several rows the same several parents, once each; return the other edges."""
+        is_shared = np.isin(table.form, (EdgeForm.SPAN, EdgeForm.EACH)) & (table.span > 1) & (table.rows > 1)
+        for number in np.flatnonzero(is_shared):
+            edge = table.take(np.array([number]))
+            inside = (rows.position >= edge.start[0]) & (rows.position < edge.start[0] + edge.rows[0])
+            children = rows.take(np.flatnonzero(inside))
+            asked = children.root < self._first_shared
+            if asked.any():
+                root = np.where(asked, self._first_shared + len(shared), children.root)
+                shared.append(np.unique(children.root[asked]))
+                children = replace(children, root=root)
+            children = children.take(np.unique(children.root, return_index=True)[1])
+            for step in edges.up(edge, children.position):
+                source = np.arange(len(children.root)) if step.source is None else step.source
+                basis = np.minimum(children.basis[source], step.basis)
+                assert step.position is not None
+                next_rows[step.list, step.generation].append(
+                    RelatedRows(children.root[source], step.position, step.version, basis)
+                )
+        return table.take(np.flatnonzero(~is_shared)) if is_shared.any() else table
 
     def _to_readers(
         self, place: GenerationKey, rows: RelatedRows, next_wholes: dict[int, list[WholeLists]]
