@@ -720,3 +720,29 @@ def test_what_stands_above_all_flips_alike_is_one_line_for_each_flip(vault):
     assert set(counted.index) == set(range(110, 120))
     own, common = lines_up(found._known().vault(), rows_to_trace(vault["preds"]._version(), np.arange(30)))
     assert (len(own), [len(lines) for _, lines in common]) == (30, [80]), "not one for each of both"
+
+
+@pytest.mark.parametrize(
+    ("values", "versions"),
+    [
+        (
+            ({1: 1, 2: 2}, {1: 1, 2: 2}, {1: 1, 2: 9}),
+            (1, 2),
+        ),  # a row of the first run changed, which the second made, too
+        (({1: 1, 2: 2}, {1: 5, 2: 2}, {1: 5, 2: 2, 3: 3}), (2, 3)),  # one came, after one of the second
+    ],
+    ids=["made again", "added"],
+)
+def test_of_a_list_with_rows_of_several_runs_those_count_that_wrote_what_differs(vault, values, versions):
+    """Run 2 and 3 have the same learning rate; run 1, of which rows are in all versions, had another one."""
+    for rows, rate in zip(values, (1, 2, 2), strict=True):
+        with vault.session("fit", params={"lr": rate}):
+            vault.upsert("data", pd.DataFrame({"id": list(rows), "x": list(rows.values())}), key="id")
+            read = vault.read("data")
+            vault.save("preds", read.assign(pred=read["x"] * rate))
+    a, b = versions
+    for list_name, above in (("data", set()), ("preds", {"data"})):
+        one, two = (a, b) if list_name == "data" else (2, 3)
+        upstream = vault.differences(f"{list_name}@{one}", f"{list_name}@{two}")
+        assert {name for _, name in told(upstream[~upstream["ruled_out"]])} == above
+        assert "|" not in "".join(map(str, [*upstream["a"], *upstream["b"]]))

@@ -113,6 +113,13 @@ def test_the_rows_that_changed(place, capsys):
     assert [line["id"] for line in json.loads(printed.out)] == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("words", [("--changed", "--why"), ("--why", "--markdown")], ids="".join)
+def test_one_answer_is_printed_at_a_time(place, capsys, words):
+    with pytest.raises(SystemExit, match="2"):
+        run(place, capsys, *COMPARE, *words)
+    assert "not allowed with argument" in capsys.readouterr().err
+
+
 def test_a_condition_may_be_about_one_of_several_measures(place, capsys):
     measures = ["--measure", "accuracy: gold == pred", "--measure", "length: id < 40"]
     compare = [place, capsys, "compare", "preds@1", "preds@2", "--on", "id", *measures]

@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import pandas as pd
 
 from tablevault_pd.analysis.code_changes import code_changes
@@ -17,6 +18,7 @@ from tablevault_pd.analysis.rows_changed import named_rows, row_changes
 from tablevault_pd.analysis.ruled_out import RuledOut
 from tablevault_pd.analysis.targets import made_in_common
 from tablevault_pd.code import slice_of_session
+from tablevault_pd.lineage.makers import runs_apart
 from tablevault_pd.reading.reports import typed
 from tablevault_pd.store import Session
 
@@ -101,8 +103,10 @@ class _Walk:
             for version in (one, two)
         )
         ruled_out = RuledOut(self.store, self.records, a, b) if is_cause else _no_causes
-        sessions = a.sessions(self.store), b.sessions(self.store)
-        code = a.code(self.store), b.code(self.store)
+        # Of a list that several runs wrote, as upserts do, those count who wrote rows that are not on both sides.
+        apart = [np.array([run.start for run in runs], np.int64) for runs in runs_apart(self.store, one, two)]
+        sessions = a.sessions(self.store, apart[0]), b.sessions(self.store, apart[1])
+        code = a.code(self.store, apart[0]), b.code(self.store, apart[1])
         explained = self._have_other_content(inputs_a, inputs_b)
         self._made_by(sessions, code, depth, name, ruled_out, [(one, two)], explained=explained)
         self._inputs(inputs_a, inputs_b, depth, ruled_out=None if is_cause else ruled_out)

@@ -112,8 +112,8 @@ def _without_itself(
         at = lone["position"].to_numpy(np.int64)[of_version]
         now[of_version] = same_rows_by_key(store, earlier, version, at)
     own = pd.Series(positions, index=rows)
-    kept: pd.DataFrame = lone[now != own[lone["row"]].to_numpy(np.int64)]
-    return kept
+    apart: pd.DataFrame = lone[now != own[lone["row"]].to_numpy(np.int64)]
+    return apart
 
 
 def _other_versions(

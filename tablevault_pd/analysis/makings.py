@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    import numpy as np
+
     from tablevault_pd.code.reading import Place
     from tablevault_pd.store import Confirmation, Store, Version
 
@@ -38,14 +40,17 @@ class Making:
         cell = self.confirmation.cell
         return self.confirmation.session_id, -1 if cell is None else cell, self.confirmation.line or 0
 
-    def sessions(self, store: Store) -> tuple[int, ...]:
-        """Whose parameters and environment count: of a confirmed version those of the one that confirmed it."""
-        return writers(store, self.version) if self.place is None else (self.place[0],)
+    def sessions(self, store: Store, rows: np.ndarray | None = None) -> tuple[int, ...]:
+        """Whose parameters and environment count: of a confirmed version those of the one that confirmed it.
 
-    def code(self, store: Store) -> Slice:
-        """The code that counts."""
+        Else those of all rows, or of the `rows` at some positions.
+        """
+        return writers(store, self.version, rows) if self.place is None else (self.place[0],)
+
+    def code(self, store: Store, rows: np.ndarray | None = None) -> Slice:
+        """The code that counts, as of :meth:`sessions`."""
         if self.place is None:
-            return slice_of_rows(store, self.version)
+            return slice_of_rows(store, self.version, rows)
         return slices_of(store, [self.place]).get(self.place, Slice())
 
     @property

@@ -68,7 +68,8 @@ def _evidence(store: Store, records: Records, a: Making, b: Making) -> Evidence:
         return Evidence(
             records, [(*one[0], *two[0])], [(*two[0], *one[0])], is_same=True
         )  # each made the rows of the other
-    evidence = Evidence(records, one, two, is_same=is_same)
+    # What a run read of the list itself is what it made the rows of, or found there.
+    evidence = Evidence(records, one, two, {a.version.list, b.version.list}, is_same=is_same)
     return (
         Elsewhere(store, records.contents, (a.version, b.version)).by_runs(evidence, runs)
         if one and two

@@ -59,11 +59,12 @@ def add_compare_arguments(parser: ArgumentParser) -> None:
         "--min-pairs", type=int, default=20, metavar="N", help="with fewer it cannot be told (default: 20)"
     )
     parser.add_argument("--slices", action="store_true", help="let --fail-if judge each slice too")
-    parser.add_argument("--markdown", action="store_true", help="print a report for a pull request")
-    parser.add_argument(
+    printed = parser.add_mutually_exclusive_group()
+    printed.add_argument("--markdown", action="store_true", help="print a report for a pull request")
+    printed.add_argument(
         "--changed", action="store_true", help="print the rows that changed, and not the summary"
     )
-    parser.add_argument(
+    printed.add_argument(
         "--why",
         action="store_true",
         help="print the reasons, one for each row and difference, and not the summary",

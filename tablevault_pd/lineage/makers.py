@@ -71,7 +71,10 @@ def numbers_at(runs: Sequence[RowsMade], positions: np.ndarray) -> np.ndarray:
 
 
 def runs_apart(store: Store, a: Version, b: Version) -> tuple[list[RowsMade], list[RowsMade]]:
-    """The runs of two versions that have rows which the other does not show; all runs of one that has none of these."""
+    """The runs of two versions that have rows which the other does not show.
+
+    Of a version that has no such rows the runs of the commit that made it; all of them where it wrote none.
+    """
     runs = runs_of(store, [a, b])
     pieces = store.pieces([a, b])
     here, there, rows = (
@@ -80,8 +83,10 @@ def runs_apart(store: Store, a: Version, b: Version) -> tuple[list[RowsMade], li
     order = np.argsort(there, kind="stable")
     shared = ((here, rows), (there[order], rows[order]))
     one, two = (
-        [run for run in of_version if _covered(*of_both, run) < run.stop - run.start] or of_version
-        for of_version, of_both in zip(runs, shared, strict=True)
+        [run for run in of_version if _covered(*of_both, run) < run.stop - run.start]
+        or [run for run in of_version if run.writer[:2] == (version.session_id, version.cell)]
+        or of_version
+        for version, of_version, of_both in zip((a, b), runs, shared, strict=True)
     )
     return one, two
 

@@ -217,10 +217,10 @@ class Walk:
             edge = table.take(np.array([number]))
             inside = (rows.position >= edge.start[0]) & (rows.position < edge.start[0] + edge.rows[0])
             children = rows.take(np.flatnonzero(inside))
-            asked = children.root < self._first_shared
-            if asked.any():
-                root = np.where(asked, self._first_shared + len(shared), children.root)
-                shared.append(np.unique(children.root[asked]))
+            is_first = children.root < self._first_shared
+            if is_first.any():
+                root = np.where(is_first, self._first_shared + len(shared), children.root)
+                shared.append(np.unique(children.root[is_first]))
                 children = replace(children, root=root)
             children = children.take(np.unique(children.root, return_index=True)[1])
             for step in edges.up(edge, children.position):
