@@ -107,6 +107,12 @@ def database_of(url: str) -> Any:
     return client.db(parts.path.strip("/"), username=parts.username or "root", password=parts.password or "")
 
 
+def batches_of(database: Any, name: str) -> list[str]:
+    """The keys of the batches of a list."""
+    [list_id] = [one["id"] for one in database.collection("tv_lists").all() if one.get("name") == name]
+    return [each["_key"] for each in database.collection("tv_batches").all() if each.get("list") == list_id]
+
+
 def system() -> Any:
     """A driver's handle of the server's first database."""
     return database_of(urlsplit(ARANGO_URL)._replace(path="/_system").geturl())

@@ -152,16 +152,12 @@ def test_what_is_read_together_is_what_is_read_alone(vault):
 
 
 def test_the_list_that_lacks_rows_is_named(password):
-    from stores import database_of
+    from stores import batches_of, database_of
 
     with new_database() as url:
         filled(password(url), 5)
         with tv.connect(url, capture="none") as vault:
-            key = next(
-                batch["_key"]
-                for batch in database_of(url).collection("tv_batches").all()
-                if batch.get("name") == "list 3"
-            )
+            key = batches_of(database_of(url), "list 3")[0]
             database_of(url).aql.execute(
                 "FOR i IN tv_payloads FILTER i.batch == @key REMOVE i IN tv_payloads",
                 bind_vars={"key": key},

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pandas as pd
 import pytest
-from stores import BOTH, database_of, new_database
+from stores import BOTH, batches_of, database_of, new_database
 
 import tablevault_pd as tv
 
@@ -245,9 +245,7 @@ def damaged(request, tmp_path, monkeypatch):
             vault.search("apple", k=1)  # everything is indexed
         if request.param == "arango":
             database = database_of(place)
-            [key] = [
-                each["_key"] for each in database.collection("tv_batches").all() if each.get("name") == "bad"
-            ]
+            [key] = batches_of(database, "bad")
             for collection, row in (("tv_payloads", 0), ("tv_embeddings", 1)):
                 database.aql.execute(
                     "FOR i IN @@items FILTER i.batch == @key && i.row == @row REMOVE i IN @@items",
