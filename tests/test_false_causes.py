@@ -14,6 +14,7 @@ from stores import BOTH, new_place
 from test_causes import in_both
 from warm import script
 
+import tablevault_pd as tv
 from tablevault_pd.analysis.evidence import UNRECORDED
 from tablevault_pd.analysis.facts import NOT_RECORDED, NOTHING_RECORDED, different
 
@@ -300,3 +301,17 @@ def test_code_of_a_function_that_wrote_other_rows_of_a_list_makes_none_stale(tmp
             *((position, "train.py: first") for position in range(3)),
             (3, "train.py: more"),
         }
+
+
+def test_a_script_in_which_a_shell_was_embedded_keeps_its_own_code(tmp_path):
+    text = """
+        import sys
+        import tablevault_pd as tv
+        sys.ps1 = "In : "  # IPython.embed() leaves it behind
+        vault = tv.connect("v", session="s")
+        vault.append("a", {"n": 1})
+    """
+    script(tmp_path, text)
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        assert 'sys.ps1 = "In : "' in vault.run("s").cells()["text"][0]
+        assert "vault.append" in vault["a"].read().vault.code(whole=True)["text"].str.cat()

@@ -316,7 +316,9 @@ def test_variables_in_functions_lambdas_and_comprehensions(folder_vault):
     del text, best
 
 
-def test_variables_in_a_notebook(folder_vault):
+def test_variables_in_a_notebook(folder_vault, monkeypatch):
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])  # which the shell replaces
+    monkeypatch.setattr(sys, "ps1", "", raising=False)
     shell = pytest.importorskip("IPython.core.interactiveshell").InteractiveShell()
     folder_vault.save("r", pd.DataFrame({"model": ["ridge", "svm"]}))
     shell.user_ns["vault"] = folder_vault

@@ -124,6 +124,14 @@ def at_prompt() -> bool:
     return hasattr(sys, "ps1") or bool(sys.flags.interactive)
 
 
+def is_typed() -> bool:
+    """Return whether code is typed at the interpreter's own prompt.
+
+    A script's is not, also where ``python -i`` shows a prompt after it, or where a shell that was embedded in it has left one.
+    """
+    return at_prompt() and main_file() is None and not in_ipython()
+
+
 class Prompt:
     """The lines typed at the prompt of the interpreter, from the one that connected."""
 

@@ -24,7 +24,7 @@ class Cells:
         self.session_id = 0  #: until the store has opened the session
         self.current_cell: int | None = None  #: number of the cell that runs now, or ran last
         self.next = 0  #: the number the next one gets
-        self.prompt = script.Prompt() if script.at_prompt() and not script.in_ipython() else None
+        self.prompt = script.Prompt() if script.is_typed() else None
         self._clock, self._mask = clock, mask
         self._lock = threading.RLock()  # a signal handler may take it again
         self._unsent: dict[int, Cell] = {}
