@@ -86,7 +86,10 @@ def warm_up() -> None:
 
 
 def times(count: int, *, ordinary: int | None = None) -> int:
-    """How often to do what is done `count` times by default; `ordinary` times where nothing asks for more: two thirds of that in CI, else one."""
+    """How often to do what is done `count` times by default.
+
+    `ordinary` times where nothing asks for more: two thirds of that in CI, one third elsewhere.
+    """
     if LONG:
         return max(1, round(count * FACTOR))
     often = ordinary or count
