@@ -106,9 +106,11 @@ def tool(*arguments: str) -> list[str]:
 
 CI = bool(os.environ.get("CI"))
 # Worksteal keeps the tests of a file in one process, as far as it can: what they share is made once.
-# A test that hangs fails, and is named; none takes a tenth of these seconds.
+# A test that hangs fails, and is named; none takes a tenth of these seconds. CI runs a test that failed once more, and shows why it
+# failed: of thousands that start, stop and kill processes, one may meet a moment that comes once in a thousand runs.
 PYTEST = tool(
-    "pytest", "-q", "-n", "auto", "--dist", "worksteal", "--timeout=400", *([] if CI else ["-m", "not ci"])
+    *("pytest", "-q", "-n", "auto", "--dist", "worksteal", "--timeout=400"),
+    *(["--reruns=1", "-rfE"] if CI else ["-m", "not ci"]),
 )
 STEPS: dict[str, list[str]] = {
     "format": tool("ruff", "format", "--check", "."),

@@ -65,7 +65,10 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print what all tests of all workers counted, in one table."""
+    """Print why tests failed that were run once more, as CI does, and what all tests of all workers counted, in one table."""
+    for report in terminalreporter.stats.get("rerun", []):
+        terminalreporter.section(f"failed, and was run once more: {report.nodeid}")
+        terminalreporter.write_line(report.longreprtext)
     if seed := terminalreporter.config.getoption("--hypothesis-seed"):
         terminalreporter.write_line(f"random tests drew from --hypothesis-seed={seed}")
     counts: Counter[str] = Counter()
