@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 import gc
+import os
 import sys
 import threading
 
 import pytest
+from test_forks import in_child
 
+from tablevault_pd.capture import parsing
 from tablevault_pd.capture.parsing import parse
 
 TEXT = "\n".join(f"x{i} = f(a{i} + (b * {i}))[c:{i}]" for i in range(50))
@@ -76,10 +79,51 @@ def test_a_finalizer_may_parse():
     assert gc.isenabled()
 
 
-def test_whoever_has_collections_off_keeps_them_off():
+def in_thread(work) -> None:
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+
+@pytest.mark.parametrize("run", [lambda work: work(), in_thread], ids=["here", "thread"])
+def test_whoever_has_collections_off_keeps_them_off(run):
     gc.disable()
     try:
-        parse("x")
+        run(lambda: parse("x"))
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="collections are left alone from 3.12 on")
+def test_collections_are_on_again_after_the_last_of_two_parses_and_in_a_forked_child(monkeypatch):
+    inside, go_on, seen = [threading.Event(), threading.Event()], [threading.Event(), threading.Event()], []
+    place = threading.local()
+
+    def wait() -> None:
+        if (number := getattr(place, "number", None)) is not None:
+            inside[number].set()
+            go_on[number].wait(60)
+
+    def work(number: int) -> None:
+        place.number = number
+        parse("x")
+
+    monkeypatch.setattr(parsing, "_wait", wait)
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(2)]
+    try:
+        for number, thread in enumerate(threads):
+            thread.start()
+            assert inside[number].wait(60)
+        seen.append(gc.isenabled())
+        if hasattr(os, "fork"):
+            assert in_child(gc.isenabled) == "True"
+        go_on[0].set()
+        threads[0].join()
+        seen.append(gc.isenabled())
+    finally:
+        for event in go_on:
+            event.set()
+        for thread in threads:
+            thread.join()
+    assert [*seen, gc.isenabled()] == [False, False, True]

@@ -9,29 +9,44 @@ from __future__ import annotations
 
 import ast
 import gc
+import os
 import sys
+import threading
 import time
 from typing import Any
 
 _COUNTS_ARE_SHARED = sys.version_info < (3, 12)
 _PAUSE_S, _PAUSES = 0.0005, 200  # then it parses all the same: this thread may itself be in a finalizer
+_off: dict[object, None] = {}  #: the calls under way for which collections are off
 
 
 def parse(text: str | bytes, filename: str = "<unknown>", mode: str = "exec") -> Any:
     """Return the tree, as :func:`ast.parse` does, and disturb no other thread that parses."""
     if not _COUNTS_ARE_SHARED:
         return ast.parse(text, filename, mode)
-    were_on = gc.isenabled()
+    if threading.current_thread() is threading.main_thread():
+        _wait()  # collections stay on: an interrupt may come on any line
+        return ast.parse(text, filename, mode)
+    call = object()
     try:
-        gc.disable()  # no collection begins, here or in another thread that parses
-        for _ in range(_PAUSES):
-            if _nobody_collects():
-                break
-            time.sleep(_PAUSE_S)
+        if _off or gc.isenabled():
+            _off[call] = None
+            gc.disable()  # no collection begins, here or in another thread that parses
+        _wait()
         return ast.parse(text, filename, mode)
     finally:
-        if were_on:
-            gc.enable()
+        if call in _off:
+            del _off[call]
+            if not _off:
+                gc.enable()
+
+
+def _wait() -> None:
+    """Wait until no thread is in the midst of a garbage collection."""
+    for _ in range(_PAUSES):
+        if _nobody_collects():
+            return
+        time.sleep(_PAUSE_S)
 
 
 def _nobody_collects() -> bool:
@@ -39,3 +54,13 @@ def _nobody_collects() -> bool:
     before = gc.get_stats()[0]["collections"]
     gc.collect(0)
     return bool(gc.get_stats()[0]["collections"] > before)
+
+
+def _in_child() -> None:
+    if _off:  # the threads that would turn collections on again do not go on there
+        _off.clear()
+        gc.enable()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
